@@ -1,0 +1,35 @@
+"""AssocFormer: multi-label image classification with learned label associations, at home in transformers.
+
+Importing the package registers its model with the Auto classes of transformers. Everything but the model is imported
+when it is first used.
+"""
+
+from importlib import import_module
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, ViTImageProcessor
+
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel, AssocFormerOutput
+
+__version__ = "0.1.0"
+
+_ON_DEMAND = {
+    "load_multilabel_dataset": "assocformer_hf.data.load",
+    "multilabel_metrics": "assocformer_hf.evaluation.metrics",
+}
+
+__all__ = ["AssocFormerConfig", "AssocFormerForMultiLabel", "AssocFormerOutput", *_ON_DEMAND]
+
+AutoConfig.register(AssocFormerConfig.model_type, AssocFormerConfig)
+AutoImageProcessor.register(AssocFormerConfig, ViTImageProcessor)
+AutoModelForImageClassification.register(AssocFormerConfig, AssocFormerForMultiLabel)
+
+
+def __getattr__(name: str):
+    if name in _ON_DEMAND:
+        return getattr(import_module(_ON_DEMAND[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,74 @@
+"""From a dataset of the package's schema to batches of tensors."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from assocformer_hf.data.schema import DataError
+
+
+class MultiLabelImages(torch.utils.data.Dataset):
+    """The examples of a dataset, transformed: `pixel_values`, `labels` and, where the dataset has it, `unknown`.
+
+    What a random transform draws depends on the seed, the epoch and the example alone, not on the number of workers or
+    processes, so that an interrupted epoch can be repeated.
+
+    Args:
+        dataset: of the schema of `multilabel_features`.
+        transform: PIL image to `(3, height, width)`.
+        seed: seed of the random transforms.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, transform: Callable[[Image.Image], Tensor], seed: int = 0):
+        self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
+        self.decode = datasets.Image().decode_example
+        self.transform = transform
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int):
+        """Start an epoch; call it before the loader starts its workers."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        example = self.dataset[index]
+        try:
+            image = self.decode(example["image"])
+            image.load()
+        except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            name = example["image"]["path"] or f"image {index} of the dataset"
+            raise DataError(f"{name}: cannot be read as an image ({error}); replace it or leave it out") from error
+        with torch.random.fork_rng(devices=[]):
+            draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
+            torch.default_generator.manual_seed(int(draw))
+            example["pixel_values"] = self.transform(image)
+        del example["image"]
+        return example
+
+
+class MultiLabelCollator:
+    """Examples to a batch: `pixel_values` `(batch, 3, height, width)` and multi-hot `labels` `(batch, labels)`.
+
+    The labels are float32: 1 present, 0 absent, -1 unknown.
+
+    Args:
+        num_labels: number of labels C.
+    """
+
+    def __init__(self, num_labels: int):
+        self.num_labels = num_labels
+
+    def __call__(self, examples: Sequence[Mapping]) -> dict[str, Tensor]:
+        """Examples of [`MultiLabelImages`] to a batch."""
+        labels = torch.zeros(len(examples), self.num_labels)
+        for row, example in zip(labels, examples, strict=True):
+            row[example.get("unknown", [])] = -1
+            row[example["labels"]] = 1
+        return {"pixel_values": torch.stack([example["pixel_values"] for example in examples]), "labels": labels}

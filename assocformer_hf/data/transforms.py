@@ -1,0 +1,90 @@
+"""What an image goes through before the model: one processor for all uses, and the augmentation of training."""
+
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+from transformers import ViTImageProcessor
+from transformers.image_utils import PILImageResampling
+
+
+def create_image_processor(image_size: int) -> ViTImageProcessor:
+    """The processor that evaluates, predicts and is saved with the model: square resize, values scaled to [0, 1].
+
+    Args:
+        image_size: side of the model's square input in pixels.
+    """
+    return ViTImageProcessor(
+        size={"height": image_size, "width": image_size},
+        resample=PILImageResampling.BICUBIC,
+        do_convert_rgb=True,
+        do_normalize=False,
+    )
+
+
+def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image], Tensor]:
+    """PIL image to `(3, height, width)` in [0, 1], by the processor itself."""
+    return lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0]
+
+
+def training_transform(
+    processor: ViTImageProcessor, cutout: float = 0.5, num_ops: int = 2, magnitude: int = 9
+) -> Callable[[Image.Image], Tensor]:
+    """PIL image to an augmented `(3, height, width)` in [0, 1]: the processor's resize, Cutout, RandAugment.
+
+    Args:
+        processor: gives size and interpolation, and scales the augmented image.
+        cutout: side of the square that Cutout hides, as a share of the image's sides; 0 hides nothing.
+        num_ops: operations that RandAugment applies one after the other; 0 applies none.
+        magnitude: strength of the operations, 0 to 30.
+
+    Source: DeVries & Taylor 2017 (Cutout); Cubuk et al. 2020 (RandAugment, torchvision's). All randomness comes from
+    torch's global generator.
+    """
+    augment = v2.Compose(
+        [
+            v2.RGB(),
+            v2.PILToTensor(),
+            v2.Resize(
+                (processor.size["height"], processor.size["width"]),
+                interpolation=v2.InterpolationMode.BICUBIC
+                if processor.resample == PILImageResampling.BICUBIC
+                else v2.InterpolationMode.BILINEAR,
+            ),
+            Cutout(cutout),
+            v2.ToPILImage(),
+            v2.RandAugment(num_ops, magnitude),
+        ]
+    )
+    return lambda image: processor(images=augment(image), do_resize=False, return_tensors="pt")["pixel_values"][0]
+
+
+class Cutout(v2.Transform):
+    """Fills a square with one random colour; its centre lies anywhere in the image, so the square may be cut off.
+
+    Args:
+        size: side of the square as a share of the image's sides, 0 to 1.
+
+    Source: DeVries & Taylor 2017; the random colour is that of the ASL code, whose recipe the paper follows.
+    """
+
+    def __init__(self, size: float = 0.5):
+        super().__init__()
+        self.size = size
+
+    def make_params(self, flat_inputs: list) -> dict:
+        """Where the square lies (top, left, height, width), in pixels, and its colour."""
+        height, width = functional.get_size(flat_inputs[0])
+        centre_y, centre_x = torch.randint(height, ()).item(), torch.randint(width, ()).item()
+        half_y, half_x = int(height * self.size / 2), int(width * self.size / 2)
+        top, left = max(centre_y - half_y, 0), max(centre_x - half_x, 0)
+        bottom, right = min(centre_y + half_y, height), min(centre_x + half_x, width)
+        colour = torch.randint(256, (3, 1, 1), dtype=torch.uint8)
+        return {"i": top, "j": left, "h": bottom - top, "w": right - left, "v": colour}
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        """Fills the square of a `(3, height, width)` image."""
+        return functional.erase(inpt, **params)

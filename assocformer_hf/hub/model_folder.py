@@ -1,0 +1,98 @@
+"""A trained model as a complete Hub repository folder."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import BaseImageProcessor, PreTrainedModel
+
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
+from assocformer_hf.interpretation.association_map import plot_association_map
+
+METRICS_FILE = "metrics.json"
+MAP_FILE = "association_map.png"
+CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
+
+
+def save_model_folder(
+    folder: str | Path, model: PreTrainedModel, processor: BaseImageProcessor, evaluation: Evaluation, run: dict
+):
+    """Writes weights, configuration, remote code, processor, metrics, association map and model card.
+
+    Args:
+        folder: the folder; made where it is missing.
+        model: AssocFormer.
+        processor: the image processor that the evaluation used.
+        evaluation: of this model.
+        run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
+            `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    metrics = evaluation_report(evaluation, names) | {
+        "threshold": model.config.label_thresholds or model.config.threshold,
+        "run": run,
+        "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
+    }
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    if evaluation.association is not None:
+        title = f"Mean association, {run['dataset']} {run['eval_split']}"
+        plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
+    parameters = model.num_parameters()
+    card = model_card(folder.resolve().name, metrics, processor.size["height"], parameters)
+    card.save(folder / "README.md")
+
+
+def read_metrics(folder: str | Path) -> dict:
+    """What `metrics.json` of a model folder holds."""
+    return json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
+
+
+def model_card(name: str, metrics: dict, image_size: int, parameters: int) -> ModelCard:
+    """The model card, filled from what `metrics.json` holds.
+
+    Args:
+        name: name of the model.
+        metrics: the contents of `metrics.json`.
+        image_size: side of the input in pixels.
+        parameters: number of parameters.
+    """
+    run = metrics["run"]
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=run["dataset"],
+            dataset_name=run["dataset"],
+            dataset_split=run["eval_split"],
+            metric_type=key,
+            metric_value=round(metrics[key], 4),
+        )
+        for key in ("mAP", "CF1", "OF1")
+    ]
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        tags=["multi-label-classification", "assocformer"],
+        base_model=run["base_model"],
+        model_name=name,
+        eval_results=results,
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(CARD_TEMPLATE),
+        model_name=name,
+        image_size=image_size,
+        parameters=f"{parameters / 1e6:.1f}",
+        num_labels=len(metrics["per_label"]),
+        threshold=metrics["threshold"] if isinstance(metrics["threshold"], float) else "each label's own threshold",
+        headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
+        has_map=metrics["association"] is not None,
+        metrics=metrics,
+        run=run,
+    )

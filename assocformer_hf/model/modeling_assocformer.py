@@ -1,0 +1,192 @@
+"""AssocFormer: a vision backbone and the association head, as a transformers model."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .association import AssociationHead, LabelProjection
+from .configuration_assocformer import AssocFormerConfig, ConfigurationError
+from .cvt import CvtBackbone
+from .losses import association_penalty, asymmetric_loss
+
+
+@dataclass
+class AssocFormerOutput(ModelOutput):
+    """Output of [`AssocFormerForMultiLabel`]; the scores are `logits.sigmoid()`.
+
+    Args:
+        loss: eq. 9, a scalar, where labels were given.
+        logits: O of eq. 7, `(batch, labels)`, at least float32.
+        association: A of eq. 5, `(batch, labels, labels)`, with `output_association=True`; None for `fusion="linear"`.
+        association_logits: N1 of eq. 6, `(batch, labels)`; None for `fusion="linear"`.
+        embedding_logits: N2 of eq. 7, `(batch, labels)`; None for `fusion="association"`.
+        association_penalty: the norm of A in eq. 9 without its weight, a scalar, where labels were given.
+        hidden_states: those of the backbone, with `output_hidden_states=True`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    association: Tensor | None = None
+    association_logits: Tensor | None = None
+    embedding_logits: Tensor | None = None
+    association_penalty: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class AssocFormerForMultiLabel(PreTrainedModel):
+    """AssocFormer (Xing et al., BMVC 2022) for multi-label image classification.
+
+    Args:
+        config: the configuration.
+        backbone: a backbone that was built already, such as a pretrained one; by default it is built from
+            `config.backbone_config` with random weights.
+    """
+
+    config_class = AssocFormerConfig
+    base_model_prefix = "backbone"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict = ["head"]
+
+    def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
+        super().__init__(config)
+        if backbone is None:
+            is_cvt = config.backbone_config.model_type == "cvt"
+            build = CvtBackbone._from_config if is_cvt else AutoModel.from_config
+            backbone = build(config.backbone_config)
+        self.backbone = backbone
+        self.head = AssociationHead(
+            _feature_size(backbone),
+            config.num_labels,
+            kernel_size=config.association_kernel_size,
+            readout=config.readout,
+            fusion=config.fusion,
+        )
+        self.post_init()
+
+    @classmethod
+    def from_backbone(cls, name_or_path: str, image_size: int | None = None, **config) -> "AssocFormerForMultiLabel":
+        """A pretrained backbone with a fresh head.
+
+        Args:
+            name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads.
+            image_size: side of the square input in pixels, for timm backbones whose tables depend on it.
+            config: values of [`AssocFormerConfig`], such as `id2label`.
+
+        Raises:
+            ConfigurationError: if there is no such model, or a value of the configuration is out of its range.
+        """
+        try:
+            backbone_config = AutoConfig.from_pretrained(name_or_path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{name_or_path}: neither a folder with a config.json nor a model that can be had from the Hub "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+        if image_size is not None and backbone_config.model_type == "timm_wrapper":
+            backbone_config.model_args = {**(backbone_config.model_args or {}), "img_size": image_size}
+        backbone_class = CvtBackbone if backbone_config.model_type == "cvt" else AutoModel
+        backbone = backbone_class.from_pretrained(name_or_path, config=backbone_config)
+        return cls(AssocFormerConfig(backbone_config=backbone.config, **config), backbone=backbone)
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        # Called for the modules of the head; those of the backbone have their own.
+        if isinstance(module, (nn.Conv1d, nn.Linear)):
+            fan_in_std = module.weight.shape[-1] ** -0.5
+            init.normal_(module.weight, std=module.initial_std if isinstance(module, LabelProjection) else fan_in_std)
+            init.zeros_(module.bias)
+        elif isinstance(module, AssociationHead) and module.fusion == "learnable":
+            init.ones_(module.alpha)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        output_association: bool = False,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> AssocFormerOutput | tuple:
+        """Scores the labels of images; with labels, the loss too.
+
+        Args:
+            pixel_values: `(batch, 3, height, width)`, in [0, 1].
+            labels: `(batch, labels)`: 1 present, 0 absent, -1 unknown.
+            output_association: whether to return A.
+            output_hidden_states: whether to return the hidden states of the backbone.
+            return_dict: whether to return an [`AssocFormerOutput`] rather than a tuple of what it holds.
+
+        Raises:
+            ValueError: if the labels do not have the shape of the logits.
+        """
+        outputs = self.backbone(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
+        logits, association, association_logits, embedding_logits = self.head(_pooled_feature(outputs))
+        loss = penalty = None
+        if labels is not None:
+            loss, penalty = self._loss(logits, association, labels)
+        result = AssocFormerOutput(
+            loss=loss,
+            logits=logits,
+            association=association if output_association else None,
+            association_logits=association_logits,
+            embedding_logits=embedding_logits,
+            association_penalty=penalty,
+            hidden_states=outputs.hidden_states,
+        )
+        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+
+    def _loss(self, logits: Tensor, association: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Eq. 9, and its norm of A."""
+        config = self.config
+        loss = asymmetric_loss(logits, labels, config.gamma_pos, config.gamma_neg, config.clip)
+        if association is None or config.association_norm == "none":
+            return loss, None
+        penalty = association_penalty(association, config.association_norm)
+        return loss + config.association_weight * penalty, penalty
+
+    @torch.no_grad()
+    def explain(self, pixel_values: Tensor) -> Tensor:
+        """E `(batch, labels, labels)`: how much of label c's association logit came through label j.
+
+        Exact: `E[:, c].sum(-1)` is `association_logits[:, c]` less the readout's bias.
+
+        Raises:
+            ValueError: for `fusion="linear"`, which has no association module.
+        """
+        if self.config.fusion == "linear":
+            raise ValueError('fusion="linear" has no association module to explain; use another fusion')
+        return self.head.contributions(_pooled_feature(self.backbone(pixel_values, return_dict=True)))
+
+
+def _feature_size(backbone: PreTrainedModel) -> int:
+    """The size d of the pooled feature of a backbone."""
+    if hasattr(backbone, "timm_model"):
+        return getattr(backbone.timm_model, "head_hidden_size", backbone.timm_model.num_features)
+    config = backbone.config
+    if hasattr(config, "hidden_size"):
+        return config.hidden_size
+    sizes = getattr(config, "hidden_sizes", None) or getattr(config, "embed_dim", None)
+    if not sizes:
+        raise ConfigurationError(
+            f"{type(backbone).__name__} ({config.model_type}) does not say how large its feature is "
+            "(hidden_size, hidden_sizes or embed_dim in its configuration); use another vision backbone"
+        )
+    return sizes[-1]
+
+
+def _pooled_feature(outputs: ModelOutput) -> Tensor:
+    """L `(batch, d)`: the backbone's pooled output, else the mean of its last hidden state."""
+    pooled = getattr(outputs, "pooler_output", None)
+    if pooled is not None:
+        return pooled.flatten(1)
+    hidden = outputs.last_hidden_state
+    return hidden.flatten(2).mean(-1) if hidden.ndim == 4 else hidden.mean(1)
+
+
+AssocFormerForMultiLabel.register_for_auto_class("AutoModelForImageClassification")

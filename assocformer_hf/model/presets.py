@@ -1,0 +1,49 @@
+"""Backbone configurations by name, for training without a pretrained checkpoint."""
+
+from transformers import CvtConfig, PreTrainedConfig
+from transformers.models.timm_wrapper import TimmWrapperConfig
+
+
+def tiny_swin(image_size: int = 64) -> PreTrainedConfig:
+    """A Swin of 1 to 2 M parameters for small images and two CPU cores."""
+    return TimmWrapperConfig(
+        architecture="swin_tiny_patch4_window7_224",
+        model_args={
+            "img_size": image_size,
+            "window_size": 4,
+            "embed_dim": 48,
+            "depths": [2, 4, 2],
+            "num_heads": [2, 4, 8],
+            "drop_path_rate": 0.0,
+        },
+    )
+
+
+def tiny_cvt(image_size: int = 64) -> PreTrainedConfig:
+    """A CvT of 1 to 2 M parameters for small images and two CPU cores; it takes any image size."""
+    return CvtConfig(
+        embed_dim=[32, 64, 128],
+        num_heads=[1, 2, 4],
+        depth=[1, 2, 4],
+        patch_sizes=[7, 3, 3],
+        patch_stride=[4, 2, 2],
+        drop_path_rate=[0.0, 0.0, 0.0],
+    )
+
+
+def swin_large(image_size: int = 384) -> PreTrainedConfig:
+    """The paper's Swin-L: 195.2 M parameters."""
+    return TimmWrapperConfig(architecture="swin_large_patch4_window12_384", model_args={"img_size": image_size})
+
+
+def cvt_w24(image_size: int = 384) -> PreTrainedConfig:
+    """The paper's CvT-w24: 276.2 M parameters; it takes any image size."""
+    return CvtConfig(
+        embed_dim=[192, 768, 1024],
+        num_heads=[3, 12, 16],
+        depth=[2, 2, 20],
+        drop_path_rate=[0.0, 0.0, 0.3],
+    )
+
+
+BACKBONE_PRESETS = {"tiny-swin": tiny_swin, "tiny-cvt": tiny_cvt, "swin-large": swin_large, "cvt-w24": cvt_w24}

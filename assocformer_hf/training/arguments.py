@@ -1,0 +1,59 @@
+"""The options of a training run, as dataclasses for `transformers.HfArgumentParser`; the defaults are the paper's."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ModelArguments:
+    """The backbone and the association head."""
+
+    backbone: str = field(
+        default="timm/swin_large_patch4_window12_384.ms_in22k",
+        metadata={
+            "help": "Hub id or folder of a pretrained vision backbone, or a preset with random weights: "
+            "tiny-swin, tiny-cvt, swin-large, cvt-w24."
+        },
+    )
+    image_size: int = field(default=384, metadata={"help": "Side of the square input in pixels."})
+    fusion: str = field(default="equal", metadata={"help": "Eq. 7: equal, association, learnable or linear."})
+    readout: str = field(default="per_label", metadata={"help": "Eq. 6: per_label or shared."})
+    association_kernel_size: int = field(default=3, metadata={"help": "Odd kernel size of eq. 4."})
+    association_norm: str = field(default="l2", metadata={"help": "Eq. 9: l2, l1, l1_l2, nuclear or none."})
+    association_weight: float = field(default=0.1, metadata={"help": "Theta of eq. 9."})
+    gamma_pos: float = field(default=0.0, metadata={"help": "Focusing of the present labels, eq. 8."})
+    gamma_neg: float = field(default=2.0, metadata={"help": "Focusing of the absent labels, eq. 8."})
+    clip: float = field(default=0.0, metadata={"help": "Probability margin of the ASL paper; eq. 8 has none."})
+
+
+@dataclass
+class DataArguments:
+    """The images, and how they are loaded and augmented."""
+
+    dataset: str = field(default="scenes", metadata={"help": "scenes (drawn on the spot), coco or voc."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the dataset's official files."})
+    train_split: str | None = field(default=None, metadata={"help": "Default: train2014 (coco), trainval (voc)."})
+    eval_split: str | None = field(default=None, metadata={"help": "Default: val2014 (coco), test (voc)."})
+    cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
+    randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
+    randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each training process."})
+
+
+@dataclass
+class RecipeArguments:
+    """How the weights are trained."""
+
+    output_dir: str = field(default="outputs/assocformer", metadata={"help": "Folder of the trained model."})
+    epochs: int = field(default=40, metadata={"help": "Passes over the training images."})
+    batch_size: int = field(default=16, metadata={"help": "Images in a batch of one process."})
+    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches in one optimizer step."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Maximum of the 1-cycle schedule."})
+    pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
+    weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
+    ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
+    mixed_precision: str | None = field(
+        default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and drawn scenes."})
+    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace what an earlier run left in output_dir."})

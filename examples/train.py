@@ -1,0 +1,82 @@
+"""Train AssocFormer: `accelerate launch examples/train.py`; see `--help`, the README and `examples/configs`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
+from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.images import MultiLabelImages
+from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.transforms import create_image_processor, evaluation_transform, training_transform
+from assocformer_hf.evaluation.report import metrics_table
+from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
+from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.loop import create_accelerator, fit
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
+    """The model that the options describe: a preset with random weights, or a pretrained backbone."""
+    config = {key: value for key, value in asdict(args).items() if key not in ("backbone", "image_size")}
+    config["id2label"] = dict(enumerate(names))
+    if args.backbone in BACKBONE_PRESETS:
+        backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
+        return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
+    return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
+
+
+def hub_id(backbone: str) -> str | None:
+    """The backbone's name on the Hub, for the model card; a preset or a folder has none."""
+    return None if backbone in BACKBONE_PRESETS or Path(backbone).exists() else backbone
+
+
+def main():
+    model_args, data_args, recipe = parse_arguments(
+        [ModelArguments, DataArguments, RecipeArguments], dataset_configs={"scenes": CONFIGS / "scenes.yaml"}
+    )
+    accelerator = create_accelerator(recipe)
+
+    dataset = load_multilabel_dataset(
+        data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split
+    )
+    names = label_names(dataset["train"])
+    model = create_model(model_args, names)
+    processor = create_image_processor(model_args.image_size)
+    augment = training_transform(
+        processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
+    )
+    train_images = MultiLabelImages(dataset["train"], augment, seed=recipe.seed)
+    eval_images = MultiLabelImages(dataset["validation"], evaluation_transform(processor))
+    accelerator.print(
+        f"{data_args.dataset}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
+        f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
+        f"{sum(p.numel() for p in model.head.parameters()) / 1e3:.1f} k of them in the head"
+    )
+
+    run = {
+        "dataset": data_args.dataset,
+        "train_split": str(dataset["train"].split),
+        "eval_split": str(dataset["validation"].split),
+        "train_images": len(train_images),
+        "backbone": Path(model_args.backbone).name,
+        "base_model": hub_id(model_args.backbone),
+    }
+
+    def save_best(model, weights, evaluation, state):
+        origin = run | {"weights": weights, "epoch": state.epoch, "options": state.options}
+        save_model_folder(recipe.output_dir, model, processor, evaluation, origin)
+
+    options = asdict(model_args) | asdict(data_args)
+    del options["data_dir"], options["num_workers"]
+    fit(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
+
+    if accelerator.is_main_process:
+        metrics = read_metrics(recipe.output_dir)
+        print(f"\n{metrics_table(metrics)}\n\nsaved in {recipe.output_dir}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

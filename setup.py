@@ -1,0 +1,41 @@
+"""Package definition; `pip install -e .` installs what training and evaluation need."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.py").read_text(), re.MULTILINE)[1]
+
+TEST = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4"]
+EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
+SPACE = ["gradio>=5"]
+DEV = [*TEST, "ruff>=0.9"]
+
+setup(
+    name="assocformer_hf",
+    version=VERSION,
+    description="AssocFormer: multi-label image classification with learned label associations, for transformers",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
+    package_data={"assocformer_hf": ["data/*.json", "hub/*.md", "evaluation/multilabel/README.md"]},
+    install_requires=[
+        "torch>=2.11",
+        "torchvision",
+        "transformers>=5.17",
+        "timm>=1.0.20",
+        "datasets>=4.0",
+        "accelerate>=1.10",
+        "safetensors>=0.6",
+        "huggingface_hub>=1.0",
+        "evaluate>=0.4.6",
+        "matplotlib>=3.8",
+        "jinja2>=3.1",
+        "pyyaml>=6.0",
+    ],
+    extras_require={"test": TEST, "dev": DEV, "export": EXPORT, "space": SPACE},
+)
