@@ -1,6 +1,7 @@
 """What the command-line scripts share: options from a file and the command line, and errors in one line."""
 
 import sys
+from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,5 +67,8 @@ def _read_config(parser: HfArgumentParser, config: Path) -> dict:
             parser.error(f"--config {config}: unknown option {name!r}")
         # Through the parser's own conversion, as YAML reads 1e-4 as text and 1 as a whole number.
         if value is not None and not isinstance(value, bool):
-            options[name] = parser._get_value(known[name], str(value))
+            try:
+                options[name] = parser._get_value(known[name], str(value))
+            except ArgumentError as error:
+                parser.error(f"--config {config}: {error}")
     return options

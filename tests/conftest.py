@@ -1,0 +1,64 @@
+"""Settings and small pieces that the tests share."""
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: folders with random weights stand in for the Hub
+
+import pytest
+import torch
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.model.presets import BACKBONE_PRESETS
+
+ROOT = Path(__file__).parent.parent
+TINY_BACKBONES = ("tiny-swin", "tiny-cvt")
+NAMES = ("cat", "dog", "person", "sofa")
+
+
+@pytest.fixture(scope="session")
+def create_model():
+    """Builds a small model with random weights from a preset's name and configuration values."""
+
+    def create(preset: str = "tiny-cvt", **config) -> AssocFormerForMultiLabel:
+        torch.manual_seed(0)
+        config.setdefault("id2label", dict(enumerate(NAMES)))
+        return AssocFormerForMultiLabel(
+            AssocFormerConfig(backbone_config=BACKBONE_PRESETS[preset](64), **config)
+        ).eval()
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def coco_mini() -> Path:
+    """The folder of 159 real COCO images, where it is at hand."""
+    folder = Path(os.environ.get("ASSOCFORMER_TEST_DATA", ROOT.parent / "shared/data")) / "coco-mini"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: real COCO images are not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_coco(tmp_path_factory) -> Path:
+    """A folder in COCO's layout, with drawn images: 48 to train on (`train`), 37 to evaluate on (`val`)."""
+    folder = tmp_path_factory.mktemp("coco")
+    (folder / "annotations").mkdir()
+    for split, source, count in (("train", "train", 48), ("val", "validation", 37)):
+        scenes = load_scenes(source, size=count)
+        (folder / split).mkdir()
+        names = scenes.features["labels"].feature.names
+        images, annotations = [], []
+        for i, example in enumerate(scenes):
+            example["image"].convert("RGB").save(folder / split / f"{i:04d}.jpg")
+            images.append({"id": i, "file_name": f"{i:04d}.jpg"})
+            annotations += [{"image_id": i, "category_id": label + 1} for label in example["labels"]]
+        content = {
+            "images": images,
+            "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations)],
+            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+        }
+        (folder / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    return folder

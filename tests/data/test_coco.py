@@ -1,0 +1,108 @@
+"""COCO's folder layout, with its odd cases."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.schema import DataError, label_names
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four images; the category ids have gaps and are not in order."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    for i in (1, 2, 3, 9):
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(tmp_path / f"val2017/{i:012d}.jpg")
+    write(
+        tmp_path,
+        images=[{"id": i, "file_name": f"{i:012d}.jpg"} for i in (9, 1, 2, 3)],
+        annotations=[
+            {"id": 1, "image_id": 1, "category_id": 90, "iscrowd": 0},
+            {"id": 2, "image_id": 1, "category_id": 90, "iscrowd": 0},  # the same category twice
+            {"id": 3, "image_id": 1, "category_id": 3, "iscrowd": 0},
+            {"id": 4, "image_id": 2, "category_id": 17, "iscrowd": 1},  # a crowd counts
+            {"id": 5, "image_id": 9, "category_id": 17, "iscrowd": 0},
+        ],
+        categories=[{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}, {"id": 17, "name": "cat"}],
+    )
+    return tmp_path
+
+
+def write(folder, **content):
+    path = folder / "annotations/instances_val2017.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | content))
+
+
+def test_labels_are_ordered_by_category_id(folder):
+    dataset = load_coco(folder, "val2017")
+    assert label_names(dataset) == ["car", "cat", "toothbrush"]
+    assert dataset["labels"] == [[1], [0, 2], [1], []]
+    assert dataset.column_names == ["image", "labels"]
+    assert str(dataset.split) == "val2017"
+    assert dataset[1]["image"].getpixel((0, 0))[0] == pytest.approx(20, abs=3)
+
+
+def test_images_without_annotations_are_kept_or_dropped(folder):
+    assert len(load_coco(folder, "val2017")) == 4
+    assert load_coco(folder, "val2017", keep_unlabelled=False)["labels"] == [[1], [0, 2], [1]]
+
+
+def test_missing_images_are_named_and_counted(folder):
+    (folder / "val2017/000000000002.jpg").unlink()
+    (folder / "val2017/000000000003.jpg").unlink()
+    with pytest.raises(DataError, match=r"val2017/000000000002.jpg: missing, with 1 more of the 4 images"):
+        load_coco(folder, "val2017")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"annotations": [{"id": 7, "image_id": 555, "category_id": 3}]},
+            r"instances_val2017.json: annotation 7 is of image 555, which is not in the list of images",
+        ),
+        (
+            {"annotations": [{"id": 8, "image_id": 1, "category_id": 4}]},
+            r"annotation 8 has the category 4, which is not in the list of categories \(ids 3, 17, 90\)",
+        ),
+        ({"categories": []}, "categories must have names, and each another one; got none"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each another one; got a, a"),
+        ({"images": None}, "not in COCO's format, which has the lists images, annotations, categories"),
+    ],
+)
+def test_inconsistent_annotations_are_named(folder, content, message):
+    write(folder, **content)
+    with pytest.raises(DataError, match=message):
+        load_coco(folder, "val2017")
+
+
+def test_missing_files_are_named_with_the_way_out(folder):
+    with pytest.raises(DataError, match=r"instances_train2017.json: no such file; splits with annotations: val2017"):
+        load_coco(folder, "train2017")
+    with pytest.raises(DataError, match=r"nowhere: no such folder; give the one that holds `annotations`"):
+        load_coco(folder / "nowhere", "val2017")
+    (folder / "annotations/instances_val2017.json").write_text('{"images": [')
+    with pytest.raises(DataError, match=r"instances_val2017.json: not valid JSON"):
+        load_coco(folder, "val2017")
+
+
+def test_a_missing_image_folder_is_named(folder):
+    (folder / "annotations/instances_val2014.json").write_text(
+        (folder / "annotations/instances_val2017.json").read_text()
+    )
+    with pytest.raises(DataError, match=r"val2014: no such folder; the images of the split val2014 belong there"):
+        load_coco(folder, "val2014")
+
+
+def test_real_coco_images(coco_mini):
+    train, validation = load_coco(coco_mini, "train2017"), load_coco(coco_mini, "val2017")
+    assert (len(train), len(validation)) == (80, 79)
+    names = label_names(train)
+    assert len(names) == 80
+    assert (names[0], names[-1]) == ("person", "toothbrush")
+    assert {label for labels in train["labels"] for label in labels} == set(range(80))
+    assert min(train[0]["image"].size) > 100

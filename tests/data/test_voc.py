@@ -1,0 +1,88 @@
+"""VOC's folder layout, with its odd cases."""
+
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.voc import VOC_LABELS, load_voc
+
+CAT, DOG, PERSON = (VOC_LABELS.index(name) for name in ("cat", "dog", "person"))
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """VOCdevkit with three images: (name, difficult) of their objects."""
+    root = tmp_path / "VOCdevkit/VOC2007"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    images = {
+        "000001": [("person", 0), ("person", 1), ("dog", 1)],  # the person is clear once, the dog never
+        "000002": [("cat", 0), ("cat", 0)],
+        "000003": [("dog", 1)],
+    }
+    for name, objects in images.items():
+        Image.new("RGB", (12, 9)).save(root / f"JPEGImages/{name}.jpg")
+        write_objects(root, name, objects)
+    (root / "ImageSets/Main/trainval.txt").write_text("000001\n000002\n000003\n")
+    (root / "ImageSets/Main/cat_trainval.txt").write_text("000001 -1\n000002  1\n")
+    return tmp_path
+
+
+def write_objects(root, name, objects):
+    rows = "".join(f"<object><name>{n}</name><difficult>{d}</difficult></object>" for n, d in objects)
+    (root / f"Annotations/{name}.xml").write_text(f"<annotation><filename>{name}.jpg</filename>{rows}</annotation>")
+
+
+@pytest.mark.parametrize("inside", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
+def test_labels_and_unknown_labels(devkit, inside):
+    dataset = load_voc(devkit / inside, "trainval")
+    assert label_names(dataset) == list(VOC_LABELS)
+    assert dataset["labels"] == [[PERSON], [CAT], []]
+    assert dataset["unknown"] == [[DOG], [], [DOG]]
+    assert dataset[0]["image"].size == (12, 9)
+
+
+@pytest.mark.parametrize(("option", "expected"), [("negative", [PERSON]), ("positive", [DOG, PERSON])])
+def test_difficult_objects_can_count_either_way(devkit, option, expected):
+    dataset = load_voc(devkit, "trainval", difficult=option)
+    assert dataset.column_names == ["image", "labels"]
+    assert dataset[0]["labels"] == expected
+
+
+def test_unknown_labels_reach_the_batch_as_minus_one(devkit):
+    images = MultiLabelImages(load_voc(devkit, "trainval"), evaluation_transform(create_image_processor(8)))
+    batch = MultiLabelCollator(20)([images[i] for i in range(3)])
+    assert batch["pixel_values"].shape == (3, 3, 8, 8)
+    assert batch["labels"][0, PERSON] == 1
+    assert batch["labels"][0, DOG] == batch["labels"][2, DOG] == -1
+    assert batch["labels"].eq(0).sum() == 60 - 4
+
+
+def test_a_label_that_is_not_vocs_is_named(devkit):
+    write_objects(devkit / "VOCdevkit/VOC2007", "000002", [("elephant", 0)])
+    message = (
+        r"^VOC2007/Annotations/000002.xml: unknown label 'elephant'; expected one of aeroplane, bicycle, .*tvmonitor$"
+    )
+    with pytest.raises(DataError, match=message):
+        load_voc(devkit, "trainval")
+
+
+def test_missing_and_malformed_files_are_named(devkit):
+    root = devkit / "VOCdevkit/VOC2007"
+    with pytest.raises(DataError, match=r"test.txt: no such file; splits at hand: trainval$"):
+        load_voc(devkit, "test")
+    with pytest.raises(DataError, match="neither VOC2012 nor a folder that holds it"):
+        load_voc(devkit, "trainval", year="2012")
+    with pytest.raises(DataError, match="difficult must be one of unknown, negative, positive; got 'maybe'"):
+        load_voc(devkit, "trainval", difficult="maybe")
+    (root / "Annotations/000003.xml").write_text("<annotation>")
+    with pytest.raises(DataError, match="VOC2007/Annotations/000003.xml: not valid XML"):
+        load_voc(devkit, "trainval")
+    (root / "Annotations/000003.xml").unlink()
+    with pytest.raises(DataError, match="VOC2007/Annotations/000003.xml: missing"):
+        load_voc(devkit, "trainval")
+    (root / "JPEGImages/000002.jpg").unlink()
+    with pytest.raises(DataError, match=r"JPEGImages/000002.jpg: missing, but listed in trainval.txt"):
+        load_voc(devkit, "trainval")

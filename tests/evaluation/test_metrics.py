@@ -1,0 +1,141 @@
+"""The metrics against scikit-learn and against their definitions."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
+from assocformer_hf import multilabel_metrics
+from assocformer_hf.evaluation.metrics import average_precision
+
+
+@st.composite
+def tables(draw, unknown=False):
+    """Scores, most of them tied, and targets with a positive in every label."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    images, labels = draw(st.integers(2, 40)), draw(st.integers(1, 8))
+    steps = draw(st.sampled_from([2, 10, 1000]))
+    scores = generator.integers(0, steps + 1, (images, labels)) / steps
+    targets = (generator.random((images, labels)) < draw(st.sampled_from([0.1, 0.5]))).astype(int)
+    if unknown:
+        targets[generator.random(targets.shape) < 0.3] = -1
+    targets[generator.integers(0, images, labels), np.arange(labels)] = 1
+    return scores, targets
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables())
+def test_metrics_are_scikit_learns(table):
+    scores, targets = table
+    metrics, predicted = multilabel_metrics(scores, targets, 0.5), scores >= 0.5
+    expected = {
+        "mAP": average_precision_score(targets, scores, average="macro"),
+        "CP": precision_score(targets, predicted, average="macro", zero_division=0),
+        "CR": recall_score(targets, predicted, average="macro", zero_division=0),
+        "OP": precision_score(targets, predicted, average="micro", zero_division=0),
+        "OR": recall_score(targets, predicted, average="micro", zero_division=0),
+        "OF1": f1_score(targets, predicted, average="micro", zero_division=0),
+    }
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(value, abs=1e-9), name
+    each = average_precision_score(targets, scores, average=None)
+    np.testing.assert_allclose(metrics["per_label_AP"], np.atleast_1d(each), atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables(unknown=True))
+def test_unknown_labels_count_nowhere(table):
+    scores, targets = table
+    ours = average_precision(scores, targets)
+    for label in range(scores.shape[1]):
+        known = targets[:, label] >= 0
+        expected = average_precision_score(targets[known, label], scores[known, label])
+        assert ours[label] == pytest.approx(expected, abs=1e-9)
+    changed = np.where(targets == -1, 1 - scores, scores)
+    before, after = multilabel_metrics(scores, targets), multilabel_metrics(changed, targets)
+    for name in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP"):
+        assert before[name] == pytest.approx(after[name], abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables(), st.randoms(use_true_random=False))
+def test_the_order_of_the_images_does_not_matter(table, random):
+    scores, targets = table
+    order = random.sample(range(len(scores)), len(scores))
+    before, after = multilabel_metrics(scores, targets), multilabel_metrics(scores[order], targets[order])
+    assert before["mAP"] == pytest.approx(after["mAP"])
+    assert {k: v for k, v in before.items() if k != "per_label_AP"} == pytest.approx(
+        {k: v for k, v in after.items() if k != "per_label_AP"}
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables())
+def test_eleven_point_average_precision(table):
+    scores, targets = table
+    for label, value in enumerate(average_precision(scores, targets, interpolation="11point")):
+        points = []
+        for threshold in np.unique(scores[:, label]):
+            chosen = scores[:, label] >= threshold
+            hits = targets[chosen, label].sum()
+            points.append((hits / targets[:, label].sum(), hits / chosen.sum()))
+        best = [max((p for r, p in points if r >= level / 10 - 1e-9), default=0) for level in range(11)]
+        assert value == pytest.approx(np.mean(best))
+
+
+def test_top3_predicts_at_most_three_labels_and_only_above_the_threshold():
+    scores = np.array([[0.9, 0.8, 0.7, 0.6, 0.1], [0.9, 0.4, 0.3, 0.2, 0.1]])
+    targets = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 1]])
+    metrics = multilabel_metrics(scores, targets)
+    assert metrics["OP"] == metrics["OP_top3"] == 1
+    assert metrics["OR"] == 5 / 7
+    assert metrics["OR_top3"] == 4 / 7
+    assert metrics["CR_top3"] == pytest.approx((2 / 2 + 1 / 2 + 1 / 1 + 0 + 0) / 5)
+
+
+def test_every_label_can_have_its_own_threshold():
+    scores, targets = np.array([[0.4, 0.4], [0.2, 0.2]]), np.array([[1, 1], [1, 1]])
+    assert multilabel_metrics(scores, targets, np.array([0.1, 0.3]))["OR"] == 3 / 4
+
+
+def test_labels_without_positives_are_left_out_and_counted():
+    scores, targets = np.array([[0.9, 0.9], [0.1, 0.8]]), np.array([[1, 0], [0, 0]])
+    metrics = multilabel_metrics(scores, targets)
+    assert metrics["labels_without_positives"] == 1
+    assert metrics["per_label_AP"] == [1.0, None]
+    assert metrics["mAP"] == metrics["CP"] == metrics["CR"] == 1
+    assert metrics["OP"] == 1 / 3
+    assert metrics["chance_mAP"] == 0.5
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_many_labels_are_ranked_in_blocks():
+    generator = np.random.default_rng(0)
+    scores, targets = generator.random((20, 600)), np.eye(20, 600, dtype=int)
+    targets[0] = 1
+    whole = average_precision(scores, targets)
+    np.testing.assert_allclose(whole[590:], average_precision(scores[:, 590:], targets[:, 590:]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "message"),
+    [
+        (np.ones((2, 3)), np.ones((2, 4)), r"must both be \(images, labels\).*\(2, 3\) and \(2, 4\)"),
+        (np.ones(3), np.ones(3), r"must both be \(images, labels\)"),
+        (np.ones((0, 3)), np.ones((0, 3)), "at least one of each"),
+        (np.array([[np.nan, 1]]), np.ones((1, 2)), "1 of 2 scores are NaN or infinite"),
+        (np.ones((1, 2)), np.array([[1, 2]]), r"targets must be 1, 0 or -1 \(unknown\), got \[2\]"),
+        (np.ones((1, 2)), np.array([[0, -1]]), "no label is present in any image"),
+    ],
+)
+def test_malformed_input_is_named(scores, targets, message):
+    with pytest.raises(ValueError, match=message):
+        multilabel_metrics(scores, targets)
+
+
+def test_an_unknown_interpolation_is_named():
+    with pytest.raises(ValueError, match="interpolation must be None or '11point', got '101point'"):
+        average_precision(np.ones((1, 1)), np.ones((1, 1)), interpolation="101point")

@@ -1,0 +1,235 @@
+"""The scripts as users run them: real processes on a small dataset."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.data.coco import load_coco
+from tests.conftest import ROOT
+
+BINARIES = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def training(data: Path, output: Path, *options: str, processes: int = 1) -> list[str]:
+    """A command that trains a tiny CvT for three epochs."""
+    launcher = ["accelerate", "launch", "--cpu", "--num_processes", "1", "--mixed_precision", "no"]
+    if processes > 1:
+        launcher = ["torchrun", "--nproc_per_node", str(processes)]
+    values = {
+        "dataset": "coco", "data_dir": data, "train_split": "train", "eval_split": "val", "backbone": "tiny-cvt",
+        "image_size": 64, "epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.9, "num_workers": 1,
+        "output_dir": output,
+    }  # fmt: skip
+    pairs = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    return [str(BINARIES / launcher[0]), *launcher[1:], str(ROOT / "examples/train.py"), *pairs, *options]
+
+
+def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(small_coco, tmp_path_factory):
+    """The folder of a finished run, and what the run printed."""
+    output = tmp_path_factory.mktemp("run") / "model"
+    return output, run(training(small_coco, output)).stdout
+
+
+def final_weights(output: Path) -> dict[str, torch.Tensor]:
+    checkpoint = output / "checkpoints/epoch-0003"
+    return load_file(checkpoint / "model.safetensors") | {
+        f"ema.{name}": value for name, value in load_file(checkpoint / "ema.safetensors").items()
+    }
+
+
+def test_output_is_a_complete_hub_folder(trained):
+    output, printed = trained
+    expected = {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json", "metrics.json",
+        "association_map.png", "configuration_assocformer.py", "modeling_assocformer.py", "association.py", "losses.py",
+        "cvt.py",
+    }  # fmt: skip
+    assert expected <= {path.name for path in output.iterdir()}
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["images"] == 37
+    assert metrics["run"]["train_images"] == 48
+    assert f"{100 * metrics['mAP']:.1f}" in printed
+    assert "chance_mAP" in printed
+    assert Image.open(output / "association_map.png").size[0] > 400
+
+
+def test_model_card_states_what_was_measured(trained):
+    output, _ = trained
+    metrics = json.loads((output / "metrics.json").read_text())
+    card = ModelCard.load(output / "README.md")
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results == {key: round(metrics[key], 4) for key in ("mAP", "CF1", "OF1")}
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.library_name == "transformers"
+    assert all(f"| {name} | " in card.text for name in metrics["per_label"])
+
+
+def test_saved_model_loads_everywhere_and_gives_the_reported_scores(trained, small_coco):
+    output, _ = trained
+    model = AssocFormerForMultiLabel.from_pretrained(output)
+    auto = AutoModelForImageClassification.from_pretrained(output)
+    processor = AutoImageProcessor.from_pretrained(output)
+    image = load_coco(small_coco, "val")[0]["image"]
+    inputs = processor(images=image, return_tensors="pt")
+    scores = model(**inputs).logits.sigmoid()[0]
+    torch.testing.assert_close(auto(**inputs).logits.sigmoid()[0], scores)
+    best = pipeline("image-classification", model=str(output))(image)[0]
+    assert best["score"] == pytest.approx(scores.max().item(), abs=1e-6)
+    assert best["label"] == model.config.id2label[scores.argmax().item()]
+
+
+def test_evaluate_script_repeats_the_training_metrics(trained, small_coco, tmp_path):
+    output, _ = trained
+    command = [sys.executable, str(ROOT / "examples/evaluate.py"), "--model", str(output), "--dataset", "coco"]
+    run([*command, "--data_dir", str(small_coco), "--split", "val", "--output", str(tmp_path / "metrics.json")])
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    before = json.loads((output / "metrics.json").read_text())
+    for key in ("mAP", "CF1", "OF1", "OP_top3", "chance_mAP"):
+        assert again[key] == pytest.approx(before[key], abs=1e-6)
+
+
+def test_predict_script_tags_a_folder_and_names_a_broken_file(trained, small_coco, tmp_path):
+    output, _ = trained
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.jpg").write_bytes((small_coco / f"val/{i:04d}.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:200])
+    command = [sys.executable, str(ROOT / "examples/predict.py"), "--model", str(output), "--images", str(folder)]
+    done = run([*command, "--threshold", "0.3", "--output", str(tmp_path / "tags.json")], check=False)
+    assert done.returncode == 1
+    assert "broken.jpg: cannot be read as an image" in done.stderr
+    assert "error: 1 of 4 files could not be read" in done.stderr
+    tags = json.loads((tmp_path / "tags.json").read_text())
+    assert [Path(row["file"]).name for row in tags] == ["0.jpg", "1.jpg", "2.jpg"]
+    for row in tags:
+        assert row["labels"] == [name for name, score in row["scores"].items() if score >= 0.3]
+        assert len(row["scores"]) == 20
+
+
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, small_coco, tmp_path):
+    uninterrupted, _ = trained
+    output = tmp_path / "model"
+    process = subprocess.Popen(
+        training(small_coco, output), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (output / "checkpoints/epoch-0001").exists():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "checkpoints/epoch-0003").exists()
+
+    printed = run(training(small_coco, output, "--resume")).stdout
+    assert "resumed after epoch 1 of 3" in printed or "resumed after epoch 2 of 3" in printed
+    resumed, expected = final_weights(output), final_weights(uninterrupted)
+    assert resumed.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(resumed[name], value), name
+    histories = [
+        json.loads((run_ / "checkpoints/epoch-0003/run.json").read_text())["history"]
+        for run_ in (output, uninterrupted)
+    ]
+    for mine, theirs in zip(*histories, strict=True):
+        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+def test_two_processes_evaluate_every_image_once(small_coco, tmp_path):
+    output = tmp_path / "model"
+    run(training(small_coco, output, processes=2))
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["images"] == 37
+    command = [sys.executable, str(ROOT / "examples/evaluate.py"), "--model", str(output), "--dataset", "coco"]
+    run([*command, "--data_dir", str(small_coco), "--split", "val", "--output", str(tmp_path / "metrics.json")])
+    single = json.loads((tmp_path / "metrics.json").read_text())
+    for key in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
+        assert metrics[key] == pytest.approx(single[key], abs=1e-6)
+    assert metrics["association"]["mean"] == pytest.approx(single["association"]["mean"], abs=1e-6)
+    assert metrics["association"]["std"] == pytest.approx(single["association"]["std"], abs=1e-5)
+
+
+def test_a_second_run_does_not_replace_the_first(trained, small_coco):
+    output, _ = trained
+    before = (output / "model.safetensors").read_bytes()
+    done = run(training(small_coco, output), check=False)
+    assert done.returncode != 0
+    assert "holds checkpoints and model.safetensors of an earlier run; go on with --resume" in done.stderr
+    assert (output / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_with_other_options_is_refused(trained, small_coco):
+    output, _ = trained
+    done = run(training(small_coco, output, "--resume", "--epochs", "5"), check=False)
+    assert "was trained with epochs=3, not 5" in done.stderr
+
+
+def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
+    broken = tmp_path / "coco"
+    for name in ("annotations", "val"):
+        broken.mkdir(exist_ok=True)
+        (broken / name).symlink_to(small_coco / name)
+    (broken / "train").mkdir()
+    for path in (small_coco / "train").iterdir():
+        (broken / "train" / path.name).write_bytes(path.read_bytes())
+    victim = broken / "train/0011.jpg"
+    victim.write_bytes(victim.read_bytes()[:400])
+    command = training(broken, tmp_path / "model")
+    done = run([sys.executable, *command[command.index(str(ROOT / "examples/train.py")) :]], check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "train/0011.jpg: cannot be read as an image" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data_dir", "/nowhere"], "/nowhere"),
+        (["--dataset", "imagenet"], "unknown dataset 'imagenet'; expected one of scenes, coco, voc"),
+        (["--fusion", "sum"], "fusion must be one of equal, association, learnable, linear; got 'sum'"),
+        (["--association_norm", "l3"], "association_norm must be one of l2, l1, l1_l2, nuclear, none; got 'l3'"),
+        (["--association_kernel_size", "4"], "association_kernel_size must be odd, such as 1, 3 or 5; got 4"),
+        (["--backbone", "no-such-folder"], "no-such-folder: neither a folder"),
+        (["--batch_size", "64"], "48 training images are fewer than one batch of 64 x 1 processes"),
+    ],
+)
+def test_bad_options_end_in_one_line(small_coco, tmp_path, options, message):
+    command = training(small_coco, tmp_path / "model", *options)
+    done = run([sys.executable, *command[command.index(str(ROOT / "examples/train.py")) :]], check=False)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]
+    assert "Traceback" not in done.stderr
+
+
+def test_random_pixels_survive_the_whole_way(trained, tmp_path):
+    """Any image a user brings goes through the pipeline: grey, palette, with alpha."""
+    output, _ = trained
+    tagger = pipeline("image-classification", model=str(output))
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 80, 4), dtype=np.uint8)
+    for mode in ("L", "P", "RGBA", "CMYK"):
+        assert len(tagger(Image.fromarray(pixels, "RGBA").convert("RGB").convert(mode))) == 5

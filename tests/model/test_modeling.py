@@ -1,0 +1,231 @@
+"""The model as users of transformers meet it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    CvtForImageClassification,
+    CvtModel,
+    pipeline,
+)
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS
+from assocformer_hf.model.presets import BACKBONE_PRESETS
+from tests.conftest import NAMES, TINY_BACKBONES
+
+
+def images(count=2, size=64):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=TINY_BACKBONES)
+def saved(request, create_model, tmp_path):
+    """A model, and the folder in which it was saved with its processor."""
+    model = create_model(request.param)
+    model.save_pretrained(tmp_path / "model")
+    create_image_processor(64).save_pretrained(tmp_path / "model")
+    return model, tmp_path / "model"
+
+
+def test_the_output_has_the_documented_shapes(create_model):
+    labels = torch.tensor([[1, 0, -1, 0], [0, 0, 1, 1]])
+    output = create_model()(images(), labels=labels, output_association=True, output_hidden_states=True)
+    assert output.loss.shape == ()
+    assert output.logits.shape == output.association_logits.shape == output.embedding_logits.shape == (2, 4)
+    assert output.association.shape == (2, 4, 4)
+    assert len(output.hidden_states) == 3
+    expected = output.loss.item() - 0.1 * output.association_penalty.item()
+    penalty = torch.linalg.matrix_norm(output.association).mean()
+    torch.testing.assert_close(output.association_penalty, penalty)
+    assert expected > 0
+
+
+def test_association_is_returned_on_request_only(create_model):
+    output = create_model()(images())
+    assert output.association is None
+    assert output.loss is None
+
+
+def test_a_tuple_holds_what_the_output_holds(create_model):
+    model = create_model()
+    output = model(images(), return_dict=False)
+    assert isinstance(output, tuple)
+    torch.testing.assert_close(output[0], model(images()).logits)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("norm", ASSOCIATION_NORMS)
+def test_every_fusion_and_norm_trains(create_model, fusion, norm):
+    model = create_model(fusion=fusion, association_norm=norm).train()
+    model(images(), labels=torch.ones(2, 4)).loss.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert missing == []
+
+
+def test_saved_model_is_safetensors_with_remote_code_and_sigmoid_scores(saved):
+    _, folder = saved
+    files = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "preprocessor_config.json", "modeling_assocformer.py"} <= files
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_assocformer.AssocFormerConfig",
+        "AutoModelForImageClassification": "modeling_assocformer.AssocFormerForMultiLabel",
+    }
+
+
+@pytest.mark.parametrize("auto", [AssocFormerForMultiLabel, AutoModelForImageClassification])
+def test_round_trip(saved, auto):
+    model, folder = saved
+    loaded = auto.from_pretrained(folder)
+    assert type(loaded) is AssocFormerForMultiLabel
+    assert AutoConfig.from_pretrained(folder).id2label == dict(enumerate(NAMES))
+    torch.testing.assert_close(loaded(images()).logits, model(images()).logits, rtol=0, atol=0)
+
+
+def test_pipeline_gives_sigmoid_scores_of_the_saved_processor(saved):
+    model, folder = saved
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
+    tagger = pipeline("image-classification", model=str(folder))
+    inputs = AutoImageProcessor.from_pretrained(folder)(images=image, return_tensors="pt")
+    scores = model(**inputs).logits.sigmoid()[0]
+    result = tagger(image)
+    assert [row["score"] for row in result] == sorted((row["score"] for row in result), reverse=True)
+    for row in result:
+        assert row["score"] == pytest.approx(scores[NAMES.index(row["label"])].item(), abs=1e-6)
+
+
+def test_remote_code_gives_the_same_scores_where_the_package_is_not_installed(saved, tmp_path):
+    model, folder = saved
+    torch.save(images(), tmp_path / "images.pt")
+    Image.new("RGB", (70, 50)).save(tmp_path / "image.png")
+    script = f"""
+import sys
+sys.modules["assocformer_hf"] = None  # any import of the package fails
+import torch
+from transformers import AutoModelForImageClassification, pipeline
+model = AutoModelForImageClassification.from_pretrained({str(folder)!r}, trust_remote_code=True)
+tagger = pipeline("image-classification", model={str(folder)!r}, trust_remote_code=True)
+assert len(tagger({str(tmp_path / "image.png")!r})) == 4
+torch.save(model(torch.load({str(tmp_path / "images.pt")!r})).logits, {str(tmp_path / "logits.pt")!r})
+model.save_pretrained({str(tmp_path / "again")!r})
+"""
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), model(images()).logits)
+    assert (tmp_path / "again" / "modeling_assocformer.py").exists()
+
+
+def test_from_backbone_keeps_the_backbone_of_timm_and_starts_a_fresh_head(create_model, tmp_path):
+    backbone = create_model("tiny-swin").backbone
+    backbone.save_pretrained(tmp_path)
+    model = AssocFormerForMultiLabel.from_backbone(tmp_path, id2label={0: "a", 1: "b"}, fusion="learnable")
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], value)
+    assert model.config.id2label == {0: "a", 1: "b"}
+    assert model.head.alpha == 1
+
+
+@pytest.mark.parametrize("preset", TINY_BACKBONES)
+def test_the_head_starts_with_association_logits_of_standard_deviation_one(create_model, preset):
+    module = create_model(preset, id2label={i: str(i) for i in range(200)}).head.association
+    features = torch.randn(8, module.readout.kernel_size[0])
+    logits = torch.logit(module(features)[0])
+    off_diagonal = logits[:, ~torch.eye(200, dtype=torch.bool)]
+    assert off_diagonal.std().item() == pytest.approx(1, rel=0.25)
+
+
+@pytest.mark.parametrize("source", [CvtForImageClassification, CvtModel])
+def test_from_backbone_reads_both_kinds_of_cvt_checkpoint(source, tmp_path):
+    torch.manual_seed(0)
+    checkpoint = source(BACKBONE_PRESETS["tiny-cvt"]()).eval()
+    checkpoint.save_pretrained(tmp_path)
+    model = AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=3).eval()
+    cvt = checkpoint if source is CvtModel else checkpoint.cvt
+    for name, value in cvt.state_dict().items():
+        assert torch.equal(model.backbone.cvt.state_dict()[name], value)
+    token = cvt(images()).cls_token_value.squeeze(1)
+    norm = checkpoint.layernorm if source is CvtForImageClassification else torch.nn.LayerNorm(128)
+    torch.testing.assert_close(model.backbone(images()).pooler_output, norm(token))
+
+
+def test_the_feature_of_swin_is_the_pooled_output_of_timm(create_model):
+    backbone = create_model("tiny-swin").backbone
+    expected = backbone.timm_model(images())
+    torch.testing.assert_close(backbone(images()).pooler_output, expected)
+
+
+def test_explanations_are_exact(create_model):
+    model = create_model()
+    contributions, output = model.explain(images()), model(images())
+    bias = model.head.association.readout.bias
+    torch.testing.assert_close(contributions.sum(-1), output.association_logits - bias, rtol=1e-5, atol=1e-5)
+
+
+def test_a_linear_head_has_nothing_to_explain(create_model):
+    with pytest.raises(ValueError, match="no association module"):
+        create_model(fusion="linear").explain(images())
+
+
+def test_labels_of_the_wrong_width_are_named(create_model):
+    with pytest.raises(ValueError, match=r"\(2, 4\), got \(2, 7\)"):
+        create_model()(images(), labels=torch.zeros(2, 7))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fusion": "sum"}, "fusion must be one of equal, association, learnable, linear; got 'sum'"),
+        ({"association_norm": "l3"}, "association_norm must be one of l2, l1, l1_l2, nuclear, none; got 'l3'"),
+        ({"readout": "both"}, "readout must be one of per_label, shared; got 'both'"),
+        ({"association_kernel_size": 4}, "association_kernel_size must be odd, such as 1, 3 or 5; got 4"),
+        ({"gamma_neg": -1}, "gamma_neg must be at least 0 and finite, got -1"),
+        ({"clip": 1}, "clip must be below 1"),
+        ({"threshold": 1.5}, "threshold must be between 0 and 1, got 1.5"),
+        ({"label_thresholds": [0.5]}, "label_thresholds must have one value for each of the 2 labels, got 1"),
+        ({"id2label": {0: "a", 1: "a"}}, "id2label names 'a' more than once"),
+        ({"id2label": {1: "a", 2: "b"}}, r"id2label must number the labels 0 to 1, got \[1, 2\]"),
+        ({"backbone_config": {"model_type": "nothing"}}, "backbone_config must be .*; got 'nothing'"),
+        ({"problem_type": "regression"}, "problem_type must be one of multi_label_classification"),
+    ],
+)
+def test_configuration_names_what_is_wrong(values, message):
+    with pytest.raises(ValueError, match=message):
+        AssocFormerConfig(**values)
+
+
+def test_a_missing_backbone_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere: neither a folder"):
+        AssocFormerForMultiLabel.from_backbone(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("preset", "millions", "size"), [("swin-large", 195.2, 1536), ("cvt-w24", 276.2, 1024)])
+def test_full_size_backbones_have_the_papers_size(preset, millions, size):
+    config = AssocFormerConfig(backbone_config=BACKBONE_PRESETS[preset](384), num_labels=80)
+    with torch.device("meta"):
+        model = AssocFormerForMultiLabel(config)
+    assert model.backbone.num_parameters() / 1e6 == pytest.approx(millions, abs=0.05)
+    head = sum(parameter.numel() for parameter in model.head.parameters())
+    assert head == 2 * 80 * (size + 1) + 2 * 80 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["swin-large", "cvt-w24"])
+def test_full_size_models_run_forward_and_backward_at_384(preset):
+    model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=BACKBONE_PRESETS[preset](384), num_labels=80))
+    output = model.train()(images(1, 384), labels=torch.ones(1, 80))
+    output.loss.backward()
+    assert output.logits.shape == (1, 80)
+    assert all(parameter.grad is not None for parameter in model.parameters())

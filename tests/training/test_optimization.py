@@ -1,0 +1,48 @@
+"""Optimizer and schedule against the recipe."""
+
+import pytest
+import torch
+
+from assocformer_hf.training.optimization import create_optimizer, create_scheduler, parameter_groups
+
+
+def test_only_weights_decay(create_model):
+    model = create_model(fusion="learnable")
+    decaying, free = parameter_groups(model, 0.01)
+    by_id = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decaying["weight_decay"] == 0.01
+    assert free["weight_decay"] == 0
+    assert {by_id[id(p)] for p in free["params"]} >= {
+        "head.alpha", "head.embedding.bias", "backbone.layernorm.weight", "head.association.key.bias",
+    }  # fmt: skip
+    assert all(parameter.ndim > 1 for parameter in decaying["params"])
+    assert len(decaying["params"]) + len(free["params"]) == len(by_id)
+
+
+def test_frozen_parameters_are_left_out(create_model):
+    model = create_model()
+    model.backbone.requires_grad_(False)
+    count = sum(len(group["params"]) for group in parameter_groups(model, 0.01))
+    assert count == len(list(model.head.parameters()))
+
+
+def test_weight_decay_is_decoupled():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = create_optimizer(torch.nn.ParameterList([weight]), learning_rate=0.1, weight_decay=0.5)
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    torch.testing.assert_close(weight.data, torch.full((2, 2), 1 - 0.1 * 0.5))  # not scaled by Adam's denominator
+
+
+def test_one_cycle_rises_for_its_share_and_falls_to_zero():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = create_optimizer(torch.nn.ParameterList([weight]), learning_rate=1e-4, weight_decay=0)
+    scheduler = create_scheduler(optimizer, 1e-4, total_steps=101, pct_start=0.2)
+    rates = [scheduler.get_last_lr()[0]]
+    for _ in range(100):
+        optimizer.step()
+        scheduler.step()
+        rates.append(scheduler.get_last_lr()[0])
+    assert max(rates) == pytest.approx(1e-4, rel=1e-3)
+    assert rates.index(max(rates)) == pytest.approx(0.2 * 101, abs=2)
+    assert rates[-1] < 1e-8
