@@ -45,7 +45,7 @@ def parse_arguments(
     parser = HfArgumentParser(argument_classes)
     parser.add_argument("--config", type=Path, help="YAML file of options; the command line overrides it.")
     chosen = parser.parse_args(argv)
-    config = chosen.config or (dataset_configs or {}).get(chosen.dataset)
+    config = chosen.config or (dataset_configs or {}).get(getattr(chosen, "dataset", None))
     if config is not None:
         parser.set_defaults(**_read_config(parser, config))
     return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)[: len(argument_classes)]

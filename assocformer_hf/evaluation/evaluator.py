@@ -45,7 +45,7 @@ def evaluate(models: Mapping[str, nn.Module], loader: DataLoader, accelerator: A
         For each name an [`Evaluation`], the same on every process.
     """
     runs = {name: _Run(_ready(model, accelerator)) for name, model in models.items()}
-    for batch in tqdm(loader, desc="evaluate", leave=False, disable=not accelerator.is_main_process):
+    for batch in tqdm(loader, desc="evaluate", leave=False, disable=None if accelerator.is_main_process else True):
         for run in runs.values():
             run.add(batch, accelerator)
     return {name: run.finish() for name, run in runs.items()}

@@ -145,7 +145,7 @@ def train_one_epoch(
     model.train()
     weight = accelerator.unwrap_model(model).config.association_weight
     totals = torch.zeros(2, device=accelerator.device)
-    bar = tqdm(loader, desc=description, leave=False, disable=not accelerator.is_main_process)
+    bar = tqdm(loader, desc=description, leave=False, disable=None if accelerator.is_main_process else True)
     for batch in bar:
         with accelerator.accumulate(model):
             output = model(**batch)

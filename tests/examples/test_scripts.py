@@ -226,7 +226,7 @@ def test_bad_options_end_in_one_line(small_coco, tmp_path, options, message):
     assert "Traceback" not in done.stderr
 
 
-def test_random_pixels_survive_the_whole_way(trained, tmp_path):
+def test_images_of_every_colour_mode_go_through_the_pipeline(trained, tmp_path):
     """Any image a user brings goes through the pipeline: grey, palette, with alpha."""
     output, _ = trained
     tagger = pipeline("image-classification", model=str(output))

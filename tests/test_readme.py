@@ -1,0 +1,81 @@
+"""The README's snippets, run as they stand; a folder with random weights stands in for the Hub's backbone."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.command_line import parse_arguments
+from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.model.presets import tiny_cvt, tiny_swin
+from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BACKBONE = "timm/swin_large_patch4_window12_384.ms_in22k"
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands(script: str) -> list[list[str]]:
+    """The README's command lines that run a script, each as words."""
+    lines = "".join(snippets("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if f"examples/{script}" in line]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A folder that holds what the README speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    scenes = load_scenes("validation", size=3)
+    config = AssocFormerConfig(backbone_config=tiny_cvt(), id2label=dict(enumerate(label_names(scenes))))
+    AssocFormerForMultiLabel(config).save_pretrained(folder / "outputs/assocformer")
+    create_image_processor(64).save_pretrained(folder / "outputs/assocformer")
+    AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=tiny_swin(384))).backbone.save_pretrained(
+        folder / "backbone"
+    )
+    (folder / "images").mkdir()
+    for i, example in enumerate(scenes):
+        example["image"].save(folder / f"images/{i}.jpg")
+    scenes[0]["image"].save(folder / "image.jpg")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_python_snippets_run_in_order(workspace):
+    script = "\n".join(snippets("python")).replace(BACKBONE, str(workspace / "backbone"))
+    printed = run([sys.executable, "-c", script], workspace).splitlines()
+    assert len(printed) == 3 + 1 + 3
+    assert all(re.fullmatch(r"\w+: \d\.\d\d", line) for line in printed[:3])
+    assert all(re.fullmatch(r"\w+ through \w+: [+-]\d+\.\d\d", line) for line in printed[4:])
+
+
+@pytest.mark.parametrize("script", ["predict.py", "evaluate.py"])
+def test_commands_run(workspace, script):
+    (command,) = commands(script)
+    printed = run(command, workspace)
+    assert ("images/0.jpg" in printed) if script == "predict.py" else ("chance_mAP" in printed)
+
+
+def test_training_commands_name_existing_options():
+    found = commands("train.py")
+    assert len(found) >= 3
+    for command in found:
+        options = command[command.index("examples/train.py") + 1 :]
+        parse_arguments([ModelArguments, DataArguments, RecipeArguments], argv=options)
