@@ -157,7 +157,7 @@ def test_from_backbone_reads_both_kinds_of_cvt_checkpoint(source, tmp_path):
     for name, value in cvt.state_dict().items():
         assert torch.equal(model.backbone.cvt.state_dict()[name], value)
     token = cvt(images()).cls_token_value.squeeze(1)
-    norm = checkpoint.layernorm if source is CvtForImageClassification else torch.nn.LayerNorm(128)
+    norm = checkpoint.layernorm if source is CvtForImageClassification else torch.nn.LayerNorm(token.shape[-1])
     torch.testing.assert_close(model.backbone(images()).pooler_output, norm(token))
 
 
