@@ -21,7 +21,7 @@ _ON_DEMAND = {
 __all__ = ["AssocFormerConfig", "AssocFormerForMultiLabel", "AssocFormerOutput", *_ON_DEMAND]
 
 AutoConfig.register(AssocFormerConfig.model_type, AssocFormerConfig)
-AutoImageProcessor.register(AssocFormerConfig, ViTImageProcessor)
+AutoImageProcessor.register(AssocFormerConfig, image_processor_classes={"torchvision": ViTImageProcessor})
 AutoModelForImageClassification.register(AssocFormerConfig, AssocFormerForMultiLabel)
 
 

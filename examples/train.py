@@ -3,13 +3,21 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from transformers import ViTImageProcessor
+
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.images import MultiLabelImages
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform, training_transform
+from assocformer_hf.data.transforms import (
+    backbone_image_processor,
+    create_image_processor,
+    evaluation_transform,
+    training_transform,
+)
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
 from assocformer_hf.training.loop import create_accelerator, fit
@@ -19,12 +27,22 @@ CONFIGS = Path(__file__).parent / "configs"
 
 def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
     """The model that the options describe: a preset with random weights, or a pretrained backbone."""
-    config = {key: value for key, value in asdict(args).items() if key not in ("backbone", "image_size")}
+    own = ("backbone", "image_size", "normalization")
+    config = {key: value for key, value in asdict(args).items() if key not in own}
     config["id2label"] = dict(enumerate(names))
     if args.backbone in BACKBONE_PRESETS:
         backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
         return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
     return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
+
+
+def create_processor(args: ModelArguments) -> ViTImageProcessor:
+    """The image processor that the options describe."""
+    if args.normalization == "backbone":
+        return backbone_image_processor(args.backbone, args.image_size)
+    if args.normalization != "none":
+        raise ConfigurationError(f"normalization must be none or backbone, got {args.normalization!r}")
+    return create_image_processor(args.image_size)
 
 
 def hub_id(backbone: str) -> str | None:
@@ -43,7 +61,7 @@ def main():
     )
     names = label_names(dataset["train"])
     model = create_model(model_args, names)
-    processor = create_image_processor(model_args.image_size)
+    processor = create_processor(model_args)
     augment = training_transform(
         processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
     )

@@ -1,27 +1,66 @@
 """What an image goes through before the model: one processor for all uses, and the augmentation of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
-from transformers import ViTImageProcessor
+from transformers import AutoImageProcessor, ViTImageProcessor
 from transformers.image_utils import PILImageResampling
 
+from assocformer_hf.data.schema import DataError
 
-def create_image_processor(image_size: int) -> ViTImageProcessor:
+
+def create_image_processor(
+    image_size: int, image_mean: Sequence[float] | None = None, image_std: Sequence[float] | None = None
+) -> ViTImageProcessor:
     """The processor that evaluates, predicts and is saved with the model: square resize, values scaled to [0, 1].
 
     Args:
         image_size: side of the model's square input in pixels.
+        image_mean: mean of each channel that is subtracted after scaling; the paper's recipe has none.
+        image_std: standard deviation of each channel that is divided by, with `image_mean`.
     """
     return ViTImageProcessor(
         size={"height": image_size, "width": image_size},
         resample=PILImageResampling.BICUBIC,
         do_convert_rgb=True,
-        do_normalize=False,
+        do_normalize=image_mean is not None,
+        image_mean=image_mean,
+        image_std=image_std,
+    )
+
+
+def backbone_image_processor(name_or_path: str, image_size: int | None = None) -> ViTImageProcessor:
+    """The processor of a pretrained backbone, to go with `AssocFormerForMultiLabel.from_backbone`.
+
+    It has the input size and the normalisation of the pretraining, but no crop: that would cut off labelled objects.
+
+    Args:
+        name_or_path: Hub id or folder of the backbone.
+        image_size: side of the square input in pixels, where it shall be another.
+
+    Raises:
+        DataError: if the backbone does not come with a processor.
+    """
+    try:
+        pretrained = AutoImageProcessor.from_pretrained(name_or_path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{name_or_path}: has no image processor ({str(error).splitlines()[0]}); use create_image_processor"
+        ) from error
+    if hasattr(pretrained, "data_config"):  # timm's
+        data = pretrained.data_config
+        return create_image_processor(image_size or data["input_size"][-1], data["mean"], data["std"])
+    size = getattr(pretrained, "crop_size", None) or pretrained.size
+    native = size["height"] if "height" in size else size["shortest_edge"]
+    normalized = pretrained.do_normalize
+    return create_image_processor(
+        image_size or native,
+        pretrained.image_mean if normalized else None,
+        pretrained.image_std if normalized else None,
     )
 
 

@@ -28,6 +28,8 @@ class AssocFormerConfig(PreTrainedConfig):
     Args:
         backbone_config: configuration of the vision backbone, as an object or a dict with `model_type`. Default: the
             paper's Swin-L at 384x384 from timm. The backbone's own class names are dropped.
+        image_size: side of the square input in pixels, where it differs from what `backbone_config` says; the position
+            and window tables of timm models are interpolated to it.
         num_labels: number of labels C, where the labels have no names (they become `LABEL_0`, ...).
         id2label: the names of the labels by index; sets C.
         association_kernel_size: odd kernel size k of the two convolutions of eq. 4.
@@ -52,6 +54,7 @@ class AssocFormerConfig(PreTrainedConfig):
     sub_configs = {"backbone_config": AutoConfig}
 
     backbone_config: PreTrainedConfig | dict | None = None
+    image_size: int | None = None
     association_kernel_size: int = 3
     readout: str = "per_label"
     fusion: str = "equal"
@@ -63,6 +66,15 @@ class AssocFormerConfig(PreTrainedConfig):
     threshold: float | int = 0.5
     label_thresholds: list[float] | None = None
     problem_type: str = "multi_label_classification"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "AssocFormerConfig":
+        """A configuration from a dictionary; values given beside it replace its own, and are checked like them."""
+        own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
+        changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
+        if changes.keys() & {"id2label", "label2id"}:
+            config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
+        return super().from_dict(config_dict | changes, **kwargs)
 
     def __post_init__(self, **kwargs):
         self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
@@ -81,6 +93,8 @@ class AssocFormerConfig(PreTrainedConfig):
         k = self.association_kernel_size
         if not isinstance(k, int) or k < 1 or k % 2 == 0:
             raise ConfigurationError(f"association_kernel_size must be odd, such as 1, 3 or 5; got {k!r}")
+        if self.image_size is not None and self.image_size < 1:
+            raise ConfigurationError(f"image_size must be at least 1, got {self.image_size}")
         _check_range("gamma_pos", self.gamma_pos)
         _check_range("gamma_neg", self.gamma_neg)
         _check_range("association_weight", self.association_weight)

@@ -1,5 +1,6 @@
 """AssocFormer: a vision backbone and the association head, as a transformers model."""
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _supports_sdpa = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: the Trainer shall divide it when it accumulates
+    _no_split_modules = ["AssociationHead"]
     _keep_in_fp32_modules_strict = ["head"]
 
     def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
@@ -59,7 +62,12 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             is_cvt = config.backbone_config.model_type == "cvt"
             build = CvtBackbone._from_config if is_cvt else AutoModel.from_config
             backbone = build(config.backbone_config)
+        _fit_input_size(backbone, config.image_size)
         self.backbone = backbone
+        self.supports_gradient_checkpointing = backbone.supports_gradient_checkpointing
+        # A ViT scales its position table to other input sizes on request only.
+        parameters = inspect.signature(backbone.forward).parameters
+        self.backbone_options = {name: True for name in ("interpolate_pos_encoding",) if name in parameters}
         self.head = AssociationHead(
             _feature_size(backbone),
             config.num_labels,
@@ -75,24 +83,33 @@ class AssocFormerForMultiLabel(PreTrainedModel):
 
         Args:
             name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads.
-            image_size: side of the square input in pixels, for timm backbones whose tables depend on it.
+            image_size: side of the square input in pixels, where it shall differ from that of the pretraining.
             config: values of [`AssocFormerConfig`], such as `id2label`.
 
         Raises:
-            ConfigurationError: if there is no such model, or a value of the configuration is out of its range.
+            ConfigurationError: if there is no such model, it is not one of images, or a value of the configuration is
+                out of its range.
         """
         try:
             backbone_config = AutoConfig.from_pretrained(name_or_path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConfigurationError(
-                f"{name_or_path}: neither a folder with a config.json nor a model that can be had from the Hub "
-                f"({str(error).splitlines()[0]})"
+                f"{name_or_path}: neither a folder of a model with its config.json nor a model that can be had from "
+                f"the Hub ({str(error).splitlines()[0]})"
             ) from error
-        if image_size is not None and backbone_config.model_type == "timm_wrapper":
-            backbone_config.model_args = {**(backbone_config.model_args or {}), "img_size": image_size}
         backbone_class = CvtBackbone if backbone_config.model_type == "cvt" else AutoModel
         backbone = backbone_class.from_pretrained(name_or_path, config=backbone_config)
-        return cls(AssocFormerConfig(backbone_config=backbone.config, **config), backbone=backbone)
+        if backbone.main_input_name != "pixel_values":
+            raise ConfigurationError(
+                f"{name_or_path}: {type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision "
+                "backbone, such as timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
+            )
+        config = AssocFormerConfig(backbone_config=backbone.config, image_size=image_size, **config)
+        return cls(config, backbone=backbone)
+
+    def _set_gradient_checkpointing(self, *args, **kwargs):
+        # Each kind of backbone has its own way; the head is too small to be worth it.
+        self.backbone._set_gradient_checkpointing(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -125,7 +142,9 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         Raises:
             ValueError: if the labels do not have the shape of the logits.
         """
-        outputs = self.backbone(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
         logits, association, association_logits, embedding_logits = self.head(_pooled_feature(outputs))
         loss = penalty = None
         if labels is not None:
@@ -140,6 +159,9 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             hidden_states=outputs.hidden_states,
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+
+    def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
+        return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 
     def _loss(self, logits: Tensor, association: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Eq. 9, and its norm of A."""
@@ -161,7 +183,17 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """
         if self.config.fusion == "linear":
             raise ValueError('fusion="linear" has no association module to explain; use another fusion')
-        return self.head.contributions(_pooled_feature(self.backbone(pixel_values, return_dict=True)))
+        return self.head.contributions(_pooled_feature(self._run_backbone(pixel_values)))
+
+
+def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
+    """Has timm interpolate the tables of a backbone, where it has any that depend on the input size."""
+    timm_model = getattr(backbone, "timm_model", None)
+    if image_size is None or not hasattr(timm_model, "set_input_size"):
+        return
+    size = (image_size, image_size)
+    if timm_model.patch_embed.img_size != size:
+        timm_model.set_input_size(img_size=size)
 
 
 def _feature_size(backbone: PreTrainedModel) -> int:

@@ -15,6 +15,10 @@ class ModelArguments:
         },
     )
     image_size: int = field(default=384, metadata={"help": "Side of the square input in pixels."})
+    normalization: str = field(
+        default="none",
+        metadata={"help": "none (values in [0, 1], the paper's) or backbone (mean and std of its pretraining)."},
+    )
     fusion: str = field(default="equal", metadata={"help": "Eq. 7: equal, association, learnable or linear."})
     readout: str = field(default="per_label", metadata={"help": "Eq. 6: per_label or shared."})
     association_kernel_size: int = field(default=3, metadata={"help": "Odd kernel size of eq. 4."})
