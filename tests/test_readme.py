@@ -1,4 +1,4 @@
-"""The README's snippets, run as they stand; a folder with random weights stands in for the Hub's backbone."""
+"""The snippets of README and docs, run as they stand; a folder with random weights stands in for the Hub's backbone."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
@@ -22,8 +23,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BACKBONE = "timm/swin_large_patch4_window12_384.ms_in22k"
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def snippets(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands(script: str) -> list[list[str]]:
@@ -40,9 +41,9 @@ def workspace(tmp_path_factory) -> Path:
     config = AssocFormerConfig(backbone_config=tiny_cvt(), id2label=dict(enumerate(label_names(scenes))))
     AssocFormerForMultiLabel(config).save_pretrained(folder / "outputs/assocformer")
     create_image_processor(64).save_pretrained(folder / "outputs/assocformer")
-    AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=tiny_swin(384))).backbone.save_pretrained(
-        folder / "backbone"
-    )
+    backbone_config = tiny_swin(384)
+    backbone_config.pretrained_cfg = {"input_size": [3, 384, 384], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    AutoModel.from_config(backbone_config).save_pretrained(folder / "backbone")
     (folder / "images").mkdir()
     for i, example in enumerate(scenes):
         example["image"].save(folder / f"images/{i}.jpg")
@@ -64,6 +65,12 @@ def test_python_snippets_run_in_order(workspace):
     assert len(printed) == 3 + 1 + 3
     assert all(re.fullmatch(r"\w+: \d\.\d\d", line) for line in printed[:3])
     assert all(re.fullmatch(r"\w+ through \w+: [+-]\d+\.\d\d", line) for line in printed[4:])
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_python_snippets_of_the_docs_run(workspace, page):
+    script = "\n".join(snippets("python", page.read_text(encoding="utf-8")))
+    run([sys.executable, "-c", script.replace(BACKBONE, str(workspace / "backbone"))], workspace)
 
 
 @pytest.mark.parametrize("script", ["predict.py", "evaluate.py"])

@@ -69,7 +69,17 @@ class AssocFormerConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs) -> "AssocFormerConfig":
-        """A configuration from a dictionary; values given beside it replace its own, and are checked like them."""
+        """A configuration from a dictionary; values given beside it replace its own, and are checked like them.
+
+        Raises:
+            ConfigurationError: if the dictionary is that of another model, or a value is out of its range.
+        """
+        if config_dict.get("model_type") != cls.model_type and "backbone_config" not in config_dict:
+            kind = config_dict.get("model_type") or config_dict.get("architecture")
+            raise ConfigurationError(
+                f"this is a {kind} model, not an AssocFormer; AssocFormerForMultiLabel.from_backbone takes it as a "
+                "backbone and adds a fresh head"
+            )
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
         if changes.keys() & {"id2label", "label2id"}:

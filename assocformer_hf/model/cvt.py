@@ -218,6 +218,10 @@ class CvtBackbone(CvtPreTrainedModel):
         if isinstance(module, CvtStage) and module.cls_token is not None:
             init.trunc_normal_(module.cls_token, mean=0.0, std=self.config.initializer_range)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The patch embedding of the first stage."""
+        return self.cvt.encoder.stages[0].embedding
+
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs
     ) -> BaseModelOutputWithPoolingAndNoAttention:

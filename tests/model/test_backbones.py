@@ -124,6 +124,13 @@ def test_a_backbone_without_a_processor_is_named(tmp_path):
         backbone_image_processor(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["CvT", "timm Swin", "ViT"])
+def test_a_backbone_that_is_loaded_as_a_model_points_to_from_backbone(kind, tmp_path):
+    BACKBONES[kind]().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="not an AssocFormer; AssocFormerForMultiLabel.from_backbone takes it"):
+        AssocFormerForMultiLabel.from_pretrained(tmp_path)
+
+
 def test_a_text_model_is_refused(tmp_path):
     BertModel(BertConfig(vocab_size=10, **SMALL)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="BertModel takes input_ids, not images; use a vision backbone"):
