@@ -22,14 +22,17 @@ class Evaluation:
         metrics: those of `multilabel_metrics`.
         scores: probabilities, `(images, labels)`, float32.
         targets: multi-hot, `(images, labels)`: 1 present, 0 absent, -1 unknown.
-        association: mean of A over the images, `(labels, labels)`; None without an association module.
-        association_std: standard deviation of all entries of A over all images; None likewise.
+        association: mean of A over the images, `(labels, labels)`; None where A is computed in tiles, and without an
+            association module.
+        association_mean: mean of all entries of A over all images; None without an association module.
+        association_std: their standard deviation; None likewise.
     """
 
     metrics: dict
     scores: np.ndarray
     targets: np.ndarray
     association: np.ndarray | None
+    association_mean: float | None
     association_std: float | None
 
 
@@ -66,30 +69,42 @@ class _Run:
         self.model = model
         self.scores: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
-        self.association_sum: Tensor | None = None
-        self.association_squares = 0.0
+        self.sums: list[np.ndarray] = []
+        self.association: Tensor | None = None
+        self.whole = model.config.fusion != "linear" and not model.head.association.tiled
 
     @torch.inference_mode()
     def add(self, batch: Mapping[str, Tensor], accelerator: Accelerator):
         with accelerator.autocast():
-            output = self.model(batch["pixel_values"], output_association=True)
-        gathered = [output.logits.sigmoid(), batch["labels"]]
-        if output.association is not None:
-            gathered += [output.association, output.association.square().mean((1, 2))]
-        scores, targets, *association = accelerator.gather_for_metrics(tuple(gathered))
-        self.scores.append(scores.float().cpu().numpy())
-        self.targets.append(targets.cpu().numpy().astype(np.int8))
-        if association:
-            total = association[0].sum(0, dtype=torch.float64).cpu()
-            self.association_sum = total if self.association_sum is None else self.association_sum + total
-            self.association_squares += association[1].sum().item()
+            output = self.model(batch["pixel_values"], output_association=self.whole)
+        gathered = {"scores": output.logits.sigmoid(), "targets": batch["labels"]}
+        if self.whole:
+            association = output.association
+            sums = torch.stack([association.sum((1, 2)), association.square().sum((1, 2))], dim=1)
+            gathered |= {"association": association, "sums": sums}
+        elif output.association_sums is not None:
+            gathered["sums"] = output.association_sums
+        gathered = accelerator.gather_for_metrics(gathered)
+        self.scores.append(gathered["scores"].float().cpu().numpy())
+        self.targets.append(gathered["targets"].cpu().numpy().astype(np.int8))
+        if "sums" in gathered:
+            self.sums.append(gathered["sums"].double().cpu().numpy())
+        if self.whole:
+            total = gathered["association"].sum(0, dtype=torch.float64).cpu()
+            self.association = total if self.association is None else self.association + total
 
     def finish(self) -> Evaluation:
         scores, targets = np.concatenate(self.scores), np.concatenate(self.targets)
-        association = std = None
-        if self.association_sum is not None:
-            association = (self.association_sum / len(scores)).numpy()
-            variance = self.association_squares / len(scores) - association.mean() ** 2
-            std = float(max(variance, 0) ** 0.5)
-        thresholds = self.model.config.label_thresholds or self.model.config.threshold
-        return Evaluation(multilabel_metrics(scores, targets, thresholds), scores, targets, association, std)
+        config = self.model.config
+        mean = std = None
+        if self.sums:
+            mean, mean_square = np.concatenate(self.sums).mean(0) / config.num_labels**2
+            mean, std = float(mean), float(max(mean_square - mean**2, 0) ** 0.5)
+        return Evaluation(
+            metrics=multilabel_metrics(scores, targets, config.label_thresholds or config.threshold),
+            scores=scores,
+            targets=targets,
+            association=None if self.association is None else (self.association / len(scores)).numpy(),
+            association_mean=mean,
+            association_std=std,
+        )

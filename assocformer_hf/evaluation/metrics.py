@@ -3,8 +3,9 @@
 import numpy as np
 
 TOP_K = 3
-# Labels that are ranked together: bounds the memory of a large label set.
-LABEL_BLOCK = 256
+# What is read at a time: bounds the memory where scores and targets are mapped from files.
+LABEL_BLOCK = 64
+IMAGE_BLOCK_ENTRIES = 2**21
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: str | None = None) -> np.ndarray:
@@ -13,42 +14,39 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
     Equal scores count as one threshold, as in scikit-learn's `average_precision_score`.
 
     Args:
-        scores: `(images, labels)`, higher for more likely.
-        targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out of that label's ranking).
+        scores: `(images, labels)`, higher for more likely; may be a `numpy.memmap`, of which blocks are read.
+        targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out of that label's ranking); likewise.
         interpolation: None, or `"11point"` for the mean of the highest precisions at recalls 0, 0.1, ... 1 (VOC 2007).
 
     Returns:
         `(labels,)`, in [0, 1]; NaN for a label without positives.
 
     Raises:
-        ValueError: on malformed input, see [`multilabel_metrics`], or an unknown interpolation.
+        ValueError: if the shapes do not fit, or on an unknown interpolation.
     """
     if interpolation not in (None, "11point"):
         raise ValueError(f"interpolation must be None or '11point', got {interpolation!r}")
-    scores, targets = _checked(scores, targets)
-    blocks = [slice(start, start + LABEL_BLOCK) for start in range(0, scores.shape[1], LABEL_BLOCK)]
-    return np.concatenate([_ranked_precision(scores[:, b], targets[:, b], interpolation) for b in blocks])
+    scores, targets = _same_shape(scores, targets)
+    values = np.empty(scores.shape[1])
+    for start in range(0, scores.shape[1], LABEL_BLOCK):
+        block = slice(start, start + LABEL_BLOCK)
+        columns = zip(scores[:, block].T.copy(), targets[:, block].T.copy(), strict=True)
+        values[block] = [_label_average_precision(*column, interpolation) for column in columns]
+    return values
 
 
-def _ranked_precision(scores: np.ndarray, targets: np.ndarray, interpolation: str | None) -> np.ndarray:
-    order = np.argsort(-scores, axis=0, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=0)
-    ranked_targets = np.take_along_axis(targets, order, axis=0)
-    present = ranked_targets == 1
-    # The last row of the group of equal scores that a row belongs to: all of it passes the threshold together.
-    rows = np.arange(len(scores))[:, None]
-    is_last = np.vstack([ranked[1:] != ranked[:-1], np.ones((1, scores.shape[1]), dtype=bool)])
-    last = np.minimum.accumulate(np.where(is_last, rows, len(scores))[::-1], axis=0)[::-1]
-    found = np.take_along_axis(np.cumsum(present, axis=0), last, axis=0)
-    known = np.take_along_axis(np.cumsum(ranked_targets != -1, axis=0), last, axis=0)
-    precision = found / np.maximum(known, 1)
-    positives = present.sum(0)
-    with np.errstate(invalid="ignore"):
-        if interpolation is None:
-            return (precision * present).sum(0) / positives
-        recall = found / positives
-    best = [np.where(recall >= level - 1e-12, precision, 0).max(0) for level in np.linspace(0, 1, 11)]
-    return np.where(positives > 0, np.mean(best, axis=0), np.nan)
+def _label_average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: str | None) -> float:
+    """Of one label: precision changes for the better at the scores of positives only, so those are the points."""
+    positives = np.sort(scores[targets == 1])
+    if not len(positives):
+        return np.nan
+    known = np.sort(scores[targets != -1])
+    found = len(positives) - np.searchsorted(positives, positives)
+    precision = found / (len(known) - np.searchsorted(known, positives))
+    if interpolation is None:
+        return precision.mean()
+    recall = found / len(positives)
+    return np.mean([precision[recall >= level - 1e-12].max(initial=0) for level in np.linspace(0, 1, 11)])
 
 
 def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float | np.ndarray = 0.5) -> dict:
@@ -76,32 +74,53 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
         ValueError: if the shapes do not fit, a score is not finite, a target is not 1, 0 or -1, or no label at all has
             a positive.
     """
-    scores, targets = _checked(scores, targets)
-    known, present = targets != -1, targets == 1
-    counted = present.any(0)
+    scores, targets = _same_shape(scores, targets)
+    counts = _count(scores, targets, threshold)
+    counted = counts["positives"] > 0
     if not counted.any():
         raise ValueError("no label is present in any image: mAP has no meaning; evaluate on annotated images")
     average_precisions = average_precision(scores, targets)
-    frequencies = present.sum(0)[counted] / known.sum(0)[counted]
-    predicted = scores >= threshold
-    top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K]
-    in_top = np.zeros_like(predicted)
-    np.put_along_axis(in_top, top, True, axis=1)
     return (
         {"mAP": float(average_precisions[counted].mean())}
-        | _precision_recall(predicted & known, present, counted)
-        | _precision_recall(predicted & in_top & known, present, counted, f"_top{TOP_K}")
+        | _precision_recall(counts["hits"], counts["predictions"], counts["positives"])
+        | _precision_recall(counts["top_hits"], counts["top_predictions"], counts["positives"], f"_top{TOP_K}")
         | {
             "per_label_AP": [None if np.isnan(value) else float(value) for value in average_precisions],
-            "chance_mAP": float(frequencies.mean()),
+            "chance_mAP": float((counts["positives"] / np.maximum(counts["known"], 1))[counted].mean()),
             "images": len(scores),
             "labels_without_positives": int((~counted).sum()),
         }
     )
 
 
-def _precision_recall(predicted: np.ndarray, present: np.ndarray, counted: np.ndarray, suffix: str = "") -> dict:
-    hits, predictions, positives = (predicted & present).sum(0), predicted.sum(0), present.sum(0)
+def _count(scores: np.ndarray, targets: np.ndarray, threshold: float | np.ndarray) -> dict[str, np.ndarray]:
+    """Counts for each label, over blocks of images, whose values are checked on the way."""
+    names = ("known", "positives", "predictions", "hits", "top_predictions", "top_hits")
+    counts = {name: np.zeros(scores.shape[1], dtype=np.int64) for name in names}
+    step = max(1, IMAGE_BLOCK_ENTRIES // scores.shape[1])
+    for start in range(0, len(scores), step):
+        block, block_targets = scores[start : start + step], targets[start : start + step]
+        _check_values(block, block_targets, start)
+        known, present = block_targets != -1, block_targets == 1
+        predicted = (block >= threshold) & known
+        top = predicted & _highest(block, TOP_K)
+        masks = (known, present, predicted, predicted & present, top, top & present)
+        for name, mask in zip(names, masks, strict=True):
+            counts[name] += np.count_nonzero(mask, axis=0)
+    return counts
+
+
+def _highest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Marks the highest scores of each row; of equal ones, those that come first."""
+    if scores.shape[1] <= count:
+        return np.ones(scores.shape, dtype=bool)
+    last = np.partition(scores, -count, axis=1)[:, -count, None]
+    above, equal = scores > last, scores == last
+    return above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdims=True)))
+
+
+def _precision_recall(hits: np.ndarray, predictions: np.ndarray, positives: np.ndarray, suffix: str = "") -> dict:
+    counted = positives > 0
     class_precision = (hits / np.maximum(predictions, 1))[counted].mean()
     class_recall = (hits[counted] / positives[counted]).mean()
     overall_precision = hits.sum() / max(predictions.sum(), 1)
@@ -121,16 +140,25 @@ def _harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b > 0 else 0.0
 
 
-def _checked(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, targets = np.asarray(scores), np.asarray(targets)
+def _same_shape(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, targets = np.asanyarray(scores), np.asanyarray(targets)
     if scores.shape != targets.shape or scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(
             "scores and targets must both be (images, labels) with at least one of each, "
             f"got {scores.shape} and {targets.shape}"
         )
-    if not np.isfinite(scores).all():
-        bad = (~np.isfinite(scores)).sum()
-        raise ValueError(f"{bad} of {scores.size} scores are NaN or infinite; check the weights that gave them")
-    if not np.isin(targets, (-1, 0, 1)).all():
-        raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.setdiff1d(targets, (-1, 0, 1))[:5].tolist()}")
     return scores, targets
+
+
+def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
+    """Of a block whose first image has that number."""
+    finite = np.isfinite(scores)
+    if not finite.all():
+        image = first + int((~finite).any(1).argmax())
+        raise ValueError(
+            f"{(~finite).sum()} scores are NaN or infinite, the first in image {image}; check the weights that gave "
+            "them"
+        )
+    wrong = (targets != 0) & (targets != 1) & (targets != -1)
+    if wrong.any():
+        raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")

@@ -20,8 +20,8 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
         for name, value, count in zip(label_names, average_precisions, positives, strict=True)
     }
     metrics["association"] = None
-    if evaluation.association is not None:
-        metrics["association"] = {"mean": float(evaluation.association.mean()), "std": evaluation.association_std}
+    if evaluation.association_mean is not None:
+        metrics["association"] = {"mean": evaluation.association_mean, "std": evaluation.association_std}
     return metrics
 
 

@@ -44,7 +44,9 @@ def save_model_folder(
         title = f"Mean association, {run['dataset']} {run['eval_split']}"
         plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
     parameters = model.num_parameters()
-    card = model_card(folder.resolve().name, metrics, processor.size["height"], parameters)
+    card = model_card(
+        folder.resolve().name, metrics, processor.size["height"], parameters, evaluation.association is not None
+    )
     card.save(folder / "README.md")
 
 
@@ -53,7 +55,7 @@ def read_metrics(folder: str | Path) -> dict:
     return json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
 
 
-def model_card(name: str, metrics: dict, image_size: int, parameters: int) -> ModelCard:
+def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_map: bool) -> ModelCard:
     """The model card, filled from what `metrics.json` holds.
 
     Args:
@@ -61,6 +63,7 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int) -> Mo
         metrics: the contents of `metrics.json`.
         image_size: side of the input in pixels.
         parameters: number of parameters.
+        has_map: whether the folder holds an association map.
     """
     run = metrics["run"]
     results = [
@@ -92,7 +95,7 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int) -> Mo
         num_labels=len(metrics["per_label"]),
         threshold=metrics["threshold"] if isinstance(metrics["threshold"], float) else "each label's own threshold",
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
-        has_map=metrics["association"] is not None,
+        has_map=has_map,
         metrics=metrics,
         run=run,
     )

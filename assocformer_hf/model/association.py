@@ -6,19 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .tiled import tiled_association
+
+TILED_FROM = 1024  # labels; below, A of a batch is small, and faster as a whole
+
 
 class AssociationScores(NamedTuple):
     """What the head says of a batch; a part that the fusion does not use is None.
 
     Attributes:
         logits: O of eq. 7, `(batch, labels)`.
-        association: A of eq. 5, `(batch, labels, labels)`, symmetric, in (0, 1).
+        association: A of eq. 5, `(batch, labels, labels)`, symmetric, in (0, 1); None where it is computed in tiles.
+        association_sums: sum of the entries of A and sum of their squares, `(batch, 2)`; None where A is held whole.
         association_logits: N1 of eq. 6, `(batch, labels)`.
         embedding_logits: N2 of eq. 7, `(batch, labels)`.
     """
 
     logits: Tensor
     association: Tensor | None
+    association_sums: Tensor | None
     association_logits: Tensor | None
     embedding_logits: Tensor | None
 
@@ -60,38 +66,55 @@ class AssociationModule(nn.Module):
         num_labels: number of labels C.
         kernel_size: odd size k of the convolutions of eq. 4.
         readout: `"per_label"` reads each label with its own weights, `"shared"` reads all with the same.
+        tiled: whether A is computed in tiles and never held whole; by default from 1,024 labels on.
     """
 
-    def __init__(self, num_features: int, num_labels: int, kernel_size: int = 3, readout: str = "per_label"):
+    def __init__(
+        self,
+        num_features: int,
+        num_labels: int,
+        kernel_size: int = 3,
+        readout: str = "per_label",
+        tiled: bool | None = None,
+    ):
         super().__init__()
+        self.tiled = num_labels >= TILED_FROM if tiled is None else tiled
         self.key = LabelProjection(num_features, num_labels, kernel_size)
         self.message = LabelProjection(num_features, num_labels, kernel_size)
         channels = 1 if readout == "shared" else num_labels
         self.readout = nn.Conv1d(channels, channels, num_features, groups=channels)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features `(batch, d)` to A `(batch, C, C)` and N1 `(batch, C)`."""
-        association, projected = self._associate(features)
-        gathered = association @ self.message.matrix(features.dtype)
-        return association, (gathered * projected).sum(-1) + self.readout.bias.to(features.dtype)
+    def forward(self, features: Tensor, whole: bool = False) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Features `(batch, d)` to A `(batch, C, C)`, its sums `(batch, 2)`, and N1 `(batch, C)`.
+
+        In tiles A is None, else the sums are; `whole` asks for A whatever the module does by default.
+        """
+        keys, gram, projected = self._factors(features)
+        messages = self.message.matrix(features.dtype)
+        if self.tiled and not whole:
+            gathered, total, squares = tiled_association(keys, gram, messages)
+            association, sums = None, torch.stack([total, squares], dim=1)
+        else:
+            association, sums = torch.sigmoid(keys @ gram @ keys.T), None
+            gathered = association @ messages
+        return association, sums, (gathered * projected).sum(-1) + self.readout.bias.to(features.dtype)
 
     def contributions(self, features: Tensor) -> Tensor:
         """Features `(batch, d)` to E `(batch, C, C)`: what label j gives to the association logit of label c.
 
         `E[c, j] = A[c, j] * <U_c, M_j>`, so that the rows of E sum to N1 less its bias.
         """
-        association, projected = self._associate(features)
+        keys, gram, projected = self._factors(features)
         messages = projected @ self.message.matrix(features.dtype).T
-        return association * messages
+        return torch.sigmoid(keys @ gram @ keys.T) * messages
 
-    def _associate(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """A `(batch, C, C)`, and the readout of every shift, `U S'`, `(batch, C or 1, k + 1)`."""
+    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """W_K `(C, k + 1)`, S S' `(batch, k + 1, k + 1)`, and the readout of S, U S' `(batch, C or 1, k + 1)`."""
         num_features, padding = features.shape[-1], self.key.padding[0]
         shifts = F.pad(features, (padding, padding)).unfold(-1, num_features, 1)
         shifts = torch.cat([shifts, torch.ones_like(shifts[:, :1])], dim=1)
-        keys = self.key.matrix(features.dtype)
-        association = torch.sigmoid(keys @ (shifts @ shifts.mT) @ keys.T)
-        return association, self.readout.weight.to(features.dtype).flatten(1) @ shifts.mT
+        readout = self.readout.weight.to(features.dtype).flatten(1)
+        return self.key.matrix(features.dtype), shifts @ shifts.mT, readout @ shifts.mT
 
 
 class AssociationHead(nn.Module):
@@ -106,33 +129,39 @@ class AssociationHead(nn.Module):
         kernel_size: see [`AssociationModule`].
         readout: see [`AssociationModule`].
         fusion: `"equal"`, `"association"`, `"learnable"` or `"linear"`, see [`AssocFormerConfig`].
+        tiled: see [`AssociationModule`].
     """
 
     def __init__(
-        self, num_features: int, num_labels: int, kernel_size: int = 3, readout: str = "per_label", fusion="equal"
+        self,
+        num_features: int,
+        num_labels: int,
+        kernel_size: int = 3,
+        readout: str = "per_label",
+        fusion: str = "equal",
+        tiled: bool | None = None,
     ):
         super().__init__()
         self.fusion = fusion
         if fusion != "linear":
-            self.association = AssociationModule(num_features, num_labels, kernel_size, readout)
+            self.association = AssociationModule(num_features, num_labels, kernel_size, readout, tiled)
         if fusion != "association":
             self.embedding = nn.Linear(num_features, num_labels)
         if fusion == "learnable":
             self.alpha = nn.Parameter(torch.ones(()))
 
-    def forward(self, features: Tensor) -> AssociationScores:
-        """Features `(batch, d)` to [`AssociationScores`]."""
+    def forward(self, features: Tensor, whole: bool = False) -> AssociationScores:
+        """Features `(batch, d)` to [`AssociationScores`]; `whole` asks for A where it is computed in tiles."""
         with torch.autocast(features.device.type, enabled=False):
             features = _at_least_float32(features)
-            association = association_logits = embedding_logits = None
+            association = sums = association_logits = embedding_logits = None
             if self.fusion != "linear":
-                association, association_logits = self.association(features)
+                association, sums, association_logits = self.association(features, whole)
             if self.fusion != "association":
                 weight, bias = self.embedding.weight.to(features.dtype), self.embedding.bias.to(features.dtype)
                 embedding_logits = F.linear(features, weight, bias)
-            return AssociationScores(
-                self._fuse(association_logits, embedding_logits), association, association_logits, embedding_logits
-            )
+            logits = self._fuse(association_logits, embedding_logits)
+            return AssociationScores(logits, association, sums, association_logits, embedding_logits)
 
     def contributions(self, features: Tensor) -> Tensor:
         """Features `(batch, d)` to E `(batch, C, C)`, see [`AssociationModule.contributions`]."""

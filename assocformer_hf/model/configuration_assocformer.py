@@ -43,6 +43,8 @@ class AssocFormerConfig(PreTrainedConfig):
         association_norm: the norm of A in eq. 9: `"l2"` (Frobenius), `"l1"` (sum of absolute values), `"l1_l2"` (their
             sum), `"nuclear"` or `"none"`.
         association_weight: theta of eq. 9, at least 0.
+        tiled_association: whether A is computed in tiles and never held whole, in the forward and the backward pass; by
+            default from 1,024 labels on. The norm `"nuclear"` needs A whole.
         threshold: probability from which a label is predicted, in [0, 1].
         label_thresholds: one threshold for each label; replaces `threshold` where given.
 
@@ -63,6 +65,7 @@ class AssocFormerConfig(PreTrainedConfig):
     clip: float | int = 0
     association_norm: str = "l2"
     association_weight: float | int = 0.1
+    tiled_association: bool | None = None
     threshold: float | int = 0.5
     label_thresholds: list[float] | None = None
     problem_type: str = "multi_label_classification"

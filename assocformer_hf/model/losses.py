@@ -2,10 +2,8 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-# Beyond these logits a focusing weight is constant in float32; its gradient there is 0, not the 0 * inf of the formula.
-SATURATED_LOGIT = 80.0
 
 
 def asymmetric_loss(
@@ -36,23 +34,73 @@ def asymmetric_loss(
             f"labels must be multi-hot with the shape of the logits (batch, labels) = {tuple(logits.shape)}, "
             f"got {tuple(labels.shape)}"
         )
+    return _AsymmetricLoss.apply(logits, labels, gamma_pos, gamma_neg, clip)
+
+
+class _AsymmetricLoss(torch.autograd.Function):
+    """Saves the logits and the labels only; the gradient is in closed form.
+
+    With x = -logit for a present label and x = logit for an absent one, q = sigmoid(x) is the probability of being
+    wrong, and both branches of eq. 8 are `q^gamma softplus(x)`, whose derivative is
+    `q^gamma (q + gamma (1 - q) softplus(x))`.
+    No part of it overflows, whatever the logit.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, labels: Tensor, gamma_pos: float, gamma_neg: float, clip: float) -> Tensor:
+        ctx.save_for_backward(logits, labels)
+        ctx.options = gamma_pos, gamma_neg, clip
+        x, present, unknown, share = _wrongness(logits, labels)
+        softplus = F.softplus(x, threshold=50)
+        loss = _focus(x, softplus, present, gamma_pos, gamma_neg).mul_(softplus)
+        if clip:
+            wrong = torch.sigmoid(x).sub_(clip).clamp_(min=0)
+            loss = torch.where(present, loss, -(wrong**gamma_neg) * torch.log1p(-wrong))
+        # Divided before it is summed: the sum of a few logits near the dtype's largest value overflows.
+        return loss.masked_fill_(unknown, 0).mul_(share).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer: Tensor):
+        logits, labels = ctx.saved_tensors
+        gamma_pos, gamma_neg, clip = ctx.options
+        x, present, unknown, share = _wrongness(logits, labels)
+        softplus = F.softplus(x, threshold=50)
+        focus = _focus(x, softplus, present, gamma_pos, gamma_neg)
+        wrong = torch.sigmoid(x)
+        gradient = _per_label(present, gamma_pos, gamma_neg, x.dtype) * softplus.mul_(torch.sigmoid(-x))
+        gradient.add_(wrong).mul_(focus)
+        if clip:
+            slope = wrong * (1 - wrong)
+            wrong = wrong.sub_(clip).clamp_(min=0)
+            inner = wrong**gamma_neg / (1 - wrong)
+            if gamma_neg:
+                inner = inner - gamma_neg * wrong ** (gamma_neg - 1) * torch.log1p(-wrong)
+            absent = torch.where(wrong > 0, inner * slope, 0)
+            gradient = torch.where(present, gradient, absent)
+        gradient = torch.where(present, -gradient, gradient).masked_fill_(unknown, 0).mul_(share * outer)
+        return gradient.to(logits.dtype), None, None, None, None
+
+
+def _wrongness(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x `(batch, labels)` in float32 at least, which labels are present and unknown, and each image's share."""
+    present, unknown = labels == 1, labels == -1
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    largest = torch.finfo(logits.dtype).max / 2
-    logits = logits.clamp(-largest, largest)
-    present, known = labels == 1, labels != -1
-    bounded = logits.clamp(-SATURATED_LOGIT, SATURATED_LOGIT)
-    if clip:
-        negative_probability = torch.sigmoid(bounded).sub(clip).clamp(min=0)
-        log_negative = torch.log1p(-negative_probability)
-        negative_weight = negative_probability**gamma_neg
-    else:
-        log_negative = F.logsigmoid(-logits)
-        negative_weight = torch.exp(gamma_neg * F.logsigmoid(bounded))
-    positive_weight = torch.exp(gamma_pos * F.logsigmoid(-bounded))
-    loss = torch.where(present, positive_weight * F.logsigmoid(logits), negative_weight * log_negative)
-    # Divided before it is summed: the sum of a few logits near the dtype's largest value overflows.
-    share = known.to(logits.dtype) / (known.sum(dim=1, keepdim=True).clamp(min=1) * len(labels))
-    return -(loss * share).sum()
+    known = logits.shape[1] - unknown.sum(dim=1, keepdim=True)
+    share = 1 / (known.clamp(min=1) * len(logits)).to(logits.dtype)
+    return torch.where(present, -logits, logits), present, unknown, share
+
+
+def _focus(x: Tensor, softplus: Tensor, present: Tensor, gamma_pos: float, gamma_neg: float) -> Tensor:
+    """q^gamma, from log q = x - softplus(x)."""
+    return (x - softplus).mul_(_per_label(present, gamma_pos, gamma_neg, x.dtype)).exp_()
+
+
+def _per_label(present: Tensor, gamma_pos: float, gamma_neg: float, dtype: torch.dtype) -> Tensor | float:
+    """The focusing exponent of each label."""
+    if gamma_pos == gamma_neg:
+        return gamma_neg
+    return torch.where(present, gamma_pos, gamma_neg).to(dtype)
 
 
 def association_penalty(association: Tensor, norm: str = "l2") -> Tensor:
@@ -75,4 +123,15 @@ def association_penalty(association: Tensor, norm: str = "l2") -> Tensor:
         penalty = penalty + association.abs().sum((-2, -1))
     if norm in ("l2", "l1_l2"):
         penalty = penalty + torch.linalg.matrix_norm(association)
+    return penalty.mean()
+
+
+def association_penalty_from_sums(sums: Tensor, norm: str = "l2") -> Tensor:
+    """The same from the sum of the entries of A and the sum of their squares, `(batch, 2)`; not for `"nuclear"`."""
+    total, squares = sums.unbind(-1)
+    penalty = torch.zeros_like(total)
+    if norm in ("l1", "l1_l2"):
+        penalty = penalty + total  # all entries of A are positive
+    if norm in ("l2", "l1_l2"):
+        penalty = penalty + squares.sqrt()
     return penalty.mean()

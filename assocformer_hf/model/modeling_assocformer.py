@@ -9,10 +9,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .association import AssociationHead, LabelProjection
+from .association import AssociationHead, AssociationScores, LabelProjection
 from .configuration_assocformer import AssocFormerConfig, ConfigurationError
 from .cvt import CvtBackbone
-from .losses import association_penalty, asymmetric_loss
+from .losses import association_penalty, association_penalty_from_sums, asymmetric_loss
 
 
 @dataclass
@@ -23,6 +23,7 @@ class AssocFormerOutput(ModelOutput):
         loss: eq. 9, a scalar, where labels were given.
         logits: O of eq. 7, `(batch, labels)`, at least float32.
         association: A of eq. 5, `(batch, labels, labels)`, with `output_association=True`; None for `fusion="linear"`.
+        association_sums: sum of the entries of A and sum of their squares, `(batch, 2)`, where A is computed in tiles.
         association_logits: N1 of eq. 6, `(batch, labels)`; None for `fusion="linear"`.
         embedding_logits: N2 of eq. 7, `(batch, labels)`; None for `fusion="association"`.
         association_penalty: the norm of A in eq. 9 without its weight, a scalar, where labels were given.
@@ -32,6 +33,7 @@ class AssocFormerOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     association: Tensor | None = None
+    association_sums: Tensor | None = None
     association_logits: Tensor | None = None
     embedding_logits: Tensor | None = None
     association_penalty: Tensor | None = None
@@ -74,7 +76,9 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             kernel_size=config.association_kernel_size,
             readout=config.readout,
             fusion=config.fusion,
+            tiled=config.tiled_association,
         )
+        self._check_memory()
         self.post_init()
 
     @classmethod
@@ -145,16 +149,17 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
-        logits, association, association_logits, embedding_logits = self.head(_pooled_feature(outputs))
+        scores = self.head(_pooled_feature(outputs), whole=output_association)
         loss = penalty = None
         if labels is not None:
-            loss, penalty = self._loss(logits, association, labels)
+            loss, penalty = self._loss(scores, labels)
         result = AssocFormerOutput(
             loss=loss,
-            logits=logits,
-            association=association if output_association else None,
-            association_logits=association_logits,
-            embedding_logits=embedding_logits,
+            logits=scores.logits,
+            association=scores.association if output_association else None,
+            association_sums=scores.association_sums,
+            association_logits=scores.association_logits,
+            embedding_logits=scores.embedding_logits,
             association_penalty=penalty,
             hidden_states=outputs.hidden_states,
         )
@@ -163,14 +168,26 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 
-    def _loss(self, logits: Tensor, association: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _loss(self, scores: AssociationScores, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Eq. 9, and its norm of A."""
         config = self.config
-        loss = asymmetric_loss(logits, labels, config.gamma_pos, config.gamma_neg, config.clip)
-        if association is None or config.association_norm == "none":
+        loss = asymmetric_loss(scores.logits, labels, config.gamma_pos, config.gamma_neg, config.clip)
+        if config.fusion == "linear" or config.association_norm == "none":
             return loss, None
-        penalty = association_penalty(association, config.association_norm)
+        if scores.association is None:
+            penalty = association_penalty_from_sums(scores.association_sums, config.association_norm)
+        else:
+            penalty = association_penalty(scores.association, config.association_norm)
         return loss + config.association_weight * penalty, penalty
+
+    def _check_memory(self):
+        config = self.config
+        if config.fusion != "linear" and self.head.association.tiled and config.association_norm == "nuclear":
+            raise ConfigurationError(
+                f'association_norm="nuclear" needs A whole, {config.num_labels} x {config.num_labels} values '
+                f"({config.num_labels**2 / 2**28:.2g} GiB) for every image; use l2, l1, l1_l2 or none, or "
+                "tiled_association=False"
+            )
 
     @torch.no_grad()
     def explain(self, pixel_values: Tensor) -> Tensor:

@@ -181,8 +181,7 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
 
 def _headline(evaluation: Evaluation) -> dict:
     """The numbers of an evaluation that the history keeps."""
-    association = evaluation.association
     return {key: evaluation.metrics[key] for key in ("mAP", "CF1", "OF1")} | {
-        "association_mean": None if association is None else float(association.mean()),
+        "association_mean": evaluation.association_mean,
         "association_std": evaluation.association_std,
     }

@@ -1,6 +1,7 @@
 """The metrics against scikit-learn and against their definitions."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -114,12 +115,27 @@ def test_labels_without_positives_are_left_out_and_counted():
     json.dumps(metrics, allow_nan=False)
 
 
-def test_many_labels_are_ranked_in_blocks():
+def test_scores_on_disk_are_read_in_blocks_and_give_the_same_metrics(tmp_path):
     generator = np.random.default_rng(0)
-    scores, targets = generator.random((20, 600)), np.eye(20, 600, dtype=int)
-    targets[0] = 1
-    whole = average_precision(scores, targets)
-    np.testing.assert_allclose(whole[590:], average_precision(scores[:, 590:], targets[:, 590:]))
+    scores = np.memmap(tmp_path / "scores", np.float32, "w+", shape=(20_000, 1500))
+    targets = np.memmap(tmp_path / "targets", np.int8, "w+", shape=scores.shape)
+    scores[:] = generator.random(scores.shape, dtype=np.float32)
+    targets[:] = generator.random(scores.shape, dtype=np.float32) < 0.01
+    tracemalloc.start()
+    metrics = multilabel_metrics(scores, targets)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.6 * scores.nbytes
+    some = multilabel_metrics(scores[:, :200], targets[:, :200])
+    assert metrics["per_label_AP"][:200] == some["per_label_AP"]
+    predicted = scores >= 0.5
+    assert metrics["OP"] == pytest.approx(targets[predicted].mean(), abs=1e-9)
+
+
+def test_of_equal_scores_the_first_labels_are_the_top3():
+    scores, targets = np.full((1, 5), 0.7), np.array([[1, 1, 1, 0, 0]])
+    assert multilabel_metrics(scores, targets)["OP_top3"] == 1
+    assert multilabel_metrics(scores, targets[:, ::-1])["OP_top3"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +144,7 @@ def test_many_labels_are_ranked_in_blocks():
         (np.ones((2, 3)), np.ones((2, 4)), r"must both be \(images, labels\).*\(2, 3\) and \(2, 4\)"),
         (np.ones(3), np.ones(3), r"must both be \(images, labels\)"),
         (np.ones((0, 3)), np.ones((0, 3)), "at least one of each"),
-        (np.array([[np.nan, 1]]), np.ones((1, 2)), "1 of 2 scores are NaN or infinite"),
+        (np.array([[np.nan, 1]]), np.ones((1, 2)), "1 scores are NaN or infinite, the first in image 0"),
         (np.ones((1, 2)), np.array([[1, 2]]), r"targets must be 1, 0 or -1 \(unknown\), got \[2\]"),
         (np.ones((1, 2)), np.array([[0, -1]]), "no label is present in any image"),
     ],

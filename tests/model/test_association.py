@@ -56,7 +56,7 @@ def test_low_rank_form_equals_the_literal_convolutions(labels, size, kernel, rea
         torch.randn(3, labels, labels, generator=generator, dtype=dtype),
         torch.randn(3, labels, generator=generator, dtype=dtype),
     )
-    ours = outputs_and_gradients(module, module, features, weights)
+    ours = outputs_and_gradients(lambda x: module(x)[::2], module, features, weights)
     literal = outputs_and_gradients(lambda x: literal_module(module, x), module, features, weights)
     for mine, reference in zip(ours, literal, strict=True):
         if double:
@@ -101,7 +101,7 @@ def test_fusion_is_equation_7(fusion, alpha, beta):
 def test_association_is_symmetric_with_a_diagonal_of_at_least_one_half_and_low_rank_logits(labels, size, kernel, seed):
     module = AssociationModule(size, labels, kernel).double()
     randomise(module, seed)
-    association, _ = module(torch.randn(2, size, dtype=torch.float64))
+    association, _, _ = module(torch.randn(2, size, dtype=torch.float64))
     torch.testing.assert_close(association, association.mT)
     assert (association.diagonal(dim1=1, dim2=2) >= 0.5).all()
     logits = torch.logit(association)
