@@ -17,16 +17,19 @@ PACKAGES = ("torch", "torchvision", "transformers", "timm", "accelerate")
 
 
 def seconds(calls: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, list[float]]:
-    """Times each call once a round, in turn, after one round to warm up, so that a slow moment strikes all of them."""
+    """Times each call once a round, in turn, so that a slow moment strikes all of them.
+
+    Right before it is timed each call runs once untimed: caches and memory are then its own, not its predecessor's.
+    """
     times = {name: [] for name in calls}
-    for index in range(rounds + 1):
+    for _ in range(rounds):
         for name, call in calls.items():
+            call()
             _synchronize()
             started = time.perf_counter()
             call()
             _synchronize()
-            if index:
-                times[name].append(time.perf_counter() - started)
+            times[name].append(time.perf_counter() - started)
     return times
 
 

@@ -75,7 +75,7 @@ def training_transform(
     """PIL image to an augmented `(3, height, width)` in [0, 1]: the processor's resize, Cutout, RandAugment.
 
     Args:
-        processor: gives size and interpolation, and scales the augmented image.
+        processor: gives size, interpolation and normalisation.
         cutout: side of the square that Cutout hides, as a share of the image's sides; 0 hides nothing.
         num_ops: operations that RandAugment applies one after the other; 0 applies none.
         magnitude: strength of the operations, 0 to 30.
@@ -83,22 +83,23 @@ def training_transform(
     Source: DeVries & Taylor 2017 (Cutout); Cubuk et al. 2020 (RandAugment, torchvision's). All randomness comes from
     torch's global generator.
     """
-    augment = v2.Compose(
-        [
-            v2.RGB(),
-            v2.PILToTensor(),
-            v2.Resize(
-                (processor.size["height"], processor.size["width"]),
-                interpolation=v2.InterpolationMode.BICUBIC
-                if processor.resample == PILImageResampling.BICUBIC
-                else v2.InterpolationMode.BILINEAR,
-            ),
-            Cutout(cutout),
-            v2.ToPILImage(),
-            v2.RandAugment(num_ops, magnitude),
-        ]
-    )
-    return lambda image: processor(images=augment(image), do_resize=False, return_tensors="pt")["pixel_values"][0]
+    bicubic = processor.resample == PILImageResampling.BICUBIC
+    steps = [
+        v2.RGB(),
+        v2.PILToTensor(),
+        v2.Resize(
+            (processor.size["height"], processor.size["width"]),
+            interpolation=v2.InterpolationMode.BICUBIC if bicubic else v2.InterpolationMode.BILINEAR,
+        ),
+        Cutout(cutout),
+        v2.ToPILImage(),
+        v2.RandAugment(num_ops, magnitude),
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float32, scale=True),
+    ]
+    if processor.do_normalize:
+        steps.append(v2.Normalize(processor.image_mean, processor.image_std))
+    return v2.Compose(steps)
 
 
 class Cutout(v2.Transform):

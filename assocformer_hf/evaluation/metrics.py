@@ -40,7 +40,8 @@ def _label_average_precision(scores: np.ndarray, targets: np.ndarray, interpolat
     positives = np.sort(scores[targets == 1])
     if not len(positives):
         return np.nan
-    known = np.sort(scores[targets != -1])
+    unknown = targets == -1
+    known = np.sort(scores[~unknown] if unknown.any() else scores)
     found = len(positives) - np.searchsorted(positives, positives)
     precision = found / (len(known) - np.searchsorted(known, positives))
     if interpolation is None:

@@ -95,7 +95,7 @@ class AssociationModule(nn.Module):
             gathered, total, squares = tiled_association(keys, gram, messages)
             association, sums = None, torch.stack([total, squares], dim=1)
         else:
-            association, sums = torch.sigmoid(keys @ gram @ keys.T), None
+            association, sums = torch.sigmoid((gram @ keys.T).mT @ keys.T), None
             gathered = association @ messages
         return association, sums, (gathered * projected).sum(-1) + self.readout.bias.to(features.dtype)
 
@@ -106,7 +106,7 @@ class AssociationModule(nn.Module):
         """
         keys, gram, projected = self._factors(features)
         messages = projected @ self.message.matrix(features.dtype).T
-        return torch.sigmoid(keys @ gram @ keys.T) * messages
+        return torch.sigmoid((gram @ keys.T).mT @ keys.T) * messages
 
     def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """W_K `(C, k + 1)`, S S' `(batch, k + 1, k + 1)`, and the readout of S, U S' `(batch, C or 1, k + 1)`."""
@@ -114,7 +114,8 @@ class AssociationModule(nn.Module):
         shifts = F.pad(features, (padding, padding)).unfold(-1, num_features, 1)
         shifts = torch.cat([shifts, torch.ones_like(shifts[:, :1])], dim=1)
         readout = self.readout.weight.to(features.dtype).flatten(1)
-        return self.key.matrix(features.dtype), shifts @ shifts.mT, readout @ shifts.mT
+        # In this order the product is one of two matrices, not one for each image.
+        return self.key.matrix(features.dtype), shifts @ shifts.mT, (shifts @ readout.T).mT
 
 
 class AssociationHead(nn.Module):

@@ -51,10 +51,10 @@ class _AsymmetricLoss(torch.autograd.Function):
         ctx.save_for_backward(logits, labels)
         ctx.options = gamma_pos, gamma_neg, clip
         x, present, unknown, share = _wrongness(logits, labels)
-        softplus = F.softplus(x, threshold=50)
-        loss = _focus(x, softplus, present, gamma_pos, gamma_neg).mul_(softplus)
+        wrong = torch.sigmoid(x)
+        loss = F.softplus(x, threshold=50).mul_(_focus(wrong, present, gamma_pos, gamma_neg))
         if clip:
-            wrong = torch.sigmoid(x).sub_(clip).clamp_(min=0)
+            wrong.sub_(clip).clamp_(min=0)
             loss = torch.where(present, loss, -(wrong**gamma_neg) * torch.log1p(-wrong))
         # Divided before it is summed: the sum of a few logits near the dtype's largest value overflows.
         return loss.masked_fill_(unknown, 0).mul_(share).sum()
@@ -65,19 +65,20 @@ class _AsymmetricLoss(torch.autograd.Function):
         logits, labels = ctx.saved_tensors
         gamma_pos, gamma_neg, clip = ctx.options
         x, present, unknown, share = _wrongness(logits, labels)
-        softplus = F.softplus(x, threshold=50)
-        focus = _focus(x, softplus, present, gamma_pos, gamma_neg)
         wrong = torch.sigmoid(x)
-        gradient = _per_label(present, gamma_pos, gamma_neg, x.dtype) * softplus.mul_(torch.sigmoid(-x))
-        gradient.add_(wrong).mul_(focus)
+        softplus = F.softplus(x, threshold=50)
+        right_softplus = softplus.addcmul_(softplus, wrong, value=-1)
+        gradient = torch.add(wrong, right_softplus, alpha=gamma_neg)
+        if gamma_pos != gamma_neg:
+            gradient = torch.where(present, torch.add(wrong, right_softplus, alpha=gamma_pos), gradient)
+        gradient.mul_(_focus(wrong, present, gamma_pos, gamma_neg))
         if clip:
             slope = wrong * (1 - wrong)
-            wrong = wrong.sub_(clip).clamp_(min=0)
+            wrong.sub_(clip).clamp_(min=0)
             inner = wrong**gamma_neg / (1 - wrong)
             if gamma_neg:
-                inner = inner - gamma_neg * wrong ** (gamma_neg - 1) * torch.log1p(-wrong)
-            absent = torch.where(wrong > 0, inner * slope, 0)
-            gradient = torch.where(present, gradient, absent)
+                inner -= gamma_neg * wrong ** (gamma_neg - 1) * torch.log1p(-wrong)
+            gradient = torch.where(present, gradient, torch.where(wrong > 0, inner * slope, 0))
         gradient = torch.where(present, -gradient, gradient).masked_fill_(unknown, 0).mul_(share * outer)
         return gradient.to(logits.dtype), None, None, None, None
 
@@ -91,16 +92,12 @@ def _wrongness(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     return torch.where(present, -logits, logits), present, unknown, share
 
 
-def _focus(x: Tensor, softplus: Tensor, present: Tensor, gamma_pos: float, gamma_neg: float) -> Tensor:
-    """q^gamma, from log q = x - softplus(x)."""
-    return (x - softplus).mul_(_per_label(present, gamma_pos, gamma_neg, x.dtype)).exp_()
-
-
-def _per_label(present: Tensor, gamma_pos: float, gamma_neg: float, dtype: torch.dtype) -> Tensor | float:
-    """The focusing exponent of each label."""
+def _focus(wrong: Tensor, present: Tensor, gamma_pos: float, gamma_neg: float) -> Tensor:
+    """q^gamma."""
+    focus = wrong.pow(gamma_neg)
     if gamma_pos == gamma_neg:
-        return gamma_neg
-    return torch.where(present, gamma_pos, gamma_neg).to(dtype)
+        return focus
+    return focus.masked_fill_(present, 1) if gamma_pos == 0 else torch.where(present, wrong.pow(gamma_pos), focus)
 
 
 def association_penalty(association: Tensor, norm: str = "l2") -> Tensor:

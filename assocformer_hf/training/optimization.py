@@ -14,7 +14,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 def create_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), without decay on 1-d parameters."""
-    return optim.AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
+    return optim.AdamW(parameter_groups(model, weight_decay), lr=learning_rate, fused=True)
 
 
 def create_scheduler(

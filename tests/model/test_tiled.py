@@ -7,8 +7,9 @@ from torch.profiler import ProfilerActivity, profile
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.model.association import AssociationHead
 from assocformer_hf.model.losses import association_penalty, association_penalty_from_sums
+from assocformer_hf.model.tiled import TILE_LABELS
 
-TILE = 512  # labels on a side of a tile on a CPU
+TILE = TILE_LABELS["cpu"]
 
 
 def heads(labels, fusion="equal", readout="per_label", dtype=torch.float64):

@@ -1,0 +1,140 @@
+"""What training costs beside the backbone: head, moving average, loop, and the images.
+
+`python -m benchmarks.training [FOLDER]`: on the CPU, float32. The images are the JPEG files in the folder; without one,
+drawn scenes of COCO's usual size.
+"""
+
+import io
+import random
+import sys
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from timm.utils import ModelEmaV3
+from torchvision.transforms import v2
+from transformers.models.timm_wrapper import TimmWrapperConfig
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.data.scenes import draw_scene, voc2007_cooccurrence
+from assocformer_hf.data.transforms import create_image_processor, training_transform
+from assocformer_hf.model.presets import swin_large
+from assocformer_hf.training.loop import train_one_epoch
+from assocformer_hf.training.optimization import create_optimizer, create_scheduler, parameter_groups
+from benchmarks.measure import ratio, report, seconds
+
+
+def head_share(rounds: int = 3) -> dict:
+    """Forward and backward of the head over a whole training step of Swin-L at 384x384, batch 1."""
+    model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=swin_large(), num_labels=80)).train()
+    images, labels = torch.rand(1, 3, 384, 384), torch.zeros(1, 80)
+    features = torch.rand(1, 1536, requires_grad=True)
+
+    def step():
+        model(images, labels=labels).loss.backward()
+        model.zero_grad()
+
+    def head():
+        model.head(features).logits.sum().backward()
+
+    times = seconds({"head": head, "step": step}, rounds)
+    return {"what": "head's share of a training step of Swin-L", "ratio": ratio(times, "head", "step")}
+
+
+@torch.no_grad()
+def loop_update(average: torch.nn.Module, model: torch.nn.Module, decay: float = 0.9997):
+    """The moving average as it is commonly written, tensor by tensor."""
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        mean.copy_(decay * mean + (1 - decay) * value)
+
+
+def moving_average(rounds: int = 15) -> dict:
+    model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=swin_large(), num_labels=80))
+    ema = ModelEmaV3(model, decay=0.9997)
+    average = deepcopy(model)
+    calls = {"ours": partial(ema.update, model), "loop": partial(loop_update, average, model)}
+    times = seconds(calls, rounds)
+    return {
+        "what": "EMA update of Swin-L over a loop over tensors",
+        "ratio": ratio(times, "ours", "loop"),
+        "target": 0.5,
+    }
+
+
+def loop_overhead(batches: int = 4, batch: int = 16, rounds: int = 3) -> dict:
+    """Our epoch over the same steps written out bare, Swin-T at 224x224."""
+    config = TimmWrapperConfig(architecture="swin_tiny_patch4_window7_224")
+    model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=config, num_labels=80))
+    data = [{"pixel_values": torch.rand(batch, 3, 224, 224), "labels": torch.zeros(batch, 80)}] * batches
+    accelerator, bare = Accelerator(cpu=True), deepcopy(model).train()
+    bare_optimizer = torch.optim.AdamW(parameter_groups(bare, 1e-4), lr=1e-6, fused=True)
+    ema, optimizer = ModelEmaV3(model), create_optimizer(model, 1e-6, 1e-4)
+    scheduler = create_scheduler(optimizer, 1e-6, 10_000)
+    model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
+
+    def bare_loop():
+        for inputs in data:
+            bare(**inputs).loss.backward()
+            bare_optimizer.step()
+            bare_optimizer.zero_grad()
+
+    ours = partial(train_one_epoch, model, ema, data, optimizer, scheduler, accelerator, "benchmark")
+    times = seconds({"ours": ours, "bare": bare_loop}, rounds)
+    return {
+        "what": "our loop, with EMA and schedule, over a bare one",
+        "ratio": ratio(times, "ours", "bare"),
+        "target": 1.03,
+    }
+
+
+def read_files(folder: str | None, count: int = 60) -> list[bytes]:
+    if folder is not None:
+        return [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))[:count]]
+    files, names = [], voc2007_cooccurrence()["labels"]
+    for index in range(count):
+        scene = draw_scene([names[index % len(names)]], 640, np.random.default_rng(index)).resize((640, 480))
+        scene.save(file := io.BytesIO(), "JPEG", quality=90)
+        files.append(file.getvalue())
+    return files
+
+
+def images_per_second(files: list[bytes], size: int = 384, rounds: int = 5) -> dict:
+    """Our training pipeline over one in PIL alone: decode, resize, RandAugment, Cutout, tensor; one thread."""
+    ours, randaugment = training_transform(create_image_processor(size)), v2.RandAugment(2, 9)
+
+    def with_pil(image: Image.Image) -> torch.Tensor:
+        image = randaugment(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+        x, y, half = random.randrange(size), random.randrange(size), size // 4
+        corners = max(x - half, 0), max(y - half, 0), min(x + half, size), min(y + half, size)
+        image.paste(tuple(random.randrange(256) for _ in range(3)), corners)
+        return v2.functional.to_tensor(image)
+
+    def run(transform):
+        for file in files:
+            transform(Image.open(io.BytesIO(file)))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times = seconds({"ours": partial(run, ours), "PIL": partial(run, with_pil)}, rounds)
+    torch.set_num_threads(threads)
+    print(f"training images at {size}: {len(files) / min(times['ours']):.0f} a second on one core")
+    what = "training images per second and core over PIL alone"
+    return {"what": what, "ratio": ratio(times, "PIL", "ours")}
+
+
+def main():
+    rows = [
+        images_per_second(read_files(sys.argv[1] if len(sys.argv) > 1 else None)),
+        head_share(),
+        moving_average(),
+        loop_overhead(),
+    ]
+    report("training", rows, "python -m benchmarks.training FOLDER_OF_COCO_IMAGES")
+
+
+if __name__ == "__main__":
+    main()
