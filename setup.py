@@ -11,7 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
 TEST = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "peft>=0.17", *EXPORT]
 SPACE = ["gradio>=5"]
-DEV = [*TEST, "ruff>=0.9"]
+DEV = [*TEST, "ruff>=0.9", "torchmetrics>=1.4"]
 
 setup(
     name="assocformer_hf",
