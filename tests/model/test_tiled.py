@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.model.association import AssociationHead
 from assocformer_hf.model.losses import association_penalty, association_penalty_from_sums
 from assocformer_hf.model.tiled import TILE_LABELS
+from benchmarks.measure import peak_memory
 
 TILE = TILE_LABELS["cpu"]
 
@@ -69,15 +69,12 @@ def test_no_tensor_of_the_size_of_a_is_ever_held():
     labels, batch = 3000, 4
     _, head = heads(labels, dtype=torch.float32)
     features = torch.randn(batch, 24, requires_grad=True)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+
+    def step():
         scores = head(features)
         (scores.logits.sum() + penalty(scores, "l2")).backward()
-    held = most = 0
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    assert most < 0.15 * batch * labels**2 * 4
+
+    assert peak_memory(step) < 0.15 * batch * labels**2 * 4
 
 
 def test_a_model_chooses_by_the_number_of_labels_and_gives_a_on_request(create_model, tmp_path):
