@@ -133,7 +133,7 @@ def main():
         moving_average(),
         loop_overhead(),
     ]
-    report("training", rows, "python -m benchmarks.training FOLDER_OF_COCO_IMAGES")
+    report("training", rows, "python -m benchmarks.training" + " FOLDER_OF_IMAGES" * (len(sys.argv) > 1))
 
 
 if __name__ == "__main__":

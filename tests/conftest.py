@@ -18,6 +18,11 @@ TINY_BACKBONES = ("tiny-swin", "tiny-cvt")
 NAMES = ("cat", "dog", "person", "sofa")
 
 
+def images(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
+    """The same random images in every call."""
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
 @pytest.fixture(scope="session")
 def create_model():
     """Builds a small model with random weights from a preset's name and configuration values."""

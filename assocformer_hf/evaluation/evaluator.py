@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.model.losses import association_sums
 
 
 @dataclass
@@ -79,9 +80,7 @@ class _Run:
             output = self.model(batch["pixel_values"], output_association=self.whole)
         gathered = {"scores": output.logits.sigmoid(), "targets": batch["labels"]}
         if self.whole:
-            association = output.association
-            sums = torch.stack([association.sum((1, 2)), association.square().sum((1, 2))], dim=1)
-            gathered |= {"association": association, "sums": sums}
+            gathered |= {"association": output.association, "sums": association_sums(output.association)}
         elif output.association_sums is not None:
             gathered["sums"] = output.association_sums
         gathered = accelerator.gather_for_metrics(gathered)

@@ -95,7 +95,7 @@ class AssociationModule(nn.Module):
             gathered, total, squares = tiled_association(keys, gram, messages)
             association, sums = None, torch.stack([total, squares], dim=1)
         else:
-            association, sums = torch.sigmoid((gram @ keys.T).mT @ keys.T), None
+            association, sums = _whole(keys, gram), None
             gathered = association @ messages
         return association, sums, (gathered * projected).sum(-1) + self.readout.bias.to(features.dtype)
 
@@ -106,7 +106,7 @@ class AssociationModule(nn.Module):
         """
         keys, gram, projected = self._factors(features)
         messages = projected @ self.message.matrix(features.dtype).T
-        return torch.sigmoid((gram @ keys.T).mT @ keys.T) * messages
+        return _whole(keys, gram) * messages
 
     def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """W_K `(C, k + 1)`, S S' `(batch, k + 1, k + 1)`, and the readout of S, U S' `(batch, C or 1, k + 1)`."""
@@ -182,3 +182,8 @@ class AssociationHead(nn.Module):
 
 def _at_least_float32(features: Tensor) -> Tensor:
     return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _whole(keys: Tensor, gram: Tensor) -> Tensor:
+    """Eq. 5, `(batch, labels, labels)`."""
+    return torch.sigmoid((gram @ keys.T).mT @ keys.T)

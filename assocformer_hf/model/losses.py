@@ -111,24 +111,22 @@ def association_penalty(association: Tensor, norm: str = "l2") -> Tensor:
     Returns:
         A scalar, at least 0.
     """
-    if norm == "none":
-        return association.new_zeros(())
     if norm == "nuclear":
         return torch.linalg.eigvalsh(association).abs().sum(-1).mean()
-    penalty = association.new_zeros(len(association))
-    if norm in ("l1", "l1_l2"):
-        penalty = penalty + association.abs().sum((-2, -1))
-    if norm in ("l2", "l1_l2"):
-        penalty = penalty + torch.linalg.matrix_norm(association)
-    return penalty.mean()
+    return association_penalty_from_sums(association_sums(association), norm)
+
+
+def association_sums(association: Tensor) -> Tensor:
+    """Sum of the absolute entries of A `(batch, labels, labels)` and sum of their squares, `(batch, 2)`."""
+    return torch.stack([association.abs().sum((1, 2)), association.square().sum((1, 2))], dim=1)
 
 
 def association_penalty_from_sums(sums: Tensor, norm: str = "l2") -> Tensor:
-    """The same from the sum of the entries of A and the sum of their squares, `(batch, 2)`; not for `"nuclear"`."""
+    """The norm of A of eq. 9 from the sums of `association_sums`; not for `"nuclear"`."""
     total, squares = sums.unbind(-1)
     penalty = torch.zeros_like(total)
     if norm in ("l1", "l1_l2"):
-        penalty = penalty + total  # all entries of A are positive
+        penalty = penalty + total
     if norm in ("l2", "l1_l2"):
         penalty = penalty + squares.sqrt()
     return penalty.mean()

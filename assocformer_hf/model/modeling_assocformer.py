@@ -68,8 +68,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         self.backbone = backbone
         self.supports_gradient_checkpointing = backbone.supports_gradient_checkpointing
         # A ViT scales its position table to other input sizes on request only.
-        parameters = inspect.signature(backbone.forward).parameters
-        self.backbone_options = {name: True for name in ("interpolate_pos_encoding",) if name in parameters}
+        interpolates = "interpolate_pos_encoding" in inspect.signature(backbone.forward).parameters
+        self.backbone_options = {"interpolate_pos_encoding": True} if interpolates else {}
         self.head = AssociationHead(
             _feature_size(backbone),
             config.num_labels,
@@ -209,7 +209,7 @@ def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
     if image_size is None or not hasattr(timm_model, "set_input_size"):
         return
     size = (image_size, image_size)
-    if timm_model.patch_embed.img_size != size:
+    if getattr(getattr(timm_model, "patch_embed", None), "img_size", None) != size:
         timm_model.set_input_size(img_size=size)
 
 

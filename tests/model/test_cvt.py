@@ -7,10 +7,7 @@ from transformers import CvtConfig, CvtForImageClassification, CvtModel
 
 from assocformer_hf.model.cvt import CvtBackbone, CvtLayer
 from assocformer_hf.model.presets import tiny_cvt
-
-
-def images(height=64, width=64, count=2):
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+from tests.conftest import images
 
 
 def reference(source=CvtForImageClassification, **config) -> nn.Module:
@@ -33,8 +30,8 @@ def test_evaluation_equals_transformers_cvt(tmp_path, attention, size):
     expected.save_pretrained(tmp_path)
     ours = CvtBackbone.from_pretrained(tmp_path, attn_implementation=attention).eval()
     assert ours.config._attn_implementation == attention
-    theirs = expected.cvt(images(*size), output_hidden_states=True)
-    output = ours(images(*size), output_hidden_states=True)
+    theirs = expected.cvt(images(2, *size), output_hidden_states=True)
+    output = ours(images(2, *size), output_hidden_states=True)
     torch.testing.assert_close(output.last_hidden_state, theirs.last_hidden_state, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(output.hidden_states, theirs.hidden_states, rtol=1e-5, atol=1e-5)
     feature = expected.layernorm(theirs.cls_token_value).squeeze(1)

@@ -15,13 +15,9 @@ from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
-from tests.conftest import TINY_BACKBONES
+from tests.conftest import TINY_BACKBONES, images
 
 LABELS = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-
-
-def images(count=2, size=64):
-    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(params=TINY_BACKBONES)

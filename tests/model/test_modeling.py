@@ -21,11 +21,7 @@ from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from tests.conftest import NAMES, TINY_BACKBONES
-
-
-def images(count=2, size=64):
-    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+from tests.conftest import NAMES, TINY_BACKBONES, images
 
 
 @pytest.fixture(params=TINY_BACKBONES)
@@ -225,7 +221,7 @@ def test_full_size_backbones_have_the_papers_size(preset, millions, size):
 @pytest.mark.parametrize("preset", ["swin-large", "cvt-w24"])
 def test_full_size_models_run_forward_and_backward_at_384(preset):
     model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=BACKBONE_PRESETS[preset](384), num_labels=80))
-    output = model.train()(images(1, 384), labels=torch.ones(1, 80))
+    output = model.train()(images(1, 384, 384), labels=torch.ones(1, 80))
     output.loss.backward()
     assert output.logits.shape == (1, 80)
     assert all(parameter.grad is not None for parameter in model.parameters())
