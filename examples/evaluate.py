@@ -43,7 +43,7 @@ def main():
     if names != list(model.config.id2label.values()):
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
-    images = MultiLabelImages(dataset, evaluation_transform(processor))
+    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=max(processor.size.values()))
     loader = accelerator.prepare(
         DataLoader(images, args.batch_size, collate_fn=MultiLabelCollator(len(names)), num_workers=args.num_workers)
     )

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.decoding import ImageError, decode_image
 from assocformer_hf.data.schema import DataError
 
 SUFFIXES = set(Image.registered_extensions())
@@ -40,13 +41,12 @@ def find_images(paths: list[Path]) -> list[Path]:
     return files
 
 
-def read_image(path: Path) -> Image.Image | None:
-    """The image, upright, as RGB; None, with a line on standard error, where the file cannot be read as one."""
+def read_image(path: Path, min_side: int) -> Image.Image | None:
+    """The image; None, with a line on standard error, where the file cannot be read as one."""
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        print(f"{path}: cannot be read as an image ({error}); left out", file=sys.stderr)
+        return decode_image(path, min_side=min_side)
+    except ImageError as error:
+        print(f"{path}: cannot be read as an image ({error.reason}); left out", file=sys.stderr)
         return None
 
 
@@ -63,7 +63,9 @@ def main():
 
     results = []
     for start in range(0, len(files), args.batch_size):
-        opened = [(file, read_image(file)) for file in files[start : start + args.batch_size]]
+        opened = [
+            (file, read_image(file, max(processor.size.values()))) for file in files[start : start + args.batch_size]
+        ]
         batch = [(file, image) for file, image in opened if image is not None]
         if not batch:
             continue

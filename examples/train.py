@@ -65,8 +65,10 @@ def main():
     augment = training_transform(
         processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
     )
-    train_images = MultiLabelImages(dataset["train"], augment, seed=recipe.seed)
-    eval_images = MultiLabelImages(dataset["validation"], evaluation_transform(processor))
+    train_images = MultiLabelImages(dataset["train"], augment, recipe.seed, min_side=model_args.image_size)
+    eval_images = MultiLabelImages(
+        dataset["validation"], evaluation_transform(processor), min_side=model_args.image_size
+    )
     accelerator.print(
         f"{data_args.dataset}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import datasets
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.decoding import decode_image
 
 
 class MultiLabelImages(torch.utils.data.Dataset):
@@ -21,13 +21,20 @@ class MultiLabelImages(torch.utils.data.Dataset):
         dataset: of the schema of `multilabel_features`.
         transform: PIL image to `(3, height, width)`.
         seed: seed of the random transforms.
+        min_side: see [`decode_image`].
     """
 
-    def __init__(self, dataset: datasets.Dataset, transform: Callable[[Image.Image], Tensor], seed: int = 0):
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        transform: Callable[[Image.Image], Tensor],
+        seed: int = 0,
+        min_side: int | None = None,
+    ):
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
-        self.decode = datasets.Image().decode_example
         self.transform = transform
         self.seed = seed
+        self.min_side = min_side
         self.epoch = 0
 
     def set_epoch(self, epoch: int):
@@ -39,12 +46,10 @@ class MultiLabelImages(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         example = self.dataset[index]
-        try:
-            image = self.decode(example["image"])
-            image.load()
-        except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            name = example["image"]["path"] or f"image {index} of the dataset"
-            raise DataError(f"{name}: cannot be read as an image ({error}); replace it or leave it out") from error
+        stored = example["image"]
+        name = stored["path"] or f"image {index} of the dataset"
+        content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+        image = decode_image(content, name, self.min_side)
         with torch.random.fork_rng(devices=[]):
             draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
             torch.default_generator.manual_seed(int(draw))

@@ -1,0 +1,65 @@
+"""Image files to upright RGB images: the same in training, evaluation and inference."""
+
+import io
+from pathlib import Path
+from struct import error as StructError
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from assocformer_hf.data.schema import DataError
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, StructError, Image.DecompressionBombError)
+
+
+class ImageError(DataError):
+    """A file that cannot be read as an image.
+
+    Attributes:
+        name: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: cannot be read as an image ({reason}); replace it or leave it out")
+        self.name, self.reason = name, reason
+
+    def __reduce__(self):
+        # Loader workers send their errors to the main process.
+        return type(self), (self.name, self.reason)
+
+
+def decode_image(source: str | Path | bytes, name: str | None = None, min_side: int | None = None) -> Image.Image:
+    """Decodes an image: upright by its EXIF orientation, first frame, RGB.
+
+    Transparency is dropped, 16-bit grey values keep their upper byte, CMYK is converted.
+
+    Args:
+        source: path of the file, or its content.
+        name: what an error calls it; default: the path.
+        min_side: a side in pixels that suffices. A JPEG file that is at least twice as large is decoded at the half,
+            quarter or eighth of its size, which is several times faster.
+
+    Raises:
+        ImageError: if the file is missing, broken, no image, or so large that it must be an attack (more than twice
+            `PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else "image")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except BROKEN as error:
+        raise ImageError(name, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
+        # PIL would clip the values at 255.
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("pixels are floating-point numbers of no known range")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
