@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.decoding import decode_tensor
 
 
 class MultiLabelImages(torch.utils.data.Dataset):
@@ -19,15 +18,15 @@ class MultiLabelImages(torch.utils.data.Dataset):
 
     Args:
         dataset: of the schema of `multilabel_features`.
-        transform: PIL image to `(3, height, width)`.
+        transform: uint8 image `(3, height, width)` to the tensor that the model takes.
         seed: seed of the random transforms.
-        min_side: see [`decode_image`].
+        min_side: see `decode_image`.
     """
 
     def __init__(
         self,
         dataset: datasets.Dataset,
-        transform: Callable[[Image.Image], Tensor],
+        transform: Callable[[Tensor], Tensor],
         seed: int = 0,
         min_side: int | None = None,
     ):
@@ -49,7 +48,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         stored = example["image"]
         name = stored["path"] or f"image {index} of the dataset"
         content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-        image = decode_image(content, name, self.min_side)
+        image = decode_tensor(content, name, self.min_side)
         with torch.random.fork_rng(devices=[]):
             draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
             torch.default_generator.manual_seed(int(draw))

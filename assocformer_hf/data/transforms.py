@@ -64,15 +64,17 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
     )
 
 
-def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image], Tensor]:
-    """PIL image to `(3, height, width)` in [0, 1], by the processor itself."""
+def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image | Tensor], Tensor]:
+    """PIL image or uint8 tensor to `(3, height, width)` in [0, 1], by the processor itself."""
     return lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 
 def training_transform(
     processor: ViTImageProcessor, cutout: float = 0.5, num_ops: int = 2, magnitude: int = 9
-) -> Callable[[Image.Image], Tensor]:
-    """PIL image to an augmented `(3, height, width)` in [0, 1]: the processor's resize, Cutout, RandAugment.
+) -> Callable[[Image.Image | Tensor], Tensor]:
+    """PIL image or uint8 tensor to an augmented `(3, height, width)` in [0, 1].
+
+    The steps are the processor's resize, Cutout, RandAugment and the processor's scaling.
 
     Args:
         processor: gives size, interpolation and normalisation.

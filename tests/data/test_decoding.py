@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.decoding import ImageError, decode_image, decode_tensor
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 
@@ -68,3 +68,25 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageError, match="decompression bomb"):
         decode_image(save(tmp_path / "image.png"))
+
+
+@pytest.mark.parametrize(("file", "mode"), [("a.jpg", "RGB"), ("a.jpg", "L"), ("a.jpg", "CMYK"), ("a.png", "P")])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("min_side", [None, 4])
+def test_the_tensor_is_the_image(tmp_path, file, mode, orientation, min_side):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / file, mode, exif=exif)
+    tensor = decode_tensor(path, min_side=min_side).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(tensor, np.asarray(decode_image(path, min_side=min_side)))
+    np.testing.assert_array_equal(decode_tensor(path.read_bytes(), min_side=min_side).permute(1, 2, 0).numpy(), tensor)
+
+
+def test_a_broken_jpeg_has_the_same_error_as_a_tensor(tmp_path):
+    path = save(tmp_path / "photo.jpg")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ImageError, match="truncated") as of_tensor:
+        decode_tensor(path)
+    with pytest.raises(ImageError) as of_image:
+        decode_image(path)
+    assert of_tensor.value.reason == of_image.value.reason
