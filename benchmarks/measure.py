@@ -67,8 +67,8 @@ def environment() -> dict:
     }
 
 
-def report(name: str, rows: list[dict], command: str):
-    """Prints rows of equal keys as a table and writes them with their environment to `results/NAME.json`."""
+def report(name: str, rows: list[dict], command: str, folder: Path = RESULTS):
+    """Prints rows of equal keys as a table and writes them with their environment to `NAME.json` in the folder."""
     columns = list(rows[0])
     cells = [columns] + [
         [f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows
@@ -76,9 +76,9 @@ def report(name: str, rows: list[dict], command: str):
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     content = {"command": command, "environment": environment(), "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _synchronize():

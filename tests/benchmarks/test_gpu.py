@@ -1,0 +1,27 @@
+"""The GPU benchmark, tried on what is at hand."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+# The machine that runs it need not have these.
+WITHOUT = """
+import runpy, sys
+sys.modules.update(datasets=None, evaluate=None)
+runpy.run_module("benchmarks.gpu", run_name="__main__")
+"""
+
+
+def test_the_script_checks_and_measures_without_datasets(tmp_path):
+    command = [sys.executable, "-c", WITHOUT, "--tiny", "--modes", "eager", "channels_last", "--output", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert "correct: head, tiles and models agree" in done.stdout
+    rows = json.loads((tmp_path / "gpu_models.json").read_text())["rows"]
+    assert len(rows) == 8
+    assert all(row["images_per_second"] > 0 and row["peak_GiB"] > 0 for row in rows)
