@@ -12,14 +12,22 @@ from transformers import HfArgumentParser
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.training.checkpoint import CheckpointError
+from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
+from assocformer_hf.training.step import TrainingError
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with one line on standard error where the user's input is at fault; other errors pass."""
+    """Ends the process with one line on standard error where the user can help it; other errors pass.
+
+    A run that was asked to stop ends with `PREEMPTED_EXIT_CODE`.
+    """
     try:
         yield
-    except (DataError, ConfigurationError, CheckpointError) as error:
+    except Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(PREEMPTED_EXIT_CODE) from stopped
+    except (DataError, ConfigurationError, CheckpointError, TrainingError) as error:
         # A loader's worker passes its error on as a whole traceback, whose last line is `module.Class: message`.
         message = str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[-1]
         raise SystemExit(f"error: {message}") from error

@@ -43,9 +43,14 @@ def main():
     if names != list(model.config.id2label.values()):
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
-    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=max(processor.size.values()))
+    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=processor.size["height"])
     loader = accelerator.prepare(
-        DataLoader(images, args.batch_size, collate_fn=MultiLabelCollator(len(names)), num_workers=args.num_workers)
+        DataLoader(
+            images,
+            args.batch_size,
+            collate_fn=MultiLabelCollator(len(names), with_index=True),
+            num_workers=args.num_workers,
+        )
     )
     metrics = evaluation_report(evaluate({"model": model}, loader, accelerator)["model"], names)
     if accelerator.is_main_process:

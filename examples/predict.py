@@ -63,9 +63,7 @@ def main():
 
     results = []
     for start in range(0, len(files), args.batch_size):
-        opened = [
-            (file, read_image(file, max(processor.size.values()))) for file in files[start : start + args.batch_size]
-        ]
+        opened = [(file, read_image(file, processor.size["height"])) for file in files[start : start + args.batch_size]]
         batch = [(file, image) for file, image in opened if image is not None]
         if not batch:
             continue

@@ -20,7 +20,8 @@ from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
-from assocformer_hf.training.loop import create_accelerator, fit
+from assocformer_hf.training.checkpoint import replaced_files
+from assocformer_hf.training.loop import TrainingRun, create_accelerator
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -65,17 +66,16 @@ def main():
     augment = training_transform(
         processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
     )
-    train_images = MultiLabelImages(dataset["train"], augment, recipe.seed, min_side=model_args.image_size)
-    eval_images = MultiLabelImages(
-        dataset["validation"], evaluation_transform(processor), min_side=model_args.image_size
-    )
+    reading = {"min_side": model_args.image_size, "bad_images": data_args.bad_images}
+    train_images = MultiLabelImages(dataset["train"], augment, recipe.seed, **reading)
+    eval_images = MultiLabelImages(dataset["validation"], evaluation_transform(processor), **reading)
     accelerator.print(
         f"{data_args.dataset}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
         f"{sum(p.numel() for p in model.head.parameters()) / 1e3:.1f} k of them in the head"
     )
 
-    run = {
+    origin = {
         "dataset": data_args.dataset,
         "train_split": str(dataset["train"].split),
         "eval_split": str(dataset["validation"].split),
@@ -85,16 +85,20 @@ def main():
     }
 
     def save_best(model, weights, evaluation, state):
-        origin = run | {"weights": weights, "epoch": state.epoch, "options": state.options}
-        save_model_folder(recipe.output_dir, model, processor, evaluation, origin)
+        details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
+        with replaced_files(Path(recipe.output_dir)) as folder:
+            save_model_folder(folder, model, processor, evaluation, details)
 
     options = asdict(model_args) | asdict(data_args)
-    del options["data_dir"], options["num_workers"]
-    fit(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
+    for free in ("data_dir", "num_workers", "bad_images"):
+        del options[free]
+    run = TrainingRun(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
+    state = run.run()
 
     if accelerator.is_main_process:
-        metrics = read_metrics(recipe.output_dir)
-        print(f"\n{metrics_table(metrics)}\n\nsaved in {recipe.output_dir}")
+        print(f"\n{metrics_table(read_metrics(recipe.output_dir))}\n\nsaved in {recipe.output_dir}")
+        if state.unreadable:
+            print(f"{len(state.unreadable)} images could not be read: {', '.join(state.unreadable)}")
 
 
 if __name__ == "__main__":

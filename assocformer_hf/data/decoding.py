@@ -24,13 +24,15 @@ class ImageError(DataError):
         reason: what is wrong with it.
     """
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: cannot be read as an image ({reason}); replace it or leave it out")
-        self.name, self.reason = name, reason
+    name: str
+    reason: str
 
-    def __reduce__(self):
-        # Loader workers send their errors to the main process.
-        return type(self), (self.name, self.reason)
+    @classmethod
+    def of(cls, name: str, reason: str) -> "ImageError":
+        """The error of a file; loaders that pass errors on make a new one, of its message alone."""
+        error = cls(f"{name}: cannot be read as an image ({reason}); replace it or leave it out")
+        error.name, error.reason = name, reason
+        return error
 
 
 def decode_image(source: str | Path | bytes, name: str | None = None, min_side: int | None = None) -> Image.Image:
@@ -55,7 +57,7 @@ def decode_image(source: str | Path | bytes, name: str | None = None, min_side: 
                 image.draft(None, (min_side, min_side))
             return _to_rgb(ImageOps.exif_transpose(image))
     except BROKEN as error:
-        raise ImageError(name, " ".join(str(error).split()) or type(error).__name__) from error
+        raise ImageError.of(name, " ".join(str(error).split()) or type(error).__name__) from error
 
 
 def decode_tensor(source: str | Path | bytes, name: str | None = None, min_side: int | None = None) -> Tensor:

@@ -7,20 +7,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assocformer_hf.data.decoding import decode_tensor
+from assocformer_hf.data.decoding import ImageError, decode_tensor
+from assocformer_hf.data.schema import DataError
 
 
 class MultiLabelImages(torch.utils.data.Dataset):
     """The examples of a dataset, transformed: `pixel_values`, `labels` and, where the dataset has it, `unknown`.
 
     What a random transform draws depends on the seed, the epoch and the example alone, not on the number of workers or
-    processes, so that an interrupted epoch can be repeated.
+    processes, so that an interrupted epoch can be repeated. An example also has its `index`, and whether it is
+    `readable`: with `bad_images="skip"` the next readable one takes the place of one that is not, so that every batch
+    is full and every process has as many; the evaluation leaves it out again.
 
     Args:
         dataset: of the schema of `multilabel_features`.
         transform: uint8 image `(3, height, width)` to the tensor that the model takes.
         seed: seed of the random transforms.
         min_side: see `decode_image`.
+        bad_images: what to do with an image that cannot be read: `"error"` or `"skip"`.
     """
 
     def __init__(
@@ -29,11 +33,15 @@ class MultiLabelImages(torch.utils.data.Dataset):
         transform: Callable[[Tensor], Tensor],
         seed: int = 0,
         min_side: int | None = None,
+        bad_images: str = "error",
     ):
+        if bad_images not in ("error", "skip"):
+            raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
         self.transform = transform
         self.seed = seed
         self.min_side = min_side
+        self.bad_images = bad_images
         self.epoch = 0
 
     def set_epoch(self, epoch: int):
@@ -44,17 +52,29 @@ class MultiLabelImages(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
-        example = self.dataset[index]
-        stored = example["image"]
-        name = stored["path"] or f"image {index} of the dataset"
-        content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-        image = decode_tensor(content, name, self.min_side)
+        example = self._read(index) | {"index": index}
         with torch.random.fork_rng(devices=[]):
             draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
             torch.default_generator.manual_seed(int(draw))
-            example["pixel_values"] = self.transform(image)
-        del example["image"]
+            example["pixel_values"] = self.transform(example.pop("image"))
         return example
+
+    def name(self, index: int) -> str:
+        """The file of an example, where it has one."""
+        return self.dataset[index]["image"]["path"] or f"image {index} of the dataset"
+
+    def _read(self, index: int) -> dict:
+        for offset in range(len(self)):
+            example = self.dataset[(index + offset) % len(self)]
+            stored = example["image"]
+            content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+            name = stored["path"] or f"image {(index + offset) % len(self)} of the dataset"
+            try:
+                return example | {"image": decode_tensor(content, name, self.min_side), "readable": offset == 0}
+            except ImageError:
+                if self.bad_images == "error":
+                    raise
+        raise DataError(f"none of the {len(self)} images can be read, {self.name(0)} being the first")
 
 
 class MultiLabelCollator:
@@ -64,10 +84,12 @@ class MultiLabelCollator:
 
     Args:
         num_labels: number of labels C.
+        with_index: whether the batch also has `index` and `readable`, `(batch,)`, which are no inputs of a model.
     """
 
-    def __init__(self, num_labels: int):
+    def __init__(self, num_labels: int, with_index: bool = False):
         self.num_labels = num_labels
+        self.with_index = with_index
 
     def __call__(self, examples: Sequence[Mapping]) -> dict[str, Tensor]:
         """Examples of [`MultiLabelImages`] to a batch."""
@@ -75,4 +97,7 @@ class MultiLabelCollator:
         for row, example in zip(labels, examples, strict=True):
             row[example.get("unknown", [])] = -1
             row[example["labels"]] = 1
-        return {"pixel_values": torch.stack([example["pixel_values"] for example in examples]), "labels": labels}
+        batch = {"pixel_values": torch.stack([example["pixel_values"] for example in examples]), "labels": labels}
+        if self.with_index:
+            batch |= {key: torch.tensor([example[key] for example in examples]) for key in ("index", "readable")}
+        return batch

@@ -1,6 +1,6 @@
 """Evaluation of one or several models in one pass over the images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ class Evaluation:
         metrics: those of `multilabel_metrics`.
         scores: probabilities, `(images, labels)`, float32.
         targets: multi-hot, `(images, labels)`: 1 present, 0 absent, -1 unknown.
+        indices: which image of the dataset each row is, `(images,)`.
+        unreadable: the images of the dataset that could not be read; they have no row.
         association: mean of A over the images, `(labels, labels)`; None where A is computed in tiles, and without an
             association module.
         association_mean: mean of all entries of A over all images; None without an association module.
@@ -32,18 +34,26 @@ class Evaluation:
     metrics: dict
     scores: np.ndarray
     targets: np.ndarray
+    indices: np.ndarray
+    unreadable: list[int]
     association: np.ndarray | None
     association_mean: float | None
     association_std: float | None
 
 
-def evaluate(models: Mapping[str, nn.Module], loader: DataLoader, accelerator: Accelerator) -> dict[str, Evaluation]:
+def evaluate(
+    models: Mapping[str, nn.Module],
+    loader: DataLoader,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, Evaluation]:
     """Scores every image once with each of the models, over all processes.
 
     Args:
         models: AssocFormer models by name; they are left in evaluation mode.
-        loader: of batches of `pixel_values` and multi-hot `labels`, prepared by the accelerator.
+        loader: of the batches of `MultiLabelCollator(num_labels, with_index=True)`, prepared by the accelerator.
         accelerator: gathers what the processes saw.
+        after_batch: called after each batch on every process; it may raise to end the evaluation.
 
     Returns:
         For each name an [`Evaluation`], the same on every process.
@@ -52,6 +62,7 @@ def evaluate(models: Mapping[str, nn.Module], loader: DataLoader, accelerator: A
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=None if accelerator.is_main_process else True):
         for run in runs.values():
             run.add(batch, accelerator)
+        after_batch()
     return {name: run.finish() for name, run in runs.items()}
 
 
@@ -70,6 +81,8 @@ class _Run:
         self.model = model
         self.scores: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
+        self.indices: list[np.ndarray] = []
+        self.unreadable: list[int] = []
         self.sums: list[np.ndarray] = []
         self.association: Tensor | None = None
         self.whole = model.config.fusion != "linear" and not model.head.association.tiled
@@ -78,12 +91,22 @@ class _Run:
     def add(self, batch: Mapping[str, Tensor], accelerator: Accelerator):
         with accelerator.autocast():
             output = self.model(batch["pixel_values"], output_association=self.whole)
-        gathered = {"scores": output.logits.sigmoid(), "targets": batch["labels"]}
+        gathered = {
+            "scores": output.logits.sigmoid(),
+            "targets": batch["labels"],
+            "indices": batch["index"],
+            "readable": batch["readable"].byte(),
+        }
         if self.whole:
             gathered |= {"association": output.association, "sums": association_sums(output.association)}
         elif output.association_sums is not None:
             gathered["sums"] = output.association_sums
         gathered = accelerator.gather_for_metrics(gathered)
+        readable = gathered.pop("readable").bool()
+        if not readable.all():
+            self.unreadable += gathered["indices"][~readable].tolist()
+            gathered = {name: values[readable] for name, values in gathered.items()}
+        self.indices.append(gathered["indices"].cpu().numpy())
         self.scores.append(gathered["scores"].float().cpu().numpy())
         self.targets.append(gathered["targets"].cpu().numpy().astype(np.int8))
         if "sums" in gathered:
@@ -103,6 +126,8 @@ class _Run:
             metrics=multilabel_metrics(scores, targets, config.label_thresholds or config.threshold),
             scores=scores,
             targets=targets,
+            indices=np.concatenate(self.indices),
+            unreadable=self.unreadable,
             association=None if self.association is None else (self.association / len(scores)).numpy(),
             association_mean=mean,
             association_std=std,

@@ -40,6 +40,10 @@ class DataArguments:
     cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
+    bad_images: str = field(
+        default="error",
+        metadata={"help": "Images that cannot be read: error, or skip (replaced in training, left out of evaluation)."},
+    )
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each training process."})
 
 
@@ -59,5 +63,23 @@ class RecipeArguments:
         default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and drawn scenes."})
-    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+    max_grad_norm: float | None = field(default=None, metadata={"help": "Clip the gradient to this norm."})
+    max_skipped_steps: int = field(
+        default=25, metadata={"help": "Steps in a row that may be skipped for gradients that are not finite."}
+    )
+    checkpoint_every: int = field(default=0, metadata={"help": "Optimizer steps between checkpoints within an epoch."})
+    keep_checkpoints: int = field(default=2, metadata={"help": "Newest checkpoints that are kept."})
+    log_every: int = field(default=10, metadata={"help": "Optimizer steps between the values that trackers get."})
+    report_to: str = field(
+        default="auto", metadata={"help": "Tracker: auto (tensorboard where installed), none, tensorboard, wandb, all."}
+    )
+    resume: str | None = field(
+        default=None,
+        metadata={
+            "nargs": "?",
+            "const": "last",
+            "help": "Go on from the last whole checkpoint in output_dir, or from the one named; with auto, start "
+            "where there is none yet.",
+        },
+    )
     overwrite: bool = field(default=False, metadata={"help": "Replace what an earlier run left in output_dir."})

@@ -1,169 +1,247 @@
-"""The training loop: the recipe of the paper over Accelerate."""
+"""A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import gather_object, set_seed
 from timm.utils import ModelEmaV3
-from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.training.arguments import RecipeArguments
-from assocformer_hf.training.checkpoint import CheckpointError, RunState, load_checkpoint, save_checkpoint
+from assocformer_hf.training.checkpoint import (
+    CheckpointError,
+    RunState,
+    checkpoints,
+    load_checkpoint,
+    lock,
+    save_checkpoint,
+)
+from assocformer_hf.training.curves import flat, plot_curves, tracker_names, write_history
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
+from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
+from assocformer_hf.training.sampling import ShuffledSampler
+from assocformer_hf.training.step import SUMS, Progress, TrainingError, peak_memory, train_one_epoch, whole_model
+
+# Neither weights nor metrics depend on these: a run may be resumed with others.
+FREE_OPTIONS = {
+    "output_dir", "resume", "overwrite", "checkpoint_every", "keep_checkpoints", "max_skipped_steps", "log_every",
+    "report_to",
+}  # fmt: skip
 
 
 def create_accelerator(recipe: RecipeArguments) -> Accelerator:
-    """The accelerator of a run; seeds every process alike, so that all of them build the same model."""
+    """The accelerator of a run; seeds every process alike, so that all of them build the same model.
+
+    Raises:
+        ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
+    """
     set_seed(recipe.seed)
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         step_scheduler_with_optimizer=False,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=recipe.seed),
+        log_with=tracker_names(recipe.report_to) or None,
+        project_dir=str(Path(recipe.output_dir) / "logs"),
     )
 
 
-def fit(
-    model: PreTrainedModel,
-    train_images: MultiLabelImages,
-    eval_images: MultiLabelImages,
-    recipe: RecipeArguments,
-    accelerator: Accelerator,
-    save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
-    num_workers: int = 0,
-    options: dict | None = None,
-) -> RunState:
+class TrainingRun:
     """Trains a model, evaluating its raw and averaged weights after each epoch.
+
+    A run that was interrupted anywhere and resumed is the same run: the images of a batch, their augmentation, and what
+    the model draws depend on the seed, the epoch, the batch and the process alone.
 
     Args:
         model: AssocFormer.
         train_images: images to train on.
         eval_images: images to evaluate on.
-        recipe: the options of the run. Checkpoints go to `output_dir/checkpoints`.
+        recipe: the options of the run. Checkpoints go to `output_dir/checkpoints`, the history to `output_dir`.
         accelerator: from `create_accelerator`.
         save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with the model that
             holds them, `"raw"` or `"ema"`, its evaluation, and the state of the run.
         num_workers: processes that load images, for each training process.
         options: what else the run depends on; it can only be resumed with the same.
 
-    Returns:
-        The state at the end, with the history of all epochs.
-
     Raises:
-        DataError: if there are too few images for a batch, or one of them cannot be read.
+        DataError: if there are too few images for a batch.
         CheckpointError: if `output_dir` holds another run's work, or nothing to resume.
     """
-    output_dir = Path(recipe.output_dir)
-    check_output_dir(output_dir, recipe)
-    collator = MultiLabelCollator(model.config.num_labels)
-    if len(train_images) < recipe.batch_size * accelerator.num_processes:
-        raise DataError(
-            f"{len(train_images)} training images are fewer than one batch of {recipe.batch_size} "
-            f"x {accelerator.num_processes} processes; use a smaller --batch_size"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        train_images: MultiLabelImages,
+        eval_images: MultiLabelImages,
+        recipe: RecipeArguments,
+        accelerator: Accelerator,
+        save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
+        num_workers: int = 0,
+        options: dict | None = None,
+    ):
+        self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
+        self.train_images, self.eval_images = train_images, eval_images
+        self.output_dir = Path(recipe.output_dir)
+        self.checkpoints = self.output_dir / "checkpoints"
+        if accelerator.is_main_process:
+            self.lock = lock(self.checkpoints)
+            prepare_output_dir(self.output_dir, recipe)
+        accelerator.wait_for_everyone()
+        self.images_per_batch = recipe.batch_size * accelerator.num_processes
+        if len(train_images) < self.images_per_batch:
+            raise DataError(
+                f"{len(train_images)} training images are fewer than one batch of {recipe.batch_size} "
+                f"x {accelerator.num_processes} processes; use a smaller --batch_size"
+            )
+        self.sampler = ShuffledSampler(len(train_images), recipe.seed)
+        loading = {
+            "collate_fn": MultiLabelCollator(model.config.num_labels, with_index=True),
+            "num_workers": num_workers,
+            "worker_init_fn": leave_signals_to_the_main_process,
+        }
+        self.train_loader, self.eval_loader = accelerator.prepare(
+            DataLoader(train_images, recipe.batch_size, sampler=self.sampler, drop_last=True, **loading),
+            DataLoader(eval_images, 2 * recipe.batch_size, **loading),
         )
-    train_loader, eval_loader = accelerator.prepare(
-        DataLoader(
-            train_images, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=collator, num_workers=num_workers
-        ),
-        DataLoader(eval_images, 2 * recipe.batch_size, collate_fn=collator, num_workers=num_workers),
-    )
-    model.to(accelerator.device)
-    ema = ModelEmaV3(model, decay=recipe.ema_decay)
-    optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay)
-    steps_per_epoch = -(-len(train_loader) // recipe.gradient_accumulation_steps)
-    scheduler = create_scheduler(optimizer, recipe.learning_rate, recipe.epochs * steps_per_epoch, recipe.pct_start)
-    model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
-    set_seed(recipe.seed, device_specific=True)
+        self.batches = len(self.train_loader)
+        self.steps = -(-self.batches // recipe.gradient_accumulation_steps)
+        model.to(accelerator.device)
+        self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
+        optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay)
+        scheduler = create_scheduler(optimizer, recipe.learning_rate, recipe.epochs * self.steps, recipe.pct_start)
+        self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
 
-    fixed = {name: value for name, value in asdict(recipe).items() if name not in ("output_dir", "resume", "overwrite")}
-    state = RunState(options=fixed | (options or {}) | {"processes": accelerator.num_processes})
-    if recipe.resume:
-        state = load_checkpoint(accelerator, ema, state.options, output_dir / "checkpoints")
-        accelerator.print(f"resumed after epoch {state.epoch} of {recipe.epochs}")
+        fixed = {name: value for name, value in asdict(recipe).items() if name not in FREE_OPTIONS}
+        self.state = RunState(options=fixed | (options or {}) | {"processes": accelerator.num_processes})
+        if recipe.resume:
+            restored = load_checkpoint(accelerator, self.ema, self.state.options, self.checkpoints, recipe.resume)
+            if restored is not None:
+                self.state = restored
+                place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
+                accelerator.print(f"resumed after epoch {restored.epoch} of {recipe.epochs}{place}")
+        self.stop = StopRequest()
 
-    for epoch in range(state.epoch, recipe.epochs):
-        started = time.perf_counter()
-        train_images.set_epoch(epoch)
-        train_loader.set_epoch(epoch)
-        progress = f"epoch {epoch + 1}/{recipe.epochs}"
-        losses = train_one_epoch(model, ema, train_loader, optimizer, scheduler, accelerator, progress)
-        evaluations = evaluate({"raw": model, "ema": ema.module}, eval_loader, accelerator)
+    def run(self) -> RunState:
+        """Trains to the end.
+
+        Returns:
+            The state at the end, with the history of all epochs.
+
+        Raises:
+            DataError: if an image cannot be read.
+            CheckpointError: if `output_dir` cannot be written to.
+            TrainingError: if the gradients stay infinite or NaN.
+            Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
+        """
+        options = {name: value for name, value in self.state.options.items() if value is not None}
+        self.accelerator.init_trackers("assocformer", options)
+        try:
+            with self.stop:
+                while self.state.epoch < self.recipe.epochs:
+                    self._run_epoch()
+        except TrainingError as error:
+            last = checkpoints(self.checkpoints)[-1:]
+            raise TrainingError(
+                f"{error}; the last good checkpoint is {last[0] if last else 'not written yet'}; try a lower "
+                "--learning_rate, or --max_grad_norm"
+            ) from error
+        finally:
+            if self.accelerator.is_main_process and self.state.history:
+                plot_curves(self.state.history, self.output_dir / "curves.png")
+            self.accelerator.end_training()
+        return self.state
+
+    def _run_epoch(self):
+        """Trains and evaluates one epoch, or what is left of it, and writes what came of it."""
+        state, recipe, accelerator = self.state, self.recipe, self.accelerator
+        self.started = time.perf_counter() - state.seconds
+        self.train_images.set_epoch(state.epoch)
+        self.train_loader.set_epoch(state.epoch)
+        self.sampler.start = state.batches * self.images_per_batch
+        sums = torch.tensor(state.sums[accelerator.process_index] if state.sums else [0.0] * SUMS)
+        self.progress = Progress(state.epoch, state.batches, self.batches, sums.to(accelerator.device))
+
+        losses = train_one_epoch(
+            self.model, self.ema, self.train_loader, self.optimizer, self.scheduler, accelerator, recipe, self.progress,
+            self._after_step,
+        )  # fmt: skip
+        images = self.batches * self.images_per_batch - losses["replaced_images"]
+        speed = images / (time.perf_counter() - self.started)
+        models = {"raw": self.model, "ema": self.ema.module}
+        evaluations = evaluate(models, self.eval_loader, accelerator, self._stop_if_asked)
         name, best = max(evaluations.items(), key=lambda item: item[1].metrics["mAP"])
-        state.epoch = epoch + 1
-        state.history.append(
-            {"epoch": epoch + 1, **losses, "seconds": time.perf_counter() - started}
-            | {key: _headline(evaluation) for key, evaluation in evaluations.items()}
-        )
+        self._note_unreadable(best.unreadable)
+        entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
+        entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
+        state.history.append(entry | {key: _headline(evaluation) for key, evaluation in evaluations.items()})
+        state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         if best.metrics["mAP"] > state.best_mAP:
             state.best_mAP = best.metrics["mAP"]
+            model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
             if accelerator.is_main_process:
-                save_best(accelerator.unwrap_model(model) if name == "raw" else ema.module, name, best, state)
-        save_checkpoint(accelerator, ema, state, output_dir / "checkpoints")
+                self.save_best(model, name, best, state)
+        save_checkpoint(accelerator, self.ema, state, self.checkpoints, recipe.keep_checkpoints)
+        if accelerator.is_main_process:
+            write_history(state.history, self.output_dir / "history.csv")
+        accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
         accelerator.print(log_line(state.history[-1], recipe.epochs, state.best_mAP))
-    return state
+
+    def _after_step(self, step: int):
+        """A checkpoint where one is due, and the end where it was asked for."""
+        every = self.recipe.checkpoint_every
+        if every and step % every == 0:
+            self._save()
+        self._stop_if_asked()
+
+    def _stop_if_asked(self):
+        if self.stop.agreed(self.accelerator):
+            self._save()
+            raise Preempted(f"stopped as asked; {self.checkpoints / self.state.name} is where --resume goes on")
+
+    def _save(self):
+        """A checkpoint of where the epoch stands."""
+        self.state.batches = self.progress.batches
+        self.state.sums = self.accelerator.gather(self.progress.sums[None]).tolist()
+        self.state.seconds = time.perf_counter() - self.started
+        self._note_unreadable([])
+        save_checkpoint(self.accelerator, self.ema, self.state, self.checkpoints, self.recipe.keep_checkpoints)
+
+    def _note_unreadable(self, evaluated: list[int]):
+        """Keeps, and shows once, the names of the images that were replaced or left out. Called by every process."""
+        if self.train_images.bad_images == self.eval_images.bad_images == "error":
+            return
+        trained = gather_object(sorted(self.progress.unreadable))
+        names = {self.train_images.name(index) for index in trained} | {self.eval_images.name(i) for i in evaluated}
+        new = sorted(names - set(self.state.unreadable))
+        if new:
+            self.accelerator.print(f"cannot be read, left out: {', '.join(new)}")
+            self.state.unreadable = sorted(names | set(self.state.unreadable))
 
 
-def check_output_dir(output_dir: Path, recipe: RecipeArguments):
+def prepare_output_dir(output_dir: Path, recipe: RecipeArguments):
     """Keeps a new run from mixing with, or replacing, the work of an earlier one."""
-    earlier = [name for name in ("checkpoints", "model.safetensors") if (output_dir / name).exists()]
-    if recipe.resume or not earlier:
+    earlier = ["checkpoints"] if checkpoints(output_dir / "checkpoints") else []
+    resumed = recipe.resume and (earlier or recipe.resume != "auto")
+    earlier += ["model.safetensors"] if (output_dir / "model.safetensors").exists() else []
+    if resumed or not earlier:
         return
     if not recipe.overwrite:
         raise CheckpointError(
             f"{output_dir}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
             "--overwrite, or choose another --output_dir"
         )
-    shutil.rmtree(output_dir / "checkpoints", ignore_errors=True)
-
-
-def train_one_epoch(
-    model: nn.Module,
-    ema: ModelEmaV3,
-    loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    accelerator: Accelerator,
-    description: str,
-) -> dict[str, float]:
-    """One pass over the training images.
-
-    Returns:
-        Means over the epoch and all processes of the loss (eq. 9), its two parts `asl` (eq. 8) and
-        `association_penalty` (the norm of A, without its weight), and the last `learning_rate`.
-    """
-    model.train()
-    weight = accelerator.unwrap_model(model).config.association_weight
-    totals = torch.zeros(2, device=accelerator.device)
-    bar = tqdm(loader, desc=description, leave=False, disable=None if accelerator.is_main_process else True)
-    for batch in bar:
-        with accelerator.accumulate(model):
-            output = model(**batch)
-            accelerator.backward(output.loss)
-            optimizer.step()
-            optimizer.zero_grad()
-        if accelerator.sync_gradients and not optimizer.step_was_skipped:
-            scheduler.step()
-            ema.update(accelerator.unwrap_model(model))
-        penalty = output.loss.new_zeros(()) if output.association_penalty is None else output.association_penalty
-        totals += torch.stack([output.loss.detach(), penalty.detach()])
-    loss, penalty = (accelerator.reduce(totals, "mean") / len(loader)).tolist()
-    return {
-        "loss": loss,
-        "asl": loss - weight * penalty,
-        "association_penalty": penalty,
-        "learning_rate": scheduler.get_last_lr()[0],
-    }
+    for checkpoint in checkpoints(output_dir / "checkpoints"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(output_dir / "logs", ignore_errors=True)
 
 
 def log_line(entry: dict, epochs: int, best: float) -> str:
@@ -172,10 +250,14 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
     spread = ""
     if raw["association_mean"] is not None:
         spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
+    left = entry["seconds"] * (epochs - entry["epoch"])
+    skipped = f"  {entry['skipped_steps']} steps skipped" if entry["skipped_steps"] else ""
     return (
         f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} (ASL {entry['asl']:.4f}, "
         f"‖A‖ {entry['association_penalty']:.3f}){spread}  lr {entry['learning_rate']:.1e}  "
-        f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  {entry['seconds']:.1f} s"
+        f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  "
+        f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
+        f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
     )
 
 

@@ -20,7 +20,7 @@ def test_moments_of_a_do_not_depend_on_how_it_is_computed(create_model):
     models = {name: create_model("tiny-cvt", id2label=names, **values) for name, values in options.items()}
     images = MultiLabelImages(scenes, evaluation_transform(create_image_processor(64)))
     accelerator = Accelerator(cpu=True)
-    loader = accelerator.prepare(DataLoader(images, 4, collate_fn=MultiLabelCollator(len(names))))
+    loader = accelerator.prepare(DataLoader(images, 4, collate_fn=MultiLabelCollator(len(names), with_index=True)))
     found = evaluate(models, loader, accelerator)
 
     inputs = torch.stack([images[i]["pixel_values"] for i in range(10)])

@@ -1,11 +1,7 @@
 """The scripts as users run them: real processes on a small dataset."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +9,12 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.coco import load_coco
 from tests.conftest import ROOT
-
-BINARIES = Path(sys.executable).parent
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-
-
-def training(data: Path, output: Path, *options: str, processes: int = 1) -> list[str]:
-    """A command that trains a tiny CvT for three epochs."""
-    launcher = ["accelerate", "launch", "--cpu", "--num_processes", "1", "--mixed_precision", "no"]
-    if processes > 1:
-        launcher = ["torchrun", "--nproc_per_node", str(processes)]
-    values = {
-        "dataset": "coco", "data_dir": data, "train_split": "train", "eval_split": "val", "backbone": "tiny-cvt",
-        "image_size": 64, "epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.9, "num_workers": 1,
-        "output_dir": output,
-    }  # fmt: skip
-    pairs = [text for name, value in values.items() for text in (f"--{name}", str(value))]
-    return [str(BINARIES / launcher[0]), *launcher[1:], str(ROOT / "examples/train.py"), *pairs, *options]
-
-
-def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def trained(small_coco, tmp_path_factory):
-    """The folder of a finished run, and what the run printed."""
-    output = tmp_path_factory.mktemp("run") / "model"
-    return output, run(training(small_coco, output)).stdout
-
-
-def final_weights(output: Path) -> dict[str, torch.Tensor]:
-    checkpoint = output / "checkpoints/epoch-0003"
-    return load_file(checkpoint / "model.safetensors") | {
-        f"ema.{name}": value for name, value in load_file(checkpoint / "ema.safetensors").items()
-    }
+from tests.examples.commands import run, training
 
 
 def test_output_is_a_complete_hub_folder(trained):
@@ -128,36 +87,6 @@ def test_predict_script_tags_a_folder_and_names_a_broken_file(trained, small_coc
         assert len(row["scores"]) == 20
 
 
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, small_coco, tmp_path):
-    uninterrupted, _ = trained
-    output = tmp_path / "model"
-    process = subprocess.Popen(
-        training(small_coco, output), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (output / "checkpoints/epoch-0001").exists():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (output / "checkpoints/epoch-0003").exists()
-
-    printed = run(training(small_coco, output, "--resume")).stdout
-    assert "resumed after epoch 1 of 3" in printed or "resumed after epoch 2 of 3" in printed
-    resumed, expected = final_weights(output), final_weights(uninterrupted)
-    assert resumed.keys() == expected.keys()
-    for name, value in expected.items():
-        assert torch.equal(resumed[name], value), name
-    histories = [
-        json.loads((run_ / "checkpoints/epoch-0003/run.json").read_text())["history"]
-        for run_ in (output, uninterrupted)
-    ]
-    for mine, theirs in zip(*histories, strict=True):
-        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
-
-
 def test_two_processes_evaluate_every_image_once(small_coco, tmp_path):
     output = tmp_path / "model"
     run(training(small_coco, output, processes=2))
@@ -198,7 +127,7 @@ def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
     victim = broken / "train/0011.jpg"
     victim.write_bytes(victim.read_bytes()[:400])
     command = training(broken, tmp_path / "model")
-    done = run([sys.executable, *command[command.index(str(ROOT / "examples/train.py")) :]], check=False)
+    done = run(command, check=False)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -220,7 +149,7 @@ def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
 )
 def test_bad_options_end_in_one_line(small_coco, tmp_path, options, message):
     command = training(small_coco, tmp_path / "model", *options)
-    done = run([sys.executable, *command[command.index(str(ROOT / "examples/train.py")) :]], check=False)
+    done = run(command, check=False)
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]
     assert "Traceback" not in done.stderr

@@ -1,0 +1,53 @@
+"""How the tests run the scripts: as users do, in processes of their own, on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+
+BINARIES = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def training(data: Path, output: Path, *options: str, processes: int = 1, launcher: tuple[str, ...] = ()) -> list[str]:
+    """A command that trains a tiny CvT for three epochs."""
+    if processes > 1:
+        launcher = (str(BINARIES / "torchrun"), "--nproc_per_node", str(processes))
+    values = {
+        "dataset": "coco", "data_dir": data, "train_split": "train", "eval_split": "val", "backbone": "tiny-cvt",
+        "image_size": 64, "epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.9, "num_workers": 1,
+        "report_to": "none", "output_dir": output,
+    }  # fmt: skip
+    pairs = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    return [*(launcher or (sys.executable,)), str(ROOT / "examples/train.py"), *pairs, *options]
+
+
+def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def final_state(output: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """The weights and the history that the last checkpoint of a run holds."""
+    checkpoint = output / "checkpoints/epoch-0003"
+    weights = load_file(checkpoint / "model.safetensors") | {
+        f"ema.{name}": value for name, value in load_file(checkpoint / "ema.safetensors").items()
+    }
+    return weights, json.loads((checkpoint / "run.json").read_text())["state"]["history"]
+
+
+def assert_same_run(one: Path, other: Path):
+    """Two runs ended with the same weights, bit for bit, and had the same history, times aside."""
+    (weights, history), (expected, expected_history) = final_state(one), final_state(other)
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(weights[name], value), name
+    times = dict.fromkeys(("seconds", "images_per_second", "peak_memory_GiB"))
+    assert [entry | times for entry in history] == [entry | times for entry in expected_history]

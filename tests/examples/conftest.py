@@ -1,0 +1,13 @@
+"""A finished run that the tests of the scripts share."""
+
+import pytest
+
+from tests.examples.commands import BINARIES, run, training
+
+
+@pytest.fixture(scope="session")
+def trained(small_coco, tmp_path_factory):
+    """The folder of a finished run, and what the run printed."""
+    output = tmp_path_factory.mktemp("run") / "model"
+    launcher = (str(BINARIES / "accelerate"), "launch", "--cpu", "--num_processes", "1", "--mixed_precision", "no")
+    return output, run(training(small_coco, output, "--report_to", "auto", launcher=launcher)).stdout
