@@ -106,10 +106,10 @@ def train_one_epoch(
         step = -(-progress.batches // recipe.gradient_accumulation_steps)
         if applied:
             scheduler.step()
-            ema.update(_WholeTensors(accelerator.unwrap_model(model)))
+            ema.update(WholeTensors(accelerator.unwrap_model(model)))
         else:
             progress.sums[4] += 1
-            guard.raise_if_it_persists(step, scheduler.get_last_lr()[0], loader.dataset)
+            guard.raise_if_it_persists(step, scheduler.get_last_lr()[0], loader)
         if step % recipe.log_every == 0:
             values = {"loss": output.loss.item(), "learning_rate": scheduler.get_last_lr()[0]}
             values["gradient_norm"] = guard.norm.item()
@@ -170,7 +170,7 @@ class GradientGuard:
         self.last_seen, self.seen = self.seen, []
         return applied
 
-    def raise_if_it_persists(self, step: int, learning_rate: float, images: torch.utils.data.Dataset):
+    def raise_if_it_persists(self, step: int, learning_rate: float, loader: DataLoader):
         """Ends the run if too many steps in a row were left out, naming the images of the last one."""
         if self.in_a_row <= self.recipe.max_skipped_steps:
             return
@@ -178,14 +178,14 @@ class GradientGuard:
         suspects = gather_object(torch.cat(at_fault).tolist())
         if not suspects:
             suspects = gather_object(torch.cat([index for index, _ in self.last_seen]).tolist())
-        names = [images.name(index) for index in suspects[:8]]
+        names = [loader.dataset.name(index) for index in suspects[:8]]
         raise TrainingError(
             f"step {step} of the epoch: the gradients are not finite, as in the {self.in_a_row - 1} steps before "
             f"(learning rate {learning_rate:.2e}; images {', '.join(names)}{', …' if len(suspects) > 8 else ''})"
         )
 
 
-class _WholeTensors:
+class WholeTensors:
     """A model's weights, put together where they are spread over processes."""
 
     def __init__(self, model: nn.Module):
@@ -201,7 +201,7 @@ def whole_model(model: nn.Module, plain: nn.Module, accelerator: Accelerator) ->
     if accelerator.distributed_type != DistributedType.FSDP:
         return accelerator.unwrap_model(model)
     whole = deepcopy(plain)
-    whole.load_state_dict(_WholeTensors(accelerator.unwrap_model(model)).state_dict())
+    whole.load_state_dict(WholeTensors(accelerator.unwrap_model(model)).state_dict())
     return whole
 
 

@@ -1,0 +1,104 @@
+"""Optimizer steps: accumulation, clipping, and steps that are left out."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import set_seed
+from timm.utils import ModelEmaV3
+
+from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.optimization import create_optimizer, create_scheduler
+from assocformer_hf.training.sampling import ShuffledSampler
+from assocformer_hf.training.step import SUMS, Progress, train_one_epoch
+from tests.conftest import images
+
+
+def batches(count: int, size: int) -> list[dict]:
+    """The same eight images in every call, cut into batches."""
+    whole = {
+        "pixel_values": images(count * size),
+        "labels": (images(count * size)[:, 0, 0, :4] > 0.6).float(),
+        "index": torch.arange(count * size),
+        "readable": torch.ones(count * size, dtype=torch.bool),
+    }
+    return [{key: value[i * size : (i + 1) * size] for key, value in whole.items()} for i in range(count)]
+
+
+def epoch(model, data, accumulation=1, hook=None, **options):
+    """Trains a copy of a model on prepared batches; returns it with its average and the epoch's values."""
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    set_seed(0)
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=accumulation, step_scheduler_with_optimizer=False)
+    model = deepcopy(model).train()
+    if hook is not None:
+        model.register_forward_pre_hook(hook, with_kwargs=True)
+    ema, optimizer = ModelEmaV3(model, decay=0.5), create_optimizer(model, 1e-3, 1e-4)
+    model, optimizer, scheduler = accelerator.prepare(model, optimizer, create_scheduler(optimizer, 1e-3, 20))
+    size = len(data[0]["index"])
+    recipe = RecipeArguments(batch_size=size, gradient_accumulation_steps=accumulation, **options)
+    progress = Progress(0, 0, len(data), torch.zeros(SUMS))
+    values = train_one_epoch(model, ema, data, optimizer, scheduler, accelerator, recipe, progress)
+    return model, ema.module, values
+
+
+def assert_same_weights(one, other, **tolerance):
+    for (name, value), expected in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, expected, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+def test_accumulated_batches_are_one_large_batch(create_model):
+    model = create_model("tiny-swin")  # has no batch norm, which sees each small batch by itself
+    large, large_average, values = epoch(model, batches(2, 4))
+    small, small_average, same = epoch(model, batches(4, 2), accumulation=2)
+    # Adam divides by the gradient's size, which magnifies rounding where that is next to nothing.
+    assert_same_weights(small, large, rtol=1e-3, atol=1e-5)
+    assert_same_weights(small_average, large_average, rtol=1e-3, atol=1e-5)
+    assert same["loss"] == pytest.approx(values["loss"], rel=1e-5)
+
+
+def test_a_step_with_gradients_that_are_not_finite_leaves_no_trace(create_model):
+    """Not in the weights, the batch norms or the averages: as if the batch had not been there."""
+    data, calls = batches(4, 2), []
+
+    def poison(_module, args, kwargs):
+        calls.append(1)
+        return ((args[0] * torch.nan,) if len(calls) == 4 else args), kwargs
+
+    model = create_model("tiny-cvt")
+    trained, average, values = epoch(model, data, hook=poison)
+    expected, expected_average, others = epoch(model, data[:3])
+    assert values["skipped_steps"] == 1
+    assert others["skipped_steps"] == 0
+    assert_same_weights(trained, expected, rtol=0, atol=0)
+    assert_same_weights(average, expected_average, rtol=0, atol=0)
+    assert values["loss"] == others["loss"]  # the mean over the batches that count
+    assert values["learning_rate"] == others["learning_rate"]
+
+
+def test_gradients_are_clipped_on_request(create_model):
+    model, data = create_model("tiny-swin", association_norm="none"), batches(2, 4)
+    free, _, _ = epoch(model, data)
+    same, _, _ = epoch(model, data, max_grad_norm=1e6)
+    clipped, _, _ = epoch(model, data, max_grad_norm=1e-9)  # below Adam's epsilon: next to no step
+    assert_same_weights(same, free, rtol=0, atol=0)
+    change = sum((a - b).abs().sum() for a, b in zip(clipped.parameters(), model.parameters(), strict=True))
+    usual = sum((a - b).abs().sum() for a, b in zip(free.parameters(), model.parameters(), strict=True))
+    assert change < 0.5 * usual
+
+
+def test_the_order_of_an_epoch_can_be_entered_anywhere():
+    sampler = ShuffledSampler(101, seed=5)
+    orders = []
+    for number in (0, 1, 0):
+        sampler.set_epoch(number)
+        orders.append(list(sampler))
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(101))
+    sampler.start = 40
+    assert list(sampler) == orders[0][40:]
+    assert len(sampler) == 61
+    assert list(ShuffledSampler(101, seed=6)) != orders[0]
