@@ -144,9 +144,9 @@ class GradientGuard:
     ):
         self.optimizer, self.accelerator, self.recipe = optimizer, accelerator, recipe
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         # The forward pass has already changed these when it turns out that the step is to be left out.
-        self.statistics = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
         self.statistics_before = [buffer.clone() for buffer in self.statistics]
         self.in_a_row = 0
         self.seen: list[tuple[Tensor, Tensor]] = []
@@ -192,6 +192,7 @@ class WholeTensors:
         self.model = model
 
     def state_dict(self) -> dict[str, Tensor]:
+        """All weights by name, whole on every process."""
         weights = self.model.state_dict()
         return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in weights.items()}
 
