@@ -28,6 +28,7 @@ class Arguments:
     split: str | None = field(default=None, metadata={"help": "Default: the benchmark's evaluation split."})
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
+    bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
     mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
     output: Path | None = field(default=None, metadata={"help": "JSON file for the metrics."})
 
@@ -43,7 +44,9 @@ def main():
     if names != list(model.config.id2label.values()):
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
-    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=processor.size["height"])
+    images = MultiLabelImages(
+        dataset, evaluation_transform(processor), min_side=processor.size["height"], bad_images=args.bad_images
+    )
     loader = accelerator.prepare(
         DataLoader(
             images,
@@ -52,8 +55,11 @@ def main():
             num_workers=args.num_workers,
         )
     )
-    metrics = evaluation_report(evaluate({"model": model}, loader, accelerator)["model"], names)
+    evaluation = evaluate({"model": model}, loader, accelerator)["model"]
+    metrics = evaluation_report(evaluation, names)
     if accelerator.is_main_process:
+        for index in evaluation.unreadable:
+            print(f"{images.name(index)}: cannot be read as an image; left out")
         print(metrics_table(metrics))
         if args.output:
             args.output.parent.mkdir(parents=True, exist_ok=True)

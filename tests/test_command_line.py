@@ -26,9 +26,9 @@ def test_defaults_are_the_papers():
 
 def test_command_line_overrides_file_overrides_default(tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text("learning_rate: 1e-3\nepochs: 7\nbackbone: tiny-cvt\nresume: true\n")
+    config.write_text("learning_rate: 1e-3\nepochs: 7\nbackbone: tiny-cvt\noverwrite: true\n")
     model, _, recipe = parse_arguments(CLASSES, argv=["--config", str(config), "--epochs", "9"])
-    assert (recipe.learning_rate, recipe.epochs, model.backbone, recipe.resume) == (1e-3, 9, "tiny-cvt", True)
+    assert (recipe.learning_rate, recipe.epochs, model.backbone, recipe.overwrite) == (1e-3, 9, "tiny-cvt", True)
     assert recipe.batch_size == 16
 
 
