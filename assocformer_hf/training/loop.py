@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -156,7 +157,8 @@ class TrainingRun:
             ) from error
         finally:
             if self.accelerator.is_main_process and self.state.history:
-                plot_curves(self.state.history, self.output_dir / "curves.png")
+                with suppress(OSError):  # a full disk has its own, better error
+                    plot_curves(self.state.history, self.output_dir / "curves.png")
             self.accelerator.end_training()
         return self.state
 
@@ -191,7 +193,8 @@ class TrainingRun:
                 self.save_best(model, name, best, state)
         save_checkpoint(accelerator, self.ema, state, self.checkpoints, recipe.keep_checkpoints)
         if accelerator.is_main_process:
-            write_history(state.history, self.output_dir / "history.csv")
+            with suppress(OSError):  # the checkpoint holds the history too
+                write_history(state.history, self.output_dir / "history.csv")
         accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
         accelerator.print(log_line(state.history[-1], recipe.epochs, state.best_mAP))
 

@@ -61,6 +61,15 @@ def test_a_run_killed_three_times_is_the_same_run(request, small_coco, tmp_path,
     assert_same_run(output, expected)
 
 
+def test_a_run_stopped_between_training_and_evaluation_goes_on_with_the_evaluation(small_coco, trained, tmp_path):
+    output = tmp_path / "model"
+    run(training(small_coco, output, "--checkpoint_every", "6", "--keep_checkpoints", "9"))  # the sixth ends an epoch
+    for later in ("epoch-0002", "epoch-0002-batch-000006", "epoch-0003"):
+        shutil.rmtree(output / "checkpoints" / later)
+    assert "resumed after epoch 1 of 3 and 6 of 6 batches" in run(training(small_coco, output, "--resume")).stdout
+    assert_same_run(output, trained[0])
+
+
 def test_a_signal_stops_with_a_checkpoint_and_a_second_one_at_once(small_coco, trained, tmp_path):
     output = tmp_path / "model"
     command = training(small_coco, output, "--resume", "auto", "--checkpoint_every", "5")
