@@ -12,6 +12,7 @@ from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
+from assocformer_hf.data.load import SourceOptions
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor
@@ -85,4 +86,4 @@ def test_training_commands_name_existing_options():
     assert len(found) >= 3
     for command in found:
         options = command[command.index("examples/train.py") + 1 :]
-        parse_arguments([ModelArguments, DataArguments, RecipeArguments], argv=options)
+        parse_arguments([ModelArguments, DataArguments, RecipeArguments, SourceOptions], argv=options)

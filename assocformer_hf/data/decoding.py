@@ -5,7 +5,7 @@ from pathlib import Path
 from struct import error as StructError
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from assocformer_hf.data.schema import DataError
 
@@ -50,6 +50,8 @@ def decode_image(source: str | Path | bytes, name: str | None = None, min_side: 
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
             return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError(name, "not an image, or of an unknown format") from error
     except BROKEN as error:
         raise ImageError(name, " ".join(str(error).split()) or type(error).__name__) from error
 

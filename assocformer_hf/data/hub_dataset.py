@@ -43,14 +43,29 @@ def load_anything(source: str, streaming: bool = False) -> Splits:
             saved = datasets.load_from_disk(source)
             splits = dict(saved) if isinstance(saved, dict) else {"train": saved}
             return {name: split.to_iterable_dataset() for name, split in splits.items()} if streaming else splits
-        for builder, ending in (("webdataset", "tar"), ("parquet", "parquet")):
-            files = shards(path, ending)
-            if files and not (path / "README.md").is_file():
-                return dict(datasets.load_dataset(builder, data_files=files, streaming=streaming))
+        if files := shards(path, "tar"):
+            features = _features_of_tar(files)
+            return dict(datasets.load_dataset("webdataset", data_files=files, features=features, streaming=streaming))
+        if (files := shards(path, "parquet")) and not (path / "README.md").is_file():
+            return dict(datasets.load_dataset("parquet", data_files=files, streaming=streaming))
         name, _, configuration = (source, "", "") if path.exists() else source.partition(":")
         return dict(datasets.load_dataset(name, configuration or None, streaming=streaming))
     except (DatasetNotFoundError, DatasetsError, OSError, ValueError) as error:
         raise DataError(f"{source}: cannot be loaded as a dataset ({str(error).splitlines()[0]})") from error
+
+
+def _features_of_tar(files: dict[str, list[str]]) -> datasets.Features:
+    """The types that `datasets` finds in the first examples; lists that are empty in all of these are of text."""
+    found = next(iter(datasets.load_dataset("webdataset", data_files=files, streaming=True).values())).features
+
+    def complete(kind):
+        if isinstance(kind, dict):
+            return {name: complete(inner) for name, inner in kind.items()}
+        if isinstance(kind, datasets.List):
+            return datasets.List(complete(kind.feature))
+        return datasets.Value("string") if kind == datasets.Value("null") else kind
+
+    return datasets.Features(complete(dict(found)))
 
 
 def is_loadable(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """One entry point for datasets of every form: benchmarks by name, files and folders by their content, Hub ids."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.tables import find_tables, read_table
 from assocformer_hf.data.voc import find_voc, load_voc, read_voc
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),
@@ -135,6 +138,10 @@ def load_multilabel_dataset(
         return splits
     whole = splits["train"]
     parts = iterative_stratification(whole["labels"], len(names), options.validation_share, options.split_seed)
+    logger.warning(
+        "%s: no validation split; %d of %d images are held out by iterative stratification, seed %d",
+        source, len(parts[1]), len(whole), options.split_seed,
+    )  # fmt: skip
     for key, rows in zip(("train", "validation"), parts, strict=True):
         part = whole.select(rows)
         splits[key] = datasets.Dataset(part.data, part.info, datasets.NamedSplit(key), part._indices)
