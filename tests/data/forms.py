@@ -33,6 +33,22 @@ class Content:
     names: list[str]
 
 
+def coco_content(folder: Path) -> Content:
+    """The real images of a folder in COCO's layout."""
+    images, labels, names = {}, {}, []
+    for split, own in (("train", "train2017"), ("validation", "val2017")):
+        body = json.loads((folder / f"annotations/instances_{own}.json").read_text())
+        name_of = {entry["id"]: entry["name"] for entry in body["categories"]}
+        names = [name_of[i] for i in sorted(name_of)]
+        file_of = {image["id"]: image["file_name"] for image in body["images"]}
+        images[split] = [folder / own / name for name in sorted(file_of.values())]
+        labels |= {name: [] for name in file_of.values()}
+        for annotation in body["annotations"]:
+            found = labels[file_of[annotation["image_id"]]]
+            found += [name_of[annotation["category_id"]]] if name_of[annotation["category_id"]] not in found else []
+    return Content(images, labels, dict.fromkeys(labels, ()), names)
+
+
 def copy_images(content: Content, folder: Path, inside: str = ""):
     for split, files in content.images.items():
         (folder / inside / split).mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,16 @@ from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
-from tests.data.forms import FORMS, WITH_UNKNOWN, Content
+from tests.data.forms import (
+    FORMS,
+    WITH_UNKNOWN,
+    Content,
+    coco_content,
+    metadata_delimited,
+    metadata_json_lines,
+    voc_xml_beside,
+    webdataset,
+)
 
 # Of a tar file, `datasets` takes the name up to the first point, and XML does not keep control characters.
 LETTERS = st.characters(
@@ -52,32 +61,35 @@ def named(dataset, column) -> list[list[str]]:
     return [[names[i] for i in row] for row in dataset[column]] if column in dataset.column_names else []
 
 
+def read_back(folder: Path, table: Content, **options) -> dict[str, tuple[set[str], set[str]]]:
+    """For each image file its labels and its unknown labels."""
+    splits = load_multilabel_dataset(folder, **options)
+    assert set(splits) == {"train", "validation"}
+    name_of = {file.read_bytes(): file.name for files in table.images.values() for file in files}
+    found = {}
+    for split in splits.values():
+        assert label_names(split) == table.names
+        unknown = named(split, "unknown") or [[]] * len(split)
+        for image, labels, others in zip(
+            split.with_format("arrow")[:]["image"].to_pylist(), named(split, "labels"), unknown, strict=True
+        ):
+            name = name_of[image["bytes"]] if image["bytes"] else Path(image["path"]).name
+            assert name not in found
+            found[name] = (set(labels), set(others))
+    return found
+
+
 def check_round_trip(write, table: Content):
     # Not tmp_path: hypothesis runs many examples in one test.
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder) / "data"
         folder.mkdir()
         options = write(table, folder)
-        train_only = options.pop("train_only", False)
-        splits = load_multilabel_dataset(folder, label_names=table.names, **options, **{"validation_share": 0.4})
-        assert set(splits) == {"train", "validation"}
-        found = {}
-        for split in splits.values():
-            assert label_names(split) == table.names
-            unknown = named(split, "unknown") or [[]] * len(split)
-            stored = split.with_format("arrow")[:]["image"].to_pylist()
-            for image, labels, others in zip(stored, named(split, "labels"), unknown, strict=True):
-                found[image["bytes"] or Path(image["path"]).name] = (set(labels), set(others))
-        wanted = [file for split in table.images for file in table.images[split] if split == "train" or not train_only]
-        by_content = {file.read_bytes(): file.name for file in wanted}
-        found = {by_content.get(key, key): value for key, value in found.items()}
-        assert found.keys() == {file.name for file in wanted}
-        for file in wanted:
-            unknown = table.unknown[file.name] if write in WITH_UNKNOWN else []
-            assert found[file.name] == (set(table.labels[file.name]), set(unknown)), file.name
-        for split, files in table.images.items():
-            if not train_only:
-                assert len(splits[split]) == len(files)
+        written = ["train"] if options.pop("train_only", False) else list(table.images)
+        found = read_back(folder, table, label_names=table.names, validation_share=0.4, **options)
+    unknown = table.unknown if write in WITH_UNKNOWN else dict.fromkeys(table.unknown, ())
+    files = [file.name for split in written for file in table.images[split]]
+    assert found == {name: (set(table.labels[name]), set(unknown[name])) for name in files}
 
 
 @pytest.mark.parametrize("write", FORMS, ids=lambda write: write.__name__)
@@ -86,3 +98,24 @@ def check_round_trip(write, table: Content):
 def test_any_table_reads_back_identical(pictures, write, data):
     names, rows = data.draw(tables(write in WITH_UNKNOWN))
     check_round_trip(write, content(pictures, names, rows))
+
+
+@pytest.mark.parametrize("write", FORMS, ids=lambda write: write.__name__)
+def test_real_images_have_the_same_labels_in_every_form(coco_mini, tmp_path, write):
+    table = coco_content(coco_mini)
+    (tmp_path / "data").mkdir()
+    options = write(table, tmp_path / "data")
+    written = ["train"] if options.pop("train_only", False) else ["train", "validation"]
+    # The forms that do not declare their labels give them sorted.
+    found = read_back(tmp_path / "data", table, label_names=table.names, **options)
+    files = [file.name for split in written for file in table.images[split]]
+    assert found == {name: (set(table.labels[name]), set()) for name in files}
+
+
+def test_labels_that_are_not_declared_are_collected(coco_mini, tmp_path):
+    table = coco_content(coco_mini)
+    table.names.sort()
+    for write in (metadata_delimited, metadata_json_lines, voc_xml_beside, webdataset):
+        folder = tmp_path / write.__name__
+        folder.mkdir()
+        read_back(folder, table, **write(table, folder))
