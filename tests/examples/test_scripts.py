@@ -109,25 +109,6 @@ def test_evaluate_script_repeats_the_training_metrics(trained, small_coco, tmp_p
         assert again[key] == pytest.approx(before[key], abs=1e-6)
 
 
-def test_predict_script_tags_a_folder_and_names_a_broken_file(trained, small_coco, tmp_path):
-    output, _ = trained
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(3):
-        (folder / f"{i}.jpg").write_bytes((small_coco / f"val/{i:04d}.jpg").read_bytes())
-    (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:200])
-    command = [sys.executable, str(ROOT / "examples/predict.py"), "--model", str(output), "--images", str(folder)]
-    done = run([*command, "--threshold", "0.3", "--output", str(tmp_path / "tags.json")], check=False)
-    assert done.returncode == 1
-    assert "broken.jpg: cannot be read as an image" in done.stderr
-    assert "error: 1 of 4 files could not be read" in done.stderr
-    tags = json.loads((tmp_path / "tags.json").read_text())
-    assert [Path(row["file"]).name for row in tags] == ["0.jpg", "1.jpg", "2.jpg"]
-    for row in tags:
-        assert row["labels"] == [name for name, score in row["scores"].items() if score >= 0.3]
-        assert len(row["scores"]) == 20
-
-
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, small_coco, tmp_path):
     uninterrupted, _ = trained
     output = tmp_path / "model"
