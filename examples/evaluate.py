@@ -48,7 +48,8 @@ def main():
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
-    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=max(processor.size.values()))
+    min_side = max(processor.size["height"], processor.size["width"])
+    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=min_side)
     loader = accelerator.prepare(
         DataLoader(images, args.batch_size, collate_fn=MultiLabelCollator(len(names)), num_workers=args.num_workers)
     )
