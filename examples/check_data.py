@@ -6,7 +6,8 @@ from pathlib import Path
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.check import check_images, check_labels
 from assocformer_hf.data.check_report import html_report, text_report
-from assocformer_hf.data.load import SourceOptions, dataset_name, load_multilabel_dataset
+from assocformer_hf.data.forms import SourceOptions
+from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
 
 
 @dataclass

@@ -10,8 +10,9 @@ from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.load import DEFAULT_SPLITS, SourceOptions, load_split
+from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.transforms import evaluation_transform
 from assocformer_hf.evaluation.evaluator import evaluate

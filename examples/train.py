@@ -9,8 +9,9 @@ from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_mul
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.check import check_labels
 from assocformer_hf.data.check_report import brief_lines
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.images import MultiLabelImages
-from assocformer_hf.data.load import DEFAULT_SPLITS, SourceOptions, dataset_name
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import (
     backbone_image_processor,

@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
-from assocformer_hf.data.load import SourceOptions
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor

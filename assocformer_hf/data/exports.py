@@ -19,6 +19,7 @@ LABEL_KEYS = (
     "choices", "labels", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels", "keypointlabels",
     "taxonomy",
 )  # fmt: skip
+SHORT_KEYS = ("choice", "choices", "label", "labels", "tag", "tags", "class", "classes", "category", "categories")
 
 
 def image_files(folder: Path) -> list[str]:
@@ -158,8 +159,8 @@ def read_label_studio(path: Path, data_dir: Path | None = None) -> LabelledImage
 def _label_studio_annotations(task: dict) -> list:
     """What each annotator gave, as a list of results."""
     if "data" not in task:
-        own = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
-        return [[value for key, value in task.items() if key not in own and not _is_image(value)]]
+        # Text is a label only where its key says so: others may be data, such as a caption.
+        return [[value for key, value in task.items() if isinstance(value, (list, dict)) or key in SHORT_KEYS]]
     done = task.get("annotations", task.get("completions", []))
     return [entry.get("result", []) for entry in done if not entry.get("was_cancelled")]
 

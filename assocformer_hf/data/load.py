@@ -2,35 +2,20 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.coco import find_coco, load_coco, read_coco
-from assocformer_hf.data.exports import (
-    SUFFIXES,
-    find_cvat,
-    find_label_studio,
-    find_yolo,
-    image_files,
-    read_cvat,
-    read_label_studio,
-    read_yolo,
-)
-from assocformer_hf.data.hub_dataset import (
-    images_only,
-    is_loadable,
-    load_anything,
-    read_dataset,
-    stream_dataset,
-)
+from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.exports import SUFFIXES, image_files
+from assocformer_hf.data.forms import FORMS, SourceOptions
+from assocformer_hf.data.hub_dataset import images_only, is_loadable, load_anything, stream_dataset
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.tables import find_tables, read_table
-from assocformer_hf.data.voc import find_voc, load_voc, read_voc
+from assocformer_hf.data.voc import load_voc
 
 logger = logging.getLogger(__name__)
 
@@ -46,28 +31,6 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
-
-
-@dataclass
-class SourceOptions:
-    """How a dataset of one's own is read, where that is not found by itself; options of the command line too."""
-
-    form: str | None = field(
-        default=None,
-        metadata={"help": "table, coco, voc, yolo, label_studio, cvat or hub. Default: found by what is there."},
-    )
-    image_column: str | None = field(default=None, metadata={"help": "Column of the images. Default: the usual names."})
-    label_column: str | None = field(
-        default=None, metadata={"help": "Column of the labels, such as objects.category. Default: the usual names."}
-    )
-    delimiter: str | None = field(default=None, metadata={"help": "What divides labels in a text."})
-    label_names: list[str] | None = field(
-        default=None, metadata={"help": "The label set, in order. Default: what the dataset declares or holds."}
-    )
-    validation_share: float = field(
-        default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
-    )
-    split_seed: int = field(default=0, metadata={"help": "Seed of the choice of the images held out."})
 
 
 def load_split(name: str, split: str, data_dir: str | Path | None = None, **options) -> datasets.Dataset:
@@ -169,14 +132,14 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
         return [images_only(load_scenes(split), None, source) for split in DEFAULT_SPLITS[source]]
     if path.is_dir() and not is_loadable(path):
         files = image_files(path)
-    elif path.suffix.lower() in SUFFIXES:
-        files = [source]
     elif path.is_file() and find_tables(path) and not is_loadable(path):
         files = [
             file for part in read_table(path, image_column=image_column, labels=False).values() for file in part.images
         ]
+    elif path.is_file() and not is_loadable(path):
+        files = [source]
     else:
-        if not path.exists() and not HUB_ID.fullmatch(source):
+        if not path.exists() and (path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(source)):
             raise DataError(f"{source}: no such file or folder")
         return [images_only(split, image_column, source) for split in load_anything(source).values()]
     if not files:
@@ -199,76 +162,11 @@ def _load_benchmark(
     return splits
 
 
-Choice = Callable[[Iterable[str | None]], dict[str, str | None]]
-Found = Mapping[str | None, object]
-
-
-@dataclass
-class Form:
-    """A form of dataset on disk.
-
-    Attributes:
-        looks_for: what it is recognised by, for people.
-        find: gives what is found at a path, by split, nothing where the form does not fit.
-        read: reads what was found of one split.
-    """
-
-    looks_for: str
-    find: Callable[[Path, Path | None, SourceOptions], Found]
-    read: Callable[[object, Path | None, SourceOptions], LabelledImages]
-
-
-def _at_once(find: Callable[[Path], Path | None], read: Callable[[Path, Path | None], Mapping | LabelledImages]):
-    """The two functions of a form whose file holds all the splits."""
-
-    def find_splits(path: Path, data_dir: Path | None, options: SourceOptions) -> Found:
-        file = find(path)
-        found = read(file, data_dir) if file else {}
-        return {None: found} if isinstance(found, LabelledImages) else found
-
-    return find_splits, lambda found, data_dir, options: found
-
-
-def _find_in_tables(path: Path, data_dir: Path | None, options: SourceOptions) -> Found:
-    found: dict[str | None, LabelledImages] = {}
-    for split, file in find_tables(path).items():
-        columns = (options.image_column, options.label_column, options.delimiter, options.label_names)
-        for own, part in read_table(file, data_dir, *columns).items():
-            found[own or split] = part
-    return found
-
-
-FORMS = {
-    "hub": Form(
-        "a folder of `datasets` (dataset_dict.json), Parquet files with images in them, tar shards",
-        lambda path, data_dir, options: load_anything(str(path)) if is_loadable(path) else {},
-        lambda found, data_dir, options: read_dataset(
-            found, str(found.split), options.image_column, options.label_column, options.delimiter, options.label_names
-        ),
-    ),
-    "table": Form(
-        "metadata.csv, .tsv, .jsonl or .parquet beside the images, train.csv and such, one table",
-        _find_in_tables,
-        lambda found, data_dir, options: found,
-    ),
-    "yolo": Form("data.yaml with names", *_at_once(find_yolo, read_yolo)),
-    "coco": Form(
-        "annotations/*.json, _annotations.coco.json or a JSON file in COCO's format",
-        lambda path, data_dir, options: find_coco(path),
-        lambda found, data_dir, options: read_coco(found, data_dir and Path(data_dir).resolve()),
-    ),
-    "label_studio": Form("a JSON file of Label Studio tasks", *_at_once(find_label_studio, read_label_studio)),
-    "cvat": Form("annotations.xml of CVAT for images", *_at_once(find_cvat, read_cvat)),
-    "voc": Form(
-        "ImageSets/Main, Annotations/*.xml or XML files in VOC's format beside the images",
-        lambda path, data_dir, options: find_voc(path),
-        lambda found, data_dir, options: read_voc(found),
-    ),
-}
-
-
 def _read_splits(
-    source: str, data_dir: str | Path | None, options: SourceOptions, choose: Choice
+    source: str,
+    data_dir: str | Path | None,
+    options: SourceOptions,
+    choose: Callable[[Iterable[str | None]], dict[str, str | None]],
 ) -> dict[str, LabelledImages]:
     """The chosen splits of a source, in the form given or found."""
     if options.form is not None and options.form not in FORMS:

@@ -35,7 +35,8 @@ def find_tables(path: Path) -> dict[str | None, Path]:
     if "metadata" in by_stem:
         return {None: by_stem["metadata"]}
     inside = {file.parent.name: file for file in sorted(path.glob("*/metadata.*")) if _is_table(file)}
-    return inside or ({None: tables[0]} if len(tables) == 1 else by_stem)
+    splits = {stem: file for stem, file in by_stem.items() if stem.lower() in SPLITS}
+    return inside or splits or ({None: tables[0]} if len(tables) == 1 else {})
 
 
 def _is_table(path: Path) -> bool:
@@ -54,8 +55,9 @@ def read_table(
     """A table of image files and their labels.
 
     The labels stand in one column, as lists or as text that a delimiter divides, or there is one column for each label
-    with 1 (present), 0 (absent), -1 or nothing (unknown). A column `unknown` of the first form may name labels that are
-    not known, a column `split` the split of each image.
+    with 1 (present), 0 (absent), -1 or nothing (unknown). With labels in one column an image may have several rows,
+    each with some of its labels, and a column `unknown` may name labels that are not known. A column `split` gives the
+    split of each image.
 
     Args:
         path: a file of `TABLE_SUFFIXES`.
@@ -91,9 +93,18 @@ def read_table(
     if SPLIT_COLUMN not in columns and not set(split_of) <= set(SPLITS):
         split_of = [None] * len(files)
     splits: dict[str | None, LabelledImages] = {}
+    row_of: dict[tuple[str | None, str], int] = {}
     for i, name in enumerate(files):
-        source = splits.setdefault(split_of[i] or None, LabelledImages(str(path), names=declared))
-        source.add(image_file(folder, name, f"{path}: row {i + 1}"), present[i], unknown[i])
+        split, image = split_of[i] or None, image_file(folder, name, f"{path}: row {i + 1}")
+        source = splits.setdefault(split, LabelledImages(str(path), names=declared))
+        row = row_of.setdefault((split, image), len(source.images))
+        if row == len(source.images):
+            source.add(image, present[i], unknown[i])
+        elif declared:
+            raise DataError(f"{path}: row {i + 1}: {name} is in an earlier row too; keep one of them")
+        else:
+            source.labels[row] = [*source.labels[row], *present[i]]
+            source.unknown[row] = [n for n in [*source.unknown[row], *unknown[i]] if n not in source.labels[row]]
     for source in splits.values():
         require_files(source)
     return splits

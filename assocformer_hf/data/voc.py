@@ -62,8 +62,8 @@ def find_voc(path: Path) -> dict[str | None, Path]:
             return {file.stem: file for file in listings}
         if any(root.glob("Annotations/*.xml")):
             return {None: root / "Annotations"}
-    found = {file.parent.name: file.parent for file in sorted(path.glob("*/*.xml")) if _is_voc(file)}
-    return found or ({None: path} if any(_is_voc(file) for file in path.glob("*.xml")) else {})
+    found = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir() and _holds_voc(folder)}
+    return found or ({None: path} if _holds_voc(path) else {})
 
 
 def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
@@ -114,12 +114,14 @@ def _find_root(data_dir: Path, year: str) -> Path:
     raise DataError(f"{data_dir}: neither VOC{year} nor a folder that holds it or VOCdevkit; expected {places[-1]}")
 
 
-def _is_voc(path: Path) -> bool:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError:
-        return False
-    return root.tag == "annotation"
+def _holds_voc(folder: Path) -> bool:
+    """Whether an XML file of the folder, the first, is in VOC's format."""
+    for path in folder.glob("*.xml"):
+        try:
+            return ElementTree.parse(path).getroot().tag == "annotation"
+        except ElementTree.ParseError:
+            return False
+    return False
 
 
 def _parse(root: Path, path: Path) -> ElementTree.Element:

@@ -48,12 +48,13 @@ ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
         ROWS.replace("file_name,labels", "Image,Tags"),
         "file_name,labels\n0.jpg,['cat']\n1.jpg,\"['cat', 'dog']\"\n2.jpg,[]\n3.jpg,['dog']\n",
         'file_name,labels\n0.jpg,"[""cat""]"\n1.jpg,"[""cat"", ""dog""]"\n2.jpg,\n3.jpg,"[""dog""]"\n',
+        "image,label\n0.jpg,cat\n1.jpg,dog\n1.jpg,cat\n2.jpg,\n3.jpg,dog\n3.jpg,dog\n",
         "file_name,author,cat,dog\n0.jpg,x,1,0\n1.jpg,y,1,1\n2.jpg,,0,0\n3.jpg,z,0,1\n",
         "file_name,cat,dog\n0.jpg,1.0,False\n1.jpg,True,1\n2.jpg,0,0\n3.jpg,0,1.0\n",
     ],
     ids=[
         "pipe", "windows", "bom", "semicolon", "comma", "semicolons-separate", "other-names", "python-lists",
-        "json-lists", "columns", "columns-of-numbers",
+        "json-lists", "a-row-for-each-label", "columns", "columns-of-numbers",
     ],
 )  # fmt: skip
 def test_the_same_labels_in_many_forms(folder, text):
@@ -111,6 +112,7 @@ def test_numbers_are_indices_into_the_label_set_or_states(folder):
         (ROWS, {"label_names": ["cat"]}, r"metadata.csv: .*jpg: unknown label '.*dog'; expected one of cat"),
         ("file_name,cat,dog\n0.jpg,1,0\n", {"label_names": ["cat", "cow"]}, "no column 'cow', which is in label_names"),
         ("file_name,cat\n0.jpg,1\n1.jpg,0\n2.jpg,yes\n", {}, "row 3, column 'cat': 'yes' is not 1, 0, -1 or nothing"),
+        ("file_name,cat\n0.jpg,1\n0.jpg,0\n", {}, "row 2: 0.jpg is in an earlier row too; keep one of them"),
         ("file_name,labels\n../0.jpg,cat\n", {}, "row 1: ../0.jpg leads out of .*; give the folder that holds all the"),
         ("file_name,labels\n/etc/passwd,cat\n", {}, "row 1: /etc/passwd leads out of"),
         ("file_name,labels\n,cat\n", {}, "row 1: an image without a file name"),
