@@ -1,8 +1,8 @@
 """Tagging 20,000 images in two processes against the pipeline of transformers, and its memory over time.
 
 `python -m benchmarks.tagging`: generated JPEG files of 480x360, a tiny CvT at 64x64 with random weights, batches of 32.
-The pipeline gets the first 1,000 files, before and after, with and without workers, with one thread and two. Loading the
-model counts on neither side.
+The pipeline gets the first 1,000 files, before and after, with and without workers, with one thread and two. The time to
+load the model counts on neither side.
 """
 
 import os
@@ -57,7 +57,7 @@ def pipeline_rate(model: Path, files: list[str], threads: int, num_workers: int)
 
 
 def tag(model: Path, images: Path, output: Path) -> tuple[float, list[float]]:
-    """Images a second once each process has written a shard, and the MiB of memory of all processes, by half second."""
+    """Images a second after the first shards, and the MiB of memory of all processes each half second."""
     command = [str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", "2"]
     command += [str(ROOT / "examples/predict.py"), "--model", str(model), "--images", str(images)]
     command += ["--output", str(output), "--batch_size", str(BATCH), "--num_workers", "1"]

@@ -78,13 +78,21 @@ def _find_in_tables(path: Path, data_dir: Path | None, options: SourceOptions) -
     return found
 
 
+def find_datasets(source: str) -> Found:
+    """The splits that `datasets` finds, with what errors call them."""
+    return {name: (split, f"{source}, split {name}") for name, split in load_anything(source).items()}
+
+
+def _read_dataset(found: tuple, data_dir: Path | None, options: SourceOptions) -> LabelledImages:
+    columns = (options.image_column, options.label_column, options.delimiter, options.label_names)
+    return read_dataset(*found, *columns)
+
+
 FORMS = {
     "hub": Form(
         "a folder of `datasets` (dataset_dict.json), Parquet files with images in them, tar shards",
-        lambda path, data_dir, options: load_anything(str(path)) if is_loadable(path) else {},
-        lambda found, data_dir, options: read_dataset(
-            found, str(found.split), options.image_column, options.label_column, options.delimiter, options.label_names
-        ),
+        lambda path, data_dir, options: find_datasets(str(path)) if is_loadable(path) else {},
+        _read_dataset,
     ),
     "table": Form(
         "metadata.csv, .tsv, .jsonl or .parquet beside the images, train.csv and such, one table",

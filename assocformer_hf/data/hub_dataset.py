@@ -162,12 +162,12 @@ def read_dataset(
     found = find_column(list(flat), label_column, _usual(flat), origin, "label")
     chosen = [found] if found and not (names and set(names) <= flat.keys()) else list(flat)
     chosen += [UNKNOWN_COLUMN] if UNKNOWN_COLUMN in flat and UNKNOWN_COLUMN not in chosen else []
-    tops = {
-        name: dataset.with_format(None).select_columns([name])[:][name] for name in {c.split(".")[0] for c in chosen}
-    }
-    columns = {name: [_value(row, name.split(".")[1:]) for row in tops[name.split(".")[0]]] for name in chosen}
+    columns = {}
+    for name in chosen:
+        top, *path = name.split(".")
+        columns[name] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
     declared = _class_names(flat[found]) if found else None
-    if declared and image not in columns:
+    if declared:
         columns = {name: _to_names(values, declared) for name, values in columns.items()}
     labels, unknown, by_column = table_labels(columns, origin, image, found, delimiter, names)
     return LabelledImages(origin, images_only(dataset, image, origin), labels, unknown, declared or by_column)

@@ -9,7 +9,7 @@ import datasets
 
 from assocformer_hf.data.coco import load_coco
 from assocformer_hf.data.exports import SUFFIXES, image_files
-from assocformer_hf.data.forms import FORMS, SourceOptions
+from assocformer_hf.data.forms import FORMS, SourceOptions, find_datasets
 from assocformer_hf.data.hub_dataset import images_only, is_loadable, load_anything, stream_dataset
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
@@ -180,7 +180,7 @@ def _read_splits(
                 f"unknown dataset {source!r}; expected one of {', '.join(DEFAULT_SPLITS)}, a file or folder, "
                 "or a Hub id such as owner/name"
             )
-        form, found = FORMS["hub"], load_anything(source)
+        form, found = FORMS["hub"], find_datasets(source)
     else:
         candidates = [FORMS[options.form]] if options.form else list(FORMS.values())
         for form in candidates:

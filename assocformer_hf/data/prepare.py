@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import pyarrow
+import pyarrow.parquet
 from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
@@ -144,7 +145,7 @@ def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], row
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
     files = [{"split": key, "path": f"data/{key}-*.parquet"} for key in rows]
     MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
-    check = check_labels(splits)
+    check = check_labels({key: _written_labels(folder, key, split.features) for key, split in splits.items()})
     return CARD.format(
         metadata=data.to_yaml(),
         name=folder.resolve().name,
@@ -153,6 +154,15 @@ def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], row
         unknown=", `unknown` those that nobody annotated" if "unknown" in splits["train"].features else "",
         table=_label_table(check),
     )
+
+
+def _written_labels(folder: Path, key: str, features: datasets.Features) -> datasets.Dataset:
+    """The labels of the images that were written."""
+    columns = [name for name in ("labels", "unknown") if name in features]
+    files = sorted((folder / "data").glob(f"{key}-*.parquet"))
+    table = pyarrow.concat_tables(pyarrow.parquet.read_table(file, columns=columns) for file in files)
+    kept = datasets.Features({name: features[name] for name in columns})
+    return datasets.Dataset.from_dict(table.to_pydict(), features=kept)
 
 
 def _label_table(check: LabelCheck) -> str:
