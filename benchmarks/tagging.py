@@ -1,8 +1,8 @@
 """Tagging 20,000 images in two processes against the pipeline of transformers, and its memory over time.
 
 `python -m benchmarks.tagging`: generated JPEG files of 480x360, a tiny CvT at 64x64 with random weights, batches of 32.
-The pipeline gets the first 1,000 files, before and after, with and without workers, with one thread and two. The time to
-load the model counts on neither side.
+The pipeline gets the first 1,000 files, before and after, with and without workers, with one thread and two. The time
+to load the model counts on neither side.
 """
 
 import os

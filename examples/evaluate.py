@@ -49,8 +49,7 @@ def main():
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
-    min_side = max(processor.size["height"], processor.size["width"])
-    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=min_side)
+    images = MultiLabelImages(dataset, evaluation_transform(processor), min_side=processor.size["height"])
     loader = accelerator.prepare(
         DataLoader(images, args.batch_size, collate_fn=MultiLabelCollator(len(names)), num_workers=args.num_workers)
     )
