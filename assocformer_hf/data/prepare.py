@@ -119,13 +119,13 @@ def _write_shard(key: str, shard: int):
         stored = row["image"]
         name = stored["path"] or f"image {index} of {key}"
         try:
-            content = Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
-            decode_image(content, name, min_side=64)
-        except (OSError, ImageError) as error:
+            decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], name, min_side=64)
+        except ImageError as error:
             if _work["bad_images"] == "error":
-                raise error if isinstance(error, ImageError) else ImageError(name, error.strerror) from error
-            bad.append((name, error.reason if isinstance(error, ImageError) else error.strerror))
+                raise
+            bad.append((name, error.reason))
             continue
+        content = Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
         rows.append(row | {"image": {"bytes": content, "path": Path(name).name}})
     schema = dataset.cast_column("image", datasets.Image()).features.arrow_schema
     part.write(shard, pyarrow.Table.from_pylist(rows, schema), bad, ROW_GROUP)
