@@ -175,7 +175,7 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
     """How often the label of the column is there too where that of the row is."""
     from matplotlib.figure import Figure
 
-    side = 3 + 0.125 * len(shown)
+    side = 4 + 0.12 * len(shown)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
@@ -184,11 +184,8 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
     labels = [_plain(names[i]) for i in shown]
     axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), labels, fontsize=7)
-    axes.set_title(
-        f"Of the training images with the row's label, the share that has the column's{_part(shown, names)}",
-        fontsize=10,
-    )
-    figure.colorbar(picture, ax=axes, shrink=0.7)
+    axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row's images that have the column's label")
     return figure
 
 
