@@ -138,8 +138,7 @@ def _read_json_lines(path: Path) -> dict[str, list]:
 
 def _read_csv(path: Path) -> dict[str, list]:
     text = read_text(path)
-    header_line = text.partition("\n")[0]
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header_line.count)
+    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -159,6 +158,13 @@ def _read_csv(path: Path) -> dict[str, list]:
     if len(set(header)) != len(header):
         raise DataError(f"{path}: two columns have the same name in {', '.join(header)}")
     return {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
+
+
+def _find_separator(text: str) -> str:
+    """The comma, semicolon or tab that divides the header into names with one of an image column, or into most names."""
+    headers = {mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), []) for mark in ",;\t"}
+    usual = [mark for mark, names in headers.items() if {name.strip().lower() for name in names} & {*IMAGE_COLUMNS}]
+    return max(usual or headers, key=lambda mark: len(headers[mark]))
 
 
 def find_column(

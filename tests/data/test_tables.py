@@ -77,6 +77,11 @@ def test_the_label_set_tells_what_divides(folder):
     assert load(folder, spaces, label_names=["clear", "haze", "primary"])[0] == {"haze", "primary"}
 
 
+def test_label_columns_may_have_separators_in_their_names(folder):
+    text = 'file_name,"salt; pepper; oil","a|b"\n0.jpg,1,0\n1.jpg,0,1\n'
+    assert load(folder, text) == [{"salt; pepper; oil"}, {"a|b"}]
+
+
 def test_unknown_labels_of_columns_and_of_a_list(folder):
     (folder / "metadata.csv").write_text("file_name,cat,dog\n0.jpg,1,-1\n1.jpg,,1\n2.jpg,0,0\n3.jpg,1,1\n")
     columns = load_multilabel_dataset(folder, validation_share=0.5)
