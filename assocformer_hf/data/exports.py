@@ -160,7 +160,8 @@ def _label_studio_annotations(task: dict) -> list:
     """What each annotator gave, as a list of results."""
     if "data" not in task:
         # Text is a label only where its key says so: others may be data, such as a caption.
-        return [[value for key, value in task.items() if isinstance(value, (list, dict)) or key in SHORT_KEYS]]
+        single = [{"choices": [task[key]]} for key in SHORT_KEYS if isinstance(task.get(key), str)]
+        return [[*single, *task.values()]]
     done = task.get("annotations", task.get("completions", []))
     return [entry.get("result", []) for entry in done if not entry.get("was_cancelled")]
 
@@ -176,10 +177,8 @@ def _label_studio_labels(result) -> Iterator[str]:
                 yield from (path[-1] for path in value)
             elif key in LABEL_KEYS and isinstance(value, list):
                 yield from value
-            elif key == "value" or isinstance(value, (dict, list)):
+            else:
                 yield from _label_studio_labels(value)
-    elif isinstance(result, str) and result:
-        yield result  # JSON-MIN writes a single choice as it is
 
 
 def _is_image(value) -> bool:

@@ -161,7 +161,7 @@ def _read_csv(path: Path) -> dict[str, list]:
 
 
 def _find_separator(text: str) -> str:
-    """The comma, semicolon or tab that divides the header into names with one of an image column, or into most names."""
+    """The comma, semicolon or tab that divides the header: into names with one of an image column, or most names."""
     headers = {mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), []) for mark in ",;\t"}
     usual = [mark for mark, names in headers.items() if {name.strip().lower() for name in names} & {*IMAGE_COLUMNS}]
     return max(usual or headers, key=lambda mark: len(headers[mark]))

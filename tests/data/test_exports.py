@@ -84,7 +84,7 @@ def test_label_studio_with_regions_disagreement_and_local_files(tmp_path):
         ("/data/local-files/?d=somewhere/two.jpg", [[region("choices", "day")], [region("choices", "night")]]),
         ("s3://bucket/path/three.jpg", [[region("taxonomy", ["place", "road"], ["place", "city"])]]),
         ("http://host/four.jpg", []),
-        ("http://host/sub/five.jpg?token=1", [[]]),
+        ("http://host/sub/five.jpg?token=1", [[{"type": "textarea", "value": {"text": ["a remark"]}}]]),
     ]
     content = [
         {"id": i, "data": {"text": "a caption", "image": url}, "annotations": [{"result": r} for r in results]}
