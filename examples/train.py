@@ -95,7 +95,7 @@ def main():
         origin = run | {"weights": weights, "epoch": state.epoch, "options": state.options}
         save_model_folder(recipe.output_dir, model, processor, evaluation, origin)
 
-    options = asdict(model_args) | asdict(data_args) | asdict(source)
+    options = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": run["dataset"]}
     del options["data_dir"], options["num_workers"]
     fit(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
 
