@@ -76,7 +76,11 @@ def _read_config(parser: HfArgumentParser, config: Path) -> dict:
         # Through the parser's own conversion, as YAML reads 1e-4 as text and 1 as a whole number.
         if value is not None and not isinstance(value, bool):
             try:
-                options[name] = parser._get_value(known[name], str(value))
+                parts = [
+                    parser._get_value(known[name], str(part))
+                    for part in (value if isinstance(value, list) else [value])
+                ]
+                options[name] = parts if isinstance(value, list) else parts[0]
             except ArgumentError as error:
                 parser.error(f"--config {config}: {error}")
     return options

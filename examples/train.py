@@ -7,7 +7,11 @@ from transformers import ViTImageProcessor
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.check import check_labels
+from assocformer_hf.data.check_report import brief_lines
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.images import MultiLabelImages
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import (
     backbone_image_processor,
@@ -52,15 +56,18 @@ def hub_id(backbone: str) -> str | None:
 
 
 def main():
-    model_args, data_args, recipe = parse_arguments(
-        [ModelArguments, DataArguments, RecipeArguments], dataset_configs={"scenes": CONFIGS / "scenes.yaml"}
+    model_args, data_args, recipe, source = parse_arguments(
+        [ModelArguments, DataArguments, RecipeArguments, SourceOptions],
+        dataset_configs={"scenes": CONFIGS / "scenes.yaml"},
     )
     accelerator = create_accelerator(recipe)
 
     dataset = load_multilabel_dataset(
-        data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split
+        data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split, **asdict(source)
     )
     names = label_names(dataset["train"])
+    if data_args.dataset not in DEFAULT_SPLITS:
+        accelerator.print(*brief_lines(check_labels(dataset)), sep="\n")
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     augment = training_transform(
@@ -76,7 +83,7 @@ def main():
     )
 
     origin = {
-        "dataset": data_args.dataset,
+        "dataset": dataset_name(data_args.dataset),
         "train_split": str(dataset["train"].split),
         "eval_split": str(dataset["validation"].split),
         "train_images": len(train_images),
@@ -89,7 +96,7 @@ def main():
         with replaced_files(Path(recipe.output_dir)) as folder:
             save_model_folder(folder, model, processor, evaluation, details)
 
-    options = asdict(model_args) | asdict(data_args)
+    options = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": origin["dataset"]}
     for free in ("data_dir", "num_workers", "bad_images"):
         del options[free]
     run = TrainingRun(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)

@@ -12,6 +12,7 @@ from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor
@@ -75,7 +76,7 @@ def test_python_snippets_of_the_docs_run(workspace, page):
 
 @pytest.mark.parametrize("script", ["predict.py", "evaluate.py"])
 def test_commands_run(workspace, script):
-    (command,) = commands(script)
+    command, *_ = commands(script)
     printed = run(command, workspace)
     assert ("images/0.jpg" in printed) if script == "predict.py" else ("chance_mAP" in printed)
 
@@ -85,4 +86,4 @@ def test_training_commands_name_existing_options():
     assert len(found) >= 3
     for command in found:
         options = command[command.index("examples/train.py") + 1 :]
-        parse_arguments([ModelArguments, DataArguments, RecipeArguments], argv=options)
+        parse_arguments([ModelArguments, DataArguments, RecipeArguments, SourceOptions], argv=options)

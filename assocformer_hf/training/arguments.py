@@ -33,10 +33,16 @@ class ModelArguments:
 class DataArguments:
     """The images, and how they are loaded and augmented."""
 
-    dataset: str = field(default="scenes", metadata={"help": "scenes (drawn on the spot), coco or voc."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder of the dataset's official files."})
-    train_split: str | None = field(default=None, metadata={"help": "Default: train2014 (coco), trainval (voc)."})
-    eval_split: str | None = field(default=None, metadata={"help": "Default: val2014 (coco), test (voc)."})
+    dataset: str = field(
+        default="scenes", metadata={"help": "scenes (drawn on the spot), coco, voc, a file or folder, or a Hub id."}
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
+    train_split: str | None = field(
+        default=None, metadata={"help": "Default: train2014 (coco), trainval (voc), else train."}
+    )
+    eval_split: str | None = field(
+        default=None, metadata={"help": "Default: val2014 (coco), test (voc), else validation."}
+    )
     cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
