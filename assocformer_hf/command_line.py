@@ -10,6 +10,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.training.checkpoint import CheckpointError
 
@@ -19,7 +20,7 @@ def one_line_errors() -> Iterator[None]:
     """Ends the process with one line on standard error where the user's input is at fault; other errors pass."""
     try:
         yield
-    except (DataError, ConfigurationError, CheckpointError) as error:
+    except (DataError, ConfigurationError, CheckpointError, PublishError) as error:
         # A loader's worker passes its error on as a whole traceback, whose last line is `module.Class: message`.
         message = str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[-1]
         raise SystemExit(f"error: {message}") from error

@@ -16,10 +16,11 @@ from assocformer_hf.data.transforms import (
     training_transform,
 )
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from assocformer_hf.training.loop import create_accelerator, fit
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -51,10 +52,13 @@ def hub_id(backbone: str) -> str | None:
 
 
 def main():
-    model_args, data_args, recipe = parse_arguments(
-        [ModelArguments, DataArguments, RecipeArguments], dataset_configs={"scenes": CONFIGS / "scenes.yaml"}
+    model_args, data_args, recipe, hub = parse_arguments(
+        [ModelArguments, DataArguments, RecipeArguments, HubArguments],
+        dataset_configs={"scenes": CONFIGS / "scenes.yaml"},
     )
     accelerator = create_accelerator(recipe)
+    if hub.push_to_hub and accelerator.is_main_process:
+        create_repository(hub.hub_model_id, hub.hub_private_repo)
 
     dataset = load_multilabel_dataset(
         data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split
@@ -95,6 +99,10 @@ def main():
     if accelerator.is_main_process:
         metrics = read_metrics(recipe.output_dir)
         print(f"\n{metrics_table(metrics)}\n\nsaved in {recipe.output_dir}")
+        if hub.push_to_hub:
+            samples = dataset["validation"].select(range(min(hub.hub_sample_images, len(eval_images))))
+            add_sample_images(recipe.output_dir, [example["image"].convert("RGB") for example in samples])
+            print(f"published: {publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)}")
 
 
 if __name__ == "__main__":
