@@ -178,22 +178,22 @@ def read_image(source: bytes | str | Image.Image, min_side: int | None = None) -
     Raises:
         RequestError: if it is none of these, broken, or too large.
     """
-    if isinstance(source, Image.Image):
-        return _decode(source, None)
     if isinstance(source, str):
         source = _from_base64(source)
-    if not isinstance(source, (bytes, bytearray)):
+    if not isinstance(source, (bytes, bytearray, Image.Image)):
         raise RequestError("bad_image", "an image must be bytes, base64 or a data URL")
-    if len(source) > MAX_BYTES:
+    if not isinstance(source, Image.Image) and len(source) > MAX_BYTES:
         raise RequestError("too_large", f"an image file has {_mib(MAX_BYTES)} at most")
     try:
+        if isinstance(source, Image.Image):
+            return _decode(source, None)
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
             return _decode(image, min_side)
+    except RequestError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError) as error:
-        if isinstance(error, RequestError):
-            raise
         known = ", ".join(FORMATS)
         raise RequestError("bad_image", f"this is no image, or a broken one; readable are {known}") from error
 
