@@ -103,6 +103,35 @@ def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None
     return str(_persistently(repo_id, upload).commit_url)
 
 
+def publish_space(folder: str | Path, repo_id: str, private: bool | None = None) -> str:
+    """Sends the folder of a Space to the Hub, in one commit; see [`publish_folder`].
+
+    Args:
+        folder: of `create_space`.
+        repo_id: `name` or `organization/name`; made where it is missing.
+        private: whether a new Space is private; default: as the organization has it.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        PublishError: if the Hub refuses or cannot be reached.
+    """
+
+    def upload():
+        api = HfApi()
+        api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo_id,
+            repo_type="space",
+            folder_path=folder,
+            allow_patterns=["*.py", "*.md", "*.txt"],
+            commit_message="Upload the app",
+        )
+
+    return str(_persistently(repo_id, upload).commit_url)
+
+
 def check_model_folder(folder: str | Path) -> list[str]:
     """The files of a model folder that are published, after the folder was found complete, safe and loadable.
 
