@@ -183,7 +183,7 @@ def read_image(source: bytes | str | Image.Image, min_side: int | None = None) -
     if not isinstance(source, (bytes, bytearray, Image.Image)):
         raise RequestError("bad_image", "an image must be bytes, base64 or a data URL")
     if not isinstance(source, Image.Image) and len(source) > MAX_BYTES:
-        raise RequestError("too_large", f"an image file has {_mib(MAX_BYTES)} at most")
+        raise RequestError("too_large", f"the file is too large: {_mib(MAX_BYTES)} at most")
     try:
         if isinstance(source, Image.Image):
             return _decode(source, None)
@@ -202,14 +202,12 @@ def _from_base64(text: str) -> bytes:
     """The bytes of a data URL or of plain base64."""
     if prefix := DATA_URL.match(text):
         text = text[prefix.end() :]
-    elif re.match(r"\s*([a-z][a-z0-9+.-]*:|[./~\\<])", text, re.IGNORECASE):
-        raise RequestError("bad_image", f"{STRINGS}; URLs and paths are not opened")
     if len(text) > MAX_BYTES * 1.5:
-        raise RequestError("too_large", f"an image file has {_mib(MAX_BYTES)} at most")
+        raise RequestError("too_large", f"the file is too large: {_mib(MAX_BYTES)} at most")
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError("bad_image", f"{STRINGS}; this is neither") from error
+        raise RequestError("bad_image", f"{STRINGS}; URLs and paths are not opened") from error
 
 
 def _decode(image: Image.Image, min_side: int | None) -> Image.Image:
@@ -237,7 +235,7 @@ def _attempt(read, source):
 
 
 def _too_many_pixels() -> RequestError:
-    return RequestError("too_many_pixels", f"an image has {MAX_PIXELS // 10**6} megapixels at most")
+    return RequestError("too_many_pixels", f"the image is too large: {MAX_PIXELS // 10**6} megapixels at most")
 
 
 def _mib(count: int) -> str:

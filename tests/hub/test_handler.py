@@ -127,15 +127,16 @@ def test_it_answers_what_the_widget_and_the_pipeline_answer(folder, handler):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bytearray", "base64", "base64 in lines", "data url", "PIL"])
-def test_an_image_may_come_in_every_documented_form(handler, kind):
-    content = encoded(picture())
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_an_image_may_come_in_every_documented_form(handler, file_format, kind):
+    content = encoded(picture(), file_format)
     inputs = {
         "bytes": content,
         "bytearray": bytearray(content),
         "base64": as_base64(content),
         "base64 in lines": base64.encodebytes(content).decode(),
-        "data url": f"data:image/png;base64,{as_base64(content)}",
-        "PIL": picture(),
+        "data url": f"data:image/{file_format.lower()};base64,{as_base64(content)}",
+        "PIL": Image.open(io.BytesIO(content)),
     }[kind]
     assert ask(handler, {"inputs": inputs}) == ask(handler, {"inputs": content})
 

@@ -68,8 +68,9 @@ def association_panel(found: dict, threshold: float) -> str:
     lines = "".join(_line(value, places[i], places[j], names[i], names[j]) for value, i, j in reversed(pairs))
     dots = "".join(_node(places[i], names[i], found["scores"][i] >= threshold) for i in nodes)
     strongest = "; ".join(f"{escape(names[i])} and {escape(names[j])} {value:.2f}" for value, i, j in pairs[:3])
+    box = "0 85 320 90" if len(nodes) == 2 else "0 0 320 260"
     return (
-        f'<div class="af"><svg viewBox="0 0 320 260" role="img" aria-label="Association graph">{lines}{dots}</svg>'
+        f'<div class="af"><svg viewBox="{box}" role="img" aria-label="Association graph">{lines}{dots}</svg>'
         f'<p class="note">{note}Solid lines: associated (A above ½); dashed: below ½; none: neither. '
         f"Strongest: {strongest}.</p></div>"
     )
