@@ -17,7 +17,7 @@ from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder
-from assocformer_hf.hub.publish import PublishError, check_model_folder
+from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, loopback_hub
 
@@ -194,6 +194,70 @@ def test_publishing_again_sends_what_changed(published):
     assert len(repository.commits) == 3
 
 
+@pytest.mark.parametrize(
+    ("token", "faults", "message"),
+    [
+        ("hf_" + "wrong" * 8, [], "org/name: the Hub refuses \\(401, .*hf auth login"),
+        (None, [], "org/name: the Hub refuses \\(401, no token.*hf auth login"),
+        (TOKEN, [Fault("POST", "create", 503, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
+        (TOKEN, [Fault("POST", "create", None, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
+        (TOKEN, [Fault("POST", "create", 403)], "org/name: the Hub refuses \\(403, the token may not write there"),
+    ],
+)
+def test_a_hub_that_refuses_or_is_down_is_told_in_one_line(monkeypatch, token, faults, message):
+    with loopback_hub() as hub:
+        hub.faults += faults
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("assocformer_hf.hub.publish.ATTEMPTS", 2)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(PublishError, match=message) as raised:
+            create_repository("org/name")
+        assert "\n" not in str(raised.value)
+        assert "hf_" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_training_publishes_its_best_weights(tmp_path, small_coco):
+    command = [sys.executable, str(ROOT / "examples/train.py"), "--output_dir", str(tmp_path / "model")]
+    values = {
+        "dataset": "coco", "data_dir": small_coco, "train_split": "train", "eval_split": "val", "backbone": "tiny-cvt",
+        "image_size": 64, "epochs": 1, "batch_size": 8, "hub_model_id": "org/name", "hub_sample_images": 2,
+    }  # fmt: skip
+    command += [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    with loopback_hub() as hub:
+        done = subprocess.run(
+            [*command, "--push_to_hub"], env=environment(hub, tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"published: {hub.url}/org/name/commit/" in done.stdout
+        files = hub.repositories["org/name"].files
+    assert {"model.safetensors", "README.md", "samples/2.jpg"} <= files.keys()
+    assert files["model.safetensors"] == (tmp_path / "model/model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_space_is_published(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/create_space.py"), "--model", "org/name", "--push_to_hub"]
+    with loopback_hub() as hub:
+        done = subprocess.run(
+            [*command, "--hub_space_id", "org/demo", "--folder", str(tmp_path / "space")],
+            env=environment(hub, tmp_path),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        space = hub.repositories["org/demo"]
+    assert space.kind == "space"
+    assert set(space.files) == {"app.py", "panels.py", "handler.py", "requirements.txt", "README.md"}
+    header = ModelCard(space.files["README.md"].decode()).data.to_dict()
+    assert (header["sdk"], header["app_file"], header["models"]) == ("gradio", "app.py", ["org/name"])
+    assert b"'org/name'" in space.files["app.py"]
+
+
+@pytest.mark.slow
 def test_a_wrong_token_shows_before_the_training(tmp_path):
     command = [sys.executable, str(ROOT / "examples/train.py"), "--backbone", "tiny-cvt", "--push_to_hub"]
     with loopback_hub() as hub:
@@ -230,6 +294,7 @@ def test_an_incomplete_folder_is_not_published(folder, name):
         check_model_folder(folder)
 
 
+@pytest.mark.slow
 def test_a_folder_that_does_not_load_is_not_published(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
