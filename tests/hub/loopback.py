@@ -186,11 +186,12 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = json.loads(self.body)
         name = f"{wanted.get('organization') or 'org'}/{wanted['name']}"
         prefix = "spaces/" if wanted.get("type") == "space" else ""
+        answer = {"url": f"{self.server.url}/{prefix}{name}"}
         if name in self.server.repositories:
-            raise _Refused(409, "", "You already created this repo")
+            return self.reply_json(answer | {"error": "You already created this repo"}, 409)
         private = wanted.get("visibility") == "private" or wanted.get("private") is True
         self.server.repositories[name] = Repository(private, wanted.get("type") or "model")
-        self.reply_json({"url": f"{self.server.url}/{prefix}{name}"})
+        return self.reply_json(answer)
 
     def validate_yaml(self):
         header = re.match(r"---\n(.*?)\n---", json.loads(self.body)["content"], re.DOTALL)

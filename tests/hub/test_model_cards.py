@@ -7,16 +7,15 @@ import sys
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.decoding import decode_image
 from assocformer_hf.data.scenes import load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.publish import check_model_folder
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
@@ -41,8 +40,17 @@ def test_the_metadata_is_valid(folder):
 
 def test_the_trained_model_is_small_and_complete():
     assert (TRAINED / "model.safetensors").stat().st_size < 4_000_000
-    files = check_model_folder(TRAINED)
-    assert {"README.md", "config.json", "model.safetensors", "handler.py", "samples/1.jpg"} <= set(files)
+    expected = {
+        "README.md",
+        "config.json",
+        "preprocessor_config.json",
+        "metrics.json",
+        "handler.py",
+        "requirements.txt",
+    }
+    assert expected <= {path.name for path in TRAINED.iterdir()}
+    for name in json.loads((TRAINED / "config.json").read_text())["auto_map"].values():
+        assert (TRAINED / f"{name.partition('.')[0]}.py").is_file()
 
 
 def test_the_trained_card_states_what_was_measured():
@@ -84,7 +92,7 @@ def test_the_samples_get_their_labels():
     )
     for i, expected in enumerate(names, start=1):
         path = TRAINED / f"samples/{i}.jpg"
-        tags = tagger(Image.open(path), top_k=20)
+        tags = tagger(decode_image(path, min_side=64), top_k=20)
         answer = handler({"inputs": path.read_bytes(), "parameters": {"top_k": 20}})
         for one, other in zip(tags, answer, strict=True):
             assert one["label"] == other["label"]

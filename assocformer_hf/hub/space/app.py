@@ -32,7 +32,7 @@ def analyse(picture: str | None, threshold: float):
         content = Path(picture).read_bytes()
         pixels = served.pixels(content)[None].to(served.model.device)
     except RequestError as error:
-        return None, error_panel(str(error)), "", gr.update(choices=[], value=None), ""
+        return None, error_panel(str(error)), *show(None, threshold)[1:]
     output = served.model(pixels, output_association=True)
     found = {"names": served.names, "scores": output.logits.sigmoid()[0].tolist()}
     if output.association is not None:
