@@ -100,8 +100,9 @@ def main():
         metrics = read_metrics(recipe.output_dir)
         print(f"\n{metrics_table(metrics)}\n\nsaved in {recipe.output_dir}")
         if hub.push_to_hub:
-            samples = dataset["validation"].select(range(min(hub.hub_sample_images, len(eval_images))))
-            add_sample_images(recipe.output_dir, [example["image"].convert("RGB") for example in samples])
+            if hub.hub_sample_images:
+                samples = dataset["validation"].select(range(min(hub.hub_sample_images, len(eval_images))))
+                add_sample_images(recipe.output_dir, [example["image"].convert("RGB") for example in samples])
             print(f"published: {publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)}")
 
 

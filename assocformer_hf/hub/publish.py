@@ -208,7 +208,7 @@ def _persistently(repo_id: str, request):
 
 def _refusal(repo_id: str, status: int, error: Exception) -> str:
     if status in (401, 403):
-        problem = "the token may not write there" if get_token() else "no token"
+        problem = "the token was not accepted" if get_token() else "no token"
         return (
             f"{repo_id}: the Hub refuses ({status}, {problem}); log in with `hf auth login`, or set HF_TOKEN, with a "
             "token that may write to it"

@@ -31,12 +31,14 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 MAX_BYTES = 20 * 2**20  # of one image file
 MAX_REQUEST_BYTES = 40 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535  # pixels; also JPEG's
 MAX_IMAGES = 16
 EXPLAINED = 5  # labels that an explanation names
 # Not all that PIL reads: some formats start other programs, and all of them are places where parsers can fail.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 DATA_URL = re.compile(r"data:image/(jpeg|jpg|png|webp|gif|bmp|tiff);base64,", re.IGNORECASE)
 STRINGS = "a string must be base64 or a base64 data URL of an image"
+CONTENT = (bytes, bytearray, str)
 PARAMETERS = ("threshold", "top_k", "labels", "explain")
 
 logger = logging.getLogger(__name__)
@@ -108,7 +110,8 @@ class EndpointHandler:
             raise RequestError("bad_request", "the list of images is empty")
         if len(batch) > MAX_IMAGES:
             raise RequestError("too_many_images", f"{len(batch)} images; a request takes {MAX_IMAGES} at most")
-        if sum(len(one) for one in batch if isinstance(one, (bytes, bytearray, str))) > MAX_REQUEST_BYTES * 4 / 3:
+        sizes = [len(one) * 3 / 4 if isinstance(one, str) else len(one) for one in batch if isinstance(one, CONTENT)]
+        if sum(sizes) > MAX_REQUEST_BYTES:
             raise RequestError("too_large", f"the images of a request take {_mib(MAX_REQUEST_BYTES)} at most")
         parameters = data.get("parameters")
         return inputs, self._read_parameters({} if parameters is None else parameters)
@@ -211,7 +214,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def _decode(image: Image.Image, min_side: int | None) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
         raise _too_many_pixels()
     if min_side is not None:
         image.draft(None, (min_side, min_side))
@@ -235,7 +238,8 @@ def _attempt(read, source):
 
 
 def _too_many_pixels() -> RequestError:
-    return RequestError("too_many_pixels", f"the image is too large: {MAX_PIXELS // 10**6} megapixels at most")
+    limits = f"{MAX_PIXELS // 10**6} megapixels, {MAX_SIDE:,} pixels a side"
+    return RequestError("too_many_pixels", f"the image is too large; at most {limits}")
 
 
 def _mib(count: int) -> str:

@@ -72,12 +72,13 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def png(width: int, height: int, content: bytes = b"") -> bytes:
     """A PNG whose header promises a size."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
@@ -230,7 +231,11 @@ HOSTILE = {
     "png of 2**62 pixels": (png(2**31 - 1, 2**31 - 1), "too_many_pixels"),
     "png without pixels": (png(0, 0), "bad_image"),
     "cut png": (PNG[: len(PNG) // 2], "bad_image"),
-    "png with text bomb": (PNG[:33] + b"", "bad_image"),
+    "png with a text of 50 MB": (
+        PNG[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000))) + PNG[33:],
+        "bad_image",
+    ),
+    "png of 40 million pixels in a row": (png(40_000_000, 1, zlib.compress(bytes(120_000_001))), "too_many_pixels"),
     "empty": (b"", "bad_image"),
     "empty string": ("", "bad_image"),
     "too many bytes": (bytes(shipped.MAX_BYTES + 1), "too_large"),

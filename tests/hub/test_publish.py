@@ -203,7 +203,7 @@ def test_publishing_again_sends_what_changed(published):
         (None, [], "org/name: the Hub refuses \\(401, no token.*hf auth login"),
         (TOKEN, [Fault("POST", "create", 503, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
         (TOKEN, [Fault("POST", "create", None, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
-        (TOKEN, [Fault("POST", "create", 403)], "org/name: the Hub refuses \\(403, the token may not write there"),
+        (TOKEN, [Fault("POST", "create", 403)], "org/name: the Hub refuses \\(403, the token was not accepted"),
     ],
 )
 def test_a_hub_that_refuses_or_is_down_is_told_in_one_line(monkeypatch, token, faults, message):

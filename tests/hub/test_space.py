@@ -135,7 +135,7 @@ def test_a_visitor_gets_labels_graph_and_reasons(space, browser, troubled_files,
     upload(page, broken)
     expect(page.get_by_role("alert")).to_contain_text("This is no image, or a broken one", timeout=30_000)
     upload(page, large)
-    expect(page.get_by_role("alert")).to_contain_text("The image is too large: 50 megapixels at most", timeout=30_000)
+    expect(page.get_by_role("alert")).to_contain_text("The image is too large; at most 50 megapixels", timeout=30_000)
     page.screenshot(path=tmp_path / f"{screen}-trouble.png", full_page=True)
 
     page.get_by_role("button", name=re.compile("Remove|Clear")).first.click()
