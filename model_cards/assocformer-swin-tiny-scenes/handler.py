@@ -31,6 +31,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 MAX_BYTES = 20 * 2**20  # of one image file
 MAX_REQUEST_BYTES = 40 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_REQUEST_PIXELS = 100_000_000  # as decoded: a large JPEG is decoded at a fraction of its size
 MAX_SIDE = 65_535  # pixels; also JPEG's
 MAX_IMAGES = 16
 EXPLAINED = 5  # labels that an explanation names
@@ -80,7 +81,8 @@ class EndpointHandler:
         """The answer to a request, see the top of this file. It never raises."""
         try:
             inputs, options = self._read_request(data)
-            images = [_attempt(self.pixels, one) for one in (inputs if isinstance(inputs, list) else [inputs])]
+            batch = inputs if isinstance(inputs, list) else [inputs]
+            images = [self._attempt(one, MAX_REQUEST_PIXELS // len(batch)) for one in batch]
             answers = self._answers(images, options)
             return answers if isinstance(inputs, list) else answers[0]
         except RequestError as error:
@@ -90,15 +92,26 @@ class EndpointHandler:
             logger.exception("a request failed")
             return RequestError("internal_error", "the request could not be answered").answer()
 
-    def pixels(self, source: bytes | str | Image.Image) -> torch.Tensor:
+    def pixels(self, source: bytes | str | Image.Image, max_decoded: int = MAX_PIXELS) -> torch.Tensor:
         """An image of a request as the model's input, `(3, height, width)`.
+
+        Args:
+            source: see [`read_image`].
+            max_decoded: see [`read_image`].
 
         Raises:
             RequestError: if it is refused.
         """
         size = self.processor.size
-        image = read_image(source, min_side=max(size["height"], size["width"]))
+        image = read_image(source, max(size["height"], size["width"]), max_decoded)
         return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+
+    def _attempt(self, source, max_decoded: int) -> torch.Tensor | dict:
+        """The input of the model, or the error object."""
+        try:
+            return self.pixels(source, max_decoded)
+        except RequestError as error:
+            return error.answer()
 
     def _read_request(self, data: dict) -> tuple[list | bytes | str | Image.Image, dict]:
         """The images and the parameters of a request, checked."""
@@ -171,12 +184,15 @@ class EndpointHandler:
         return rows[: options["top_k"]]
 
 
-def read_image(source: bytes | str | Image.Image, min_side: int | None = None) -> Image.Image:
+def read_image(
+    source: bytes | str | Image.Image, min_side: int | None = None, max_decoded: int = MAX_PIXELS
+) -> Image.Image:
     """An image of a request: upright, first frame, RGB, as the training decoded its images.
 
     Args:
         source: content of a file as bytes, base64 or data URL, or a PIL image.
         min_side: a side in pixels that suffices; a larger JPEG is decoded at the half, quarter or eighth of its size.
+        max_decoded: how many pixels may be decoded, after that.
 
     Raises:
         RequestError: if it is none of these, broken, or too large.
@@ -189,9 +205,9 @@ def read_image(source: bytes | str | Image.Image, min_side: int | None = None) -
         raise RequestError("too_large", f"the file is too large: {_mib(MAX_BYTES)} at most")
     try:
         if isinstance(source, Image.Image):
-            return _decode(source, None)
+            return _decode(source, None, max_decoded)
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            return _decode(image, min_side)
+            return _decode(image, min_side, max_decoded)
     except RequestError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -213,11 +229,13 @@ def _from_base64(text: str) -> bytes:
         raise RequestError("bad_image", f"{STRINGS}; URLs and paths are not opened") from error
 
 
-def _decode(image: Image.Image, min_side: int | None) -> Image.Image:
+def _decode(image: Image.Image, min_side: int | None, max_decoded: int) -> Image.Image:
     if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
         raise _too_many_pixels()
     if min_side is not None:
         image.draft(None, (min_side, min_side))
+    if image.width * image.height > max_decoded:
+        raise RequestError("too_many_pixels", "the images of this request are too large together; send fewer at a time")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         # PIL would clip the values at 255.
@@ -227,14 +245,6 @@ def _decode(image: Image.Image, min_side: int | None) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _attempt(read, source):
-    """What `read` makes of an image, or the error object."""
-    try:
-        return read(source)
-    except RequestError as error:
-        return error.answer()
 
 
 def _too_many_pixels() -> RequestError:

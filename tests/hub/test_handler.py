@@ -194,6 +194,13 @@ def test_a_batch_keeps_its_order_and_its_errors_in_place(handler):
         assert [row["score"] for row in got] == pytest.approx([row["score"] for row in alone], abs=1e-5)
 
 
+def test_large_photographs_go_together(handler):
+    """A JPEG counts as it is decoded, at a fraction of its size."""
+    photograph = encoded(Image.new("L", (6000, 4000)), "JPEG")
+    answer = ask(handler, {"inputs": [photograph] * 6})
+    assert all(isinstance(one, list) for one in answer)
+
+
 def test_it_serves_a_local_folder_only(tmp_path):
     with pytest.raises(ValueError, match="local folder"):
         EndpointHandler("org/name")
@@ -248,6 +255,7 @@ HOSTILE = {
     "nested list": ([["/etc/passwd"]], None),
     "huge batch": ([PNG] * 1000, "too_many_images"),
     "heavy batch": ([bytes(shipped.MAX_BYTES)] * 3, "too_large"),
+    "batch of 40 megapixels each": ([png(8000, 5000)] * 16, "too_many_pixels"),
     "empty batch": ([], "bad_request"),
 }
 

@@ -16,6 +16,7 @@ from assocformer_hf.data.scenes import load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
+from assocformer_hf.hub.model_folder import HANDLER
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
@@ -49,6 +50,7 @@ def test_the_trained_model_is_small_and_complete():
         "requirements.txt",
     }
     assert expected <= {path.name for path in TRAINED.iterdir()}
+    assert (TRAINED / "handler.py").read_text() == HANDLER.read_text()
     for name in json.loads((TRAINED / "config.json").read_text())["auto_map"].values():
         assert (TRAINED / f"{name.partition('.')[0]}.py").is_file()
 
