@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import http_backoff
+from yaml import YAMLError
 
 from assocformer_hf.hub.model_folder import SAMPLES
 
@@ -148,6 +149,10 @@ def check_model_folder(folder: str | Path) -> list[str]:
     for path in files:
         if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
             raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
+    try:
+        ModelCard.load(folder / "README.md")
+    except (ValueError, YAMLError) as error:
+        raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({_one_line(error)})") from error
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
 
@@ -190,8 +195,6 @@ def _persistently(repo_id: str, request):
         attempt += 1
         try:
             return request()
-        except HFValidationError as error:
-            raise PublishError(f"{repo_id}: not a name for a repository ({error})") from error
         except (HfHubHTTPError, *PASSING_ERRORS) as error:
             response = getattr(error, "response", None)
             status = getattr(response, "status_code", None)
@@ -204,6 +207,8 @@ def _persistently(repo_id: str, request):
                 ) from error
             wait = response.headers.get("Retry-After", "") if status == 429 else ""
             time.sleep(min(float(wait), 300) if wait.isdigit() else 2 ** (attempt - 2))
+        except ValueError as error:  # a name or a card that is not valid
+            raise PublishError(f"{repo_id}: {_one_line(error)}") from error
 
 
 def _refusal(repo_id: str, status: int, error: Exception) -> str:

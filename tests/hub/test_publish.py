@@ -20,8 +20,9 @@ from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder
 from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository
 from tests.conftest import NAMES, ROOT
-from tests.hub.loopback import TOKEN, Fault, loopback_hub
+from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
 
+TRAINED = ROOT / "model_cards/assocformer-swin-tiny-scenes"
 LOAD = """
 import sys
 sys.modules["assocformer_hf"] = None  # any import of the package fails
@@ -257,6 +258,15 @@ def test_a_space_is_published(tmp_path):
     header = ModelCard(space.files["README.md"].decode()).data.to_dict()
     assert (header["sdk"], header["app_file"], header["models"]) == ("gradio", "app.py", ["org/name"])
     assert b"'org/name'" in space.files["app.py"]
+    with loopback_hub() as hub:
+        files = [path for path in TRAINED.rglob("*") if path.is_file()]
+        contents = {path.relative_to(TRAINED).as_posix(): path.read_bytes() for path in files}
+        hub.repositories["org/name"] = Repository(private=True, files=contents)
+        command = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import app; app.build()"]
+        done = subprocess.run(
+            command, env=environment(hub, tmp_path / "home"), cwd=tmp_path / "space", capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -286,6 +296,12 @@ def folder(create_model, tmp_path):
 def test_a_folder_with_a_token_is_not_published(folder):
     (folder / "notes.md").write_text(f"run with {TOKEN}")
     with pytest.raises(PublishError, match="notes.md: holds an access token"):
+        check_model_folder(folder)
+
+
+def test_a_card_with_broken_metadata_is_not_published(folder):
+    (folder / "README.md").write_text("---\ntags: [a\n---\n# Model\n")
+    with pytest.raises(PublishError, match="README.md: its metadata is not valid"):
         check_model_folder(folder)
 
 
