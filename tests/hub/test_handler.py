@@ -36,7 +36,7 @@ FORBIDDEN = (  # prefixes of audit events
     "urllib.Request",
     "ftplib",
     "smtplib",
-)  # noqa: E501
+)
 _events: list[str] | None = None
 
 
@@ -301,7 +301,7 @@ PATHS = st.builds(
     st.lists(
         st.sampled_from(["/", "..", "etc", "file://", "http://", "169.254.169.254", "\\", "%2e", "\n", " "]), max_size=8
     ),
-)  # noqa: E501
+)
 START = [encoded(picture(size=(9, 6)), kind) for kind in FORMATS]
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from assocformer_hf.hub.create_space import create_space
+from assocformer_hf.hub.handler import MAX_BYTES
 from tests.conftest import ROOT
 
 CHROMIUM = shutil.which("chromium")
@@ -39,7 +40,7 @@ def running_space(folder: Path):
         cwd=folder,
         stdout=log,
         stderr=log,
-    )  # noqa: E501
+    )
     try:
         url = f"http://127.0.0.1:{port}/"
         deadline = time.monotonic() + 120
@@ -77,13 +78,14 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def troubled_files(tmp_path_factory) -> tuple[Path, Path]:
-    """A JPEG that was cut, and a picture of 100 megapixels."""
+def troubled_files(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """A JPEG that was cut, a file of too many bytes, and a picture of 100 megapixels."""
     folder = tmp_path_factory.mktemp("files")
     content = (MODEL / "samples/1.jpg").read_bytes()
     (folder / "broken.jpg").write_bytes(content[: len(content) // 3])
+    (folder / "heavy.jpg").write_bytes(content + bytes(MAX_BYTES))
     Image.new("L", (10_000, 10_000)).save(folder / "large.png")
-    return folder / "broken.jpg", folder / "large.png"
+    return folder / "broken.jpg", folder / "heavy.jpg", folder / "large.png"
 
 
 def upload(page: Page, path: Path):
@@ -131,9 +133,11 @@ def test_a_visitor_gets_labels_graph_and_reasons(space, browser, troubled_files,
     parts, total = numbers[:-2], numbers[-2]
     assert sum(parts) == pytest.approx(total, abs=0.05)
 
-    broken, large = troubled_files
+    broken, heavy, large = troubled_files
     upload(page, broken)
     expect(page.get_by_role("alert")).to_contain_text("This is no image, or a broken one", timeout=30_000)
+    upload(page, heavy)
+    expect(page.get_by_role("alert")).to_contain_text("The file is too large: 20 MiB at most", timeout=30_000)
     upload(page, large)
     expect(page.get_by_role("alert")).to_contain_text("The image is too large; at most 50 megapixels", timeout=30_000)
     page.screenshot(path=tmp_path / f"{screen}-trouble.png", full_page=True)

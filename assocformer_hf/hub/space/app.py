@@ -116,7 +116,7 @@ if __name__ == "__main__":
     build().launch(
         theme=gr.themes.Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE,
-        max_file_size=MAX_BYTES,
+        max_file_size=5 * MAX_BYTES,  # beyond, Gradio says nothing; up to here the handler says what is wrong
         footer_links=[],
         state_session_capacity=200,
         ssr_mode=False,

@@ -24,7 +24,8 @@ STYLE = """
 .af .below { color: var(--quiet); }
 .af .below .bar { background: var(--quiet); }
 .af svg { display: block; width: 100%; max-width: 24rem; margin: 0 auto; }
-.af svg text { fill: var(--body-text-color); font-size: 14px; }
+.af svg text { fill: var(--body-text-color); font-size: 14px; paint-order: stroke; stroke-width: 4px;
+  stroke: var(--body-background-fill); }
 .af .note { color: var(--quiet); margin: .5rem 0; }
 .af .error { border-left: 4px solid var(--minus); padding: .5rem .8rem; }
 """
