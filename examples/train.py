@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from torchvision.transforms.v2.functional import to_pil_image
 from transformers import ViTImageProcessor
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
@@ -20,10 +21,11 @@ from assocformer_hf.data.transforms import (
     training_transform,
 )
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from assocformer_hf.training.checkpoint import replaced_files
 from assocformer_hf.training.loop import TrainingRun, create_accelerator
 
@@ -56,11 +58,13 @@ def hub_id(backbone: str) -> str | None:
 
 
 def main():
-    model_args, data_args, recipe, source = parse_arguments(
-        [ModelArguments, DataArguments, RecipeArguments, SourceOptions],
+    model_args, data_args, recipe, source, hub = parse_arguments(
+        [ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments],
         dataset_configs={"scenes": CONFIGS / "scenes.yaml"},
     )
     accelerator = create_accelerator(recipe)
+    if hub.push_to_hub and accelerator.is_main_process:
+        create_repository(hub.hub_model_id, hub.hub_private_repo)
 
     dataset = load_multilabel_dataset(
         data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split, **asdict(source)
@@ -106,6 +110,12 @@ def main():
         print(f"\n{metrics_table(read_metrics(recipe.output_dir))}\n\nsaved in {recipe.output_dir}")
         if state.unreadable:
             print(f"{len(state.unreadable)} images could not be read: {', '.join(state.unreadable)}")
+        if hub.push_to_hub:
+            if hub.hub_sample_images:
+                samples = MultiLabelImages(dataset["validation"], to_pil_image, bad_images=data_args.bad_images)
+                count = min(hub.hub_sample_images, len(samples))
+                add_sample_images(recipe.output_dir, [samples[i]["pixel_values"] for i in range(count)])
+            print(f"published: {publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)}")
 
 
 if __name__ == "__main__":

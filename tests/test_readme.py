@@ -17,7 +17,7 @@ from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.model.presets import tiny_cvt, tiny_swin
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,8 +48,8 @@ def workspace(tmp_path_factory) -> Path:
     (folder / "images").mkdir()
     for i, example in enumerate(scenes):
         example["image"].save(folder / f"images/{i}.jpg")
-    scenes[0]["image"].save(folder / "image.jpg")
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for name in ("examples", "model_cards"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
@@ -86,4 +86,4 @@ def test_training_commands_name_existing_options():
     assert len(found) >= 3
     for command in found:
         options = command[command.index("examples/train.py") + 1 :]
-        parse_arguments([ModelArguments, DataArguments, RecipeArguments, SourceOptions], argv=options)
+        parse_arguments([ModelArguments, DataArguments, RecipeArguments, HubArguments, SourceOptions], argv=options)
