@@ -18,6 +18,7 @@ from assocformer_hf.data.transforms import (
     backbone_image_processor,
     create_image_processor,
     evaluation_transform,
+    pixel_scaling,
     training_transform,
 )
 from assocformer_hf.evaluation.report import metrics_table
@@ -78,7 +79,8 @@ def main():
         processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
     )
     reading = {"min_side": model_args.image_size, "bad_images": data_args.bad_images}
-    train_images = MultiLabelImages(dataset["train"], augment, recipe.seed, **reading)
+    scale = pixel_scaling(processor)
+    train_images = MultiLabelImages(dataset["train"], augment, recipe.seed, scale=scale, **reading)
     eval_images = MultiLabelImages(dataset["validation"], evaluation_transform(processor), **reading)
     accelerator.print(
         f"{data_args.dataset}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "

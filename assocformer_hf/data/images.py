@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import datasets
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assocformer_hf.data.decoding import ImageError, decode_tensor
 from assocformer_hf.data.schema import DataError
@@ -21,10 +21,11 @@ class MultiLabelImages(torch.utils.data.Dataset):
 
     Args:
         dataset: of the schema of `multilabel_features`.
-        transform: uint8 image `(3, height, width)` to the tensor that the model takes.
+        transform: uint8 image `(3, height, width)` to the tensor that the model takes, or that `scale` takes.
         seed: seed of the random transforms.
         min_side: see `decode_image`.
         bad_images: what to do with an image that cannot be read: `"error"` or `"skip"`.
+        scale: what a training is to do to a batch `(batch, 3, height, width)` once it is on the device.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         seed: int = 0,
         min_side: int | None = None,
         bad_images: str = "error",
+        scale: Callable[[Tensor], Tensor] | None = None,
     ):
         if bad_images not in ("error", "skip"):
             raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
@@ -42,6 +44,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         self.seed = seed
         self.min_side = min_side
         self.bad_images = bad_images
+        self.scale = scale or nn.Identity()
         self.epoch = 0
 
     def set_epoch(self, epoch: int):

@@ -1,6 +1,7 @@
 """What an image goes through before the model: one processor for all uses, and the augmentation of training."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from PIL import Image
@@ -66,18 +67,19 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
 
 def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image | Tensor], Tensor]:
     """PIL image or uint8 tensor to `(3, height, width)` in [0, 1], by the processor itself."""
-    return lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0]
+    return partial(_processed, processor)
 
 
 def training_transform(
     processor: ViTImageProcessor, cutout: float = 0.5, num_ops: int = 2, magnitude: int = 9
 ) -> Callable[[Image.Image | Tensor], Tensor]:
-    """PIL image or uint8 tensor to an augmented `(3, height, width)` in [0, 1].
+    """PIL image or uint8 tensor to an augmented one, uint8 `(3, height, width)`.
 
-    The steps are the processor's resize, Cutout, RandAugment and the processor's scaling.
+    The steps are the processor's resize, Cutout and RandAugment. [`pixel_scaling`] does the rest on the device, so that
+    bytes and not floats go from the workers to it.
 
     Args:
-        processor: gives size, interpolation and normalisation.
+        processor: gives size and interpolation.
         cutout: side of the square that Cutout hides, as a share of the image's sides; 0 hides nothing.
         num_ops: operations that RandAugment applies one after the other; 0 applies none.
         magnitude: strength of the operations, 0 to 30.
@@ -97,11 +99,24 @@ def training_transform(
         v2.ToPILImage(),
         v2.RandAugment(num_ops, magnitude),
         v2.PILToTensor(),
-        v2.ToDtype(torch.float32, scale=True),
     ]
+    return v2.Compose(steps)
+
+
+def pixel_scaling(processor: ViTImageProcessor) -> Callable[[Tensor], Tensor]:
+    """uint8 images `(batch, 3, height, width)` to the model's input: in [0, 1], or normalised as the processor does.
+
+    Args:
+        processor: gives the normalisation.
+    """
+    steps = [v2.ToDtype(torch.float32, scale=True)]
     if processor.do_normalize:
         steps.append(v2.Normalize(processor.image_mean, processor.image_std))
     return v2.Compose(steps)
+
+
+def _processed(processor: ViTImageProcessor, image: Image.Image | Tensor) -> Tensor:
+    return processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 
 class Cutout(v2.Transform):

@@ -174,7 +174,7 @@ class TrainingRun:
 
         losses = train_one_epoch(
             self.model, self.ema, self.train_loader, self.optimizer, self.scheduler, accelerator, recipe, self.progress,
-            self._after_step,
+            self._after_step, self.train_images.scale,
         )  # fmt: skip
         images = self.batches * self.images_per_batch - losses["replaced_images"]
         speed = images / (time.perf_counter() - self.started)

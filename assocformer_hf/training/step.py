@@ -56,6 +56,7 @@ def train_one_epoch(
     recipe: RecipeArguments,
     progress: Progress,
     after_step: Callable[[int], None] = lambda step: None,
+    scale: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
     """One pass over the training images, or over those that are left of it.
 
@@ -69,6 +70,7 @@ def train_one_epoch(
         recipe: the options of the run.
         progress: where the epoch stands; kept up to date.
         after_step: called with the number of each optimizer step of the epoch, once the step is done.
+        scale: the loader's images to the model's input, on the device.
 
     Returns:
         Means over the epoch and all processes of the loss (eq. 9), its two parts `asl` (eq. 8) and
@@ -79,6 +81,7 @@ def train_one_epoch(
         TrainingError: if the gradients of more than `recipe.max_skipped_steps` steps in a row are not finite.
     """
     model.train()
+    scale = scale or nn.Identity()
     guard = GradientGuard(model, optimizer, accelerator, recipe)
     images = recipe.batch_size * accelerator.num_processes
     steps = -(-progress.total // recipe.gradient_accumulation_steps)
@@ -94,7 +97,7 @@ def train_one_epoch(
         # So that a step draws the same, whatever was drawn before it in this process.
         torch.manual_seed(derived_seed(recipe.seed, progress.epoch, progress.batches, accelerator.process_index))
         with accelerator.accumulate(model):
-            output = model(batch["pixel_values"], labels=batch["labels"])
+            output = model(scale(batch["pixel_values"]), labels=batch["labels"])
             accelerator.backward(output.loss)
             guard.seen.append((batch["index"], output.logits.detach()))
             progress.batches += 1

@@ -1,5 +1,7 @@
 """Transforms, examples and batches."""
 
+import pickle
+
 import datasets
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, multilabel_features
-from assocformer_hf.data.transforms import Cutout, create_image_processor, evaluation_transform, training_transform
+from assocformer_hf.data.transforms import (
+    Cutout,
+    create_image_processor,
+    evaluation_transform,
+    pixel_scaling,
+    training_transform,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +44,19 @@ def test_evaluation_is_what_the_saved_processor_does(tmp_path, mode):
     assert 0 <= ours.min() < ours.max() <= 1
 
 
-def test_training_without_augmentation_is_evaluation():
-    processor = create_image_processor(24)
+@pytest.mark.parametrize("normalization", [(), ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])], ids=["none", "backbone"])
+def test_training_without_augmentation_is_evaluation(normalization):
+    processor = create_image_processor(24, *normalization)
     plain = training_transform(processor, cutout=0, num_ops=0)(picture())
-    torch.testing.assert_close(plain, evaluation_transform(processor)(picture()), rtol=0, atol=1e-6)
+    assert plain.dtype == torch.uint8
+    scaled = pixel_scaling(processor)(plain[None])[0]
+    torch.testing.assert_close(scaled, evaluation_transform(processor)(picture()), rtol=0, atol=1e-6)
 
 
 def test_training_varies_the_image():
     transform = training_transform(create_image_processor(24))
     outputs = [transform(picture()) for _ in range(5)]
-    assert all(output.shape == (3, 24, 24) and output.min() >= 0 and output.max() <= 1 for output in outputs)
+    assert all(output.shape == (3, 24, 24) and output.dtype == torch.uint8 for output in outputs)
     assert not any(torch.equal(outputs[0], output) for output in outputs[1:])
 
 
@@ -75,6 +86,16 @@ def test_augmentation_depends_on_seed_epoch_and_example_alone(scenes):
     images.set_epoch(1)
     assert not torch.equal(images[0]["pixel_values"], first[0])
     assert not torch.equal(MultiLabelImages(scenes, transform, seed=4)[0]["pixel_values"], first[0])
+
+
+def test_images_go_to_workers_that_are_not_forked(scenes):
+    processor = create_image_processor(64)
+    for images in (
+        MultiLabelImages(scenes, training_transform(processor), scale=pixel_scaling(processor)),
+        MultiLabelImages(scenes, evaluation_transform(processor)),
+    ):
+        copy = pickle.loads(pickle.dumps(images))
+        assert torch.equal(copy[1]["pixel_values"], images[1]["pixel_values"])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
