@@ -14,13 +14,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
+from PIL import Image
 
 from assocformer_hf.data.coco import load_coco
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
 from tests.conftest import ROOT
 from tests.data.forms import FORMS, coco_content
+from tests.data.test_check import bomb
 
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
@@ -49,6 +52,31 @@ def write_table(small_coco: Path, folder: Path) -> Path:
         lines.append(",".join([f"{i}.jpg", *cells]))
     (folder / "metadata.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
     return folder
+
+
+def test_a_hundred_images_with_twelve_that_cannot_be_read(tmp_path):
+    """Training puts other images in their place, and the evaluation counts the 88."""
+    pixels = np.random.default_rng(0)
+    for split, count in (("train", 100), ("validation", 16)):
+        folder = tmp_path / "photos" / split
+        folder.mkdir(parents=True)
+        rows = ["file_name,labels", *(f"{i}.jpg,{('cat', 'dog', 'cat|dog')[i % 3]}" for i in range(count))]
+        (folder / "metadata.csv").write_text("\n".join(rows))
+        for i in range(count):
+            Image.fromarray(pixels.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / f"{i}.jpg")
+    bad = [tmp_path / f"photos/train/{i}.jpg" for i in range(3, 100, 8)][:12]
+    whole = bad[0].read_bytes()
+    for path, content in zip(bad, [b"", b"no pixels", whole[:300], bomb()] * 3, strict=True):
+        path.write_bytes(content)
+    printed = train(tmp_path / "photos", tmp_path / "model", "--bad_images", "skip")
+    assert 8 <= int(re.search(r"(\d+) images could not be read: ", printed)[1]) <= 12  # 4 of the 100 wait for an epoch
+    again = ("--model", tmp_path / "model", "--dataset", tmp_path / "photos", "--split", "train")
+    printed = run("evaluate.py", *again, "--bad_images", "skip", "--output", tmp_path / "again.json").stdout
+    assert all(f"{path}: cannot be read as an image; left out" in printed for path in bad)
+    assert json.loads((tmp_path / "again.json").read_text())["images"] == 88
+    refused = run("evaluate.py", *again, check=False)
+    assert refused.returncode == 1
+    assert any(f"error: {path}: cannot be read" in refused.stderr for path in bad)
 
 
 def test_a_folder_with_a_table_trains_and_evaluates(small_coco, tmp_path):
