@@ -1,0 +1,259 @@
+"""An evaluation for people: one page of HTML that needs no other file, and its numbers as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.evaluation.analysis import (
+    confused_pairs,
+    image_rows,
+    label_rows,
+    precision_recall_points,
+    score_histograms,
+)
+from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
+from assocformer_hf.evaluation.calibration import Reliability, fit_temperature, held_out_scale, reliability
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.report import HEADLINE
+from assocformer_hf.evaluation.thresholds import cross_validate_thresholds
+from assocformer_hf.html_page import data_url, embedded_figure, page
+from assocformer_hf.interpretation.association_map import (
+    association_figures,
+    cooccurrence_correlation,
+    save_association_data,
+)
+
+PAGE_FILE = "report.html"
+BEST, WORST = 6, 12  # images shown
+THUMBNAIL = 160  # pixels
+FOLDS = 5
+STYLE = Path(__file__).with_name("report_page.css")
+TEMPLATE = "report_page.html"
+
+
+@dataclass
+class ReportInput:
+    """What a report is about.
+
+    Attributes:
+        title: heading of the page.
+        evaluation: of the model.
+        label_names: in the order of the columns.
+        threshold: of the model: one, or one for each label.
+        dataset: the images that were evaluated.
+        cooccurrence: P(j | c) in the training labels, see `conditional_cooccurrence`; None leaves the comparison out.
+    """
+
+    title: str
+    evaluation: Evaluation
+    label_names: Sequence[str]
+    threshold: float | Sequence[float]
+    dataset: datasets.Dataset
+    cooccurrence: np.ndarray | None = None
+
+
+def write_report(folder: str | Path, report: ReportInput) -> Path:
+    """Writes `report.html` and its CSV files.
+
+    Args:
+        folder: made where it is missing; earlier files of a report are replaced.
+        report: what to report.
+
+    Returns:
+        The page.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation, names = report.evaluation, list(report.label_names)
+    scores, targets = evaluation.scores, evaluation.targets
+    thresholds = np.broadcast_to(report.threshold, len(names)).astype(float)
+    intervals = bootstrap_metrics(scores, targets, thresholds)
+    headline = [
+        {"metric": key, "value": evaluation.metrics[key], "low": low, "high": high}
+        for key in HEADLINE
+        for low, high in [intervals.get(key, (None, None))]
+    ]
+    labels = label_rows(evaluation, names, thresholds, intervals["per_label_AP"])
+    points = {name: precision_recall_points(scores[:, c], targets[:, c]) for c, name in _with_positives(names, targets)}
+    histograms = {name: score_histograms(scores[:, c], targets[:, c]) for c, name in enumerate(names)}
+    confused = confused_pairs(evaluation, names, thresholds)
+    images = image_rows(evaluation, names, thresholds)
+    for row in images:
+        row["file"] = _file(report.dataset, row["index"])
+    choices = _threshold_choices(scores, targets, thresholds)
+    before, after, temperature = reliability(scores, targets), None, None
+    if len(scores) >= FOLDS:
+        temperature, after = fit_temperature(scores, targets), reliability(held_out_scale(scores, targets), targets)
+
+    _write_csv(folder / "metrics.csv", headline)
+    _write_csv(folder / "labels.csv", labels)
+    _write_csv(
+        folder / "precision_recall.csv",
+        (
+            {"label": name, "threshold": t, "recall": r, "precision": p}
+            for name, rows in points.items()
+            for t, r, p in rows
+        ),
+    )
+    _write_csv(folder / "score_histograms.csv", _histogram_rows(histograms))
+    _write_csv(folder / "confused_pairs.csv", confused)
+    _write_csv(folder / "images.csv", images)
+    _write_csv(folder / "thresholds.csv", choices)
+    _write_csv(folder / "reliability.csv", _reliability_rows(before, after))
+    figures, correlation = {}, None
+    if evaluation.association is not None:
+        save_association_data(folder, evaluation.association, names, report.cooccurrence)
+        figures = association_figures(evaluation.association, names, report.cooccurrence)
+        if report.cooccurrence is not None and len(names) > 2:
+            correlation = cooccurrence_correlation(evaluation.association, report.cooccurrence)
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": _percent, "decimals": _decimals, "polyline": _polyline, "bars": _bars}
+    body = environment.get_template(TEMPLATE).render(
+        title=report.title,
+        metrics=evaluation.metrics,
+        unreadable=len(evaluation.unreadable),
+        headline=headline,
+        labels=sorted(labels, key=lambda row: (row["AP"] is None, row["AP"])),
+        points=points,
+        histograms=histograms,
+        thresholds=dict(zip(names, thresholds.tolist(), strict=True)),
+        confused=confused,
+        worst=[row | _thumbnail(report.dataset, row["index"]) for row in images[:WORST]],
+        best=[row | _thumbnail(report.dataset, row["index"]) for row in images[WORST:][-BEST:][::-1]],
+        choices=choices,
+        before=before,
+        after=after,
+        temperature=temperature,
+        reliability_figure=_embedded(_reliability_figure(before, after), "Reliability"),
+        figures={name: _embedded(figure, name.replace("_", " ")) for name, figure in figures.items()},
+        has_cooccurrence=report.cooccurrence is not None,
+        correlation=correlation,
+    )
+    path = folder / PAGE_FILE
+    path.write_text(page(report.title, body, STYLE.read_text(encoding="utf-8")), encoding="utf-8")
+    return path
+
+
+def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> list[dict]:
+    """CF1 and OF1 at the model's own thresholds, and at those chosen on the other folds; a row for each choice."""
+    if len(scores) < FOLDS:
+        return []
+    rows = []
+    for choice, per_label in (("one for all labels", False), ("one for each label", True)):
+        found = cross_validate_thresholds(scores, targets, thresholds, FOLDS, per_label=per_label)
+        if not rows:
+            rows.append({"thresholds": "the model's own"} | found["baseline"])
+        rows.append({"thresholds": f"{choice}, for F1"} | found["chosen"])
+    return rows
+
+
+def _with_positives(names: Sequence[str], targets: np.ndarray) -> Iterable[tuple[int, str]]:
+    present = (targets == 1).any(0)
+    return ((c, name) for c, name in enumerate(names) if present[c])
+
+
+def _file(dataset: datasets.Dataset, index: int) -> str:
+    stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
+    return Path(stored["path"]).name if stored["path"] else f"image {index}"
+
+
+def _thumbnail(dataset: datasets.Dataset, index: int) -> dict[str, str]:
+    stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
+    content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+    image = decode_image(content, f"image {index}", min_side=THUMBNAIL)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return {"thumbnail": Markup(data_url(file.getvalue(), "image/jpeg"))}
+
+
+def _embedded(figure, title: str) -> Markup:
+    """At twice the pixels of its size on the page, which is the figure's own: text stays readable and scrolls."""
+    return Markup(embedded_figure(figure, title, dpi=160, width=f"{figure.get_figwidth() * 80:.0f}px"))
+
+
+def _reliability_figure(before: Reliability, after: Reliability | None):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], color="#a1a1aa", lw=1)
+    for state, name, colour, marker in ((before, "as they are", "#b45309", "o"), (after, "scaled", "#1d4ed8", "s")):
+        if state is not None:
+            top.plot(state.score, state.frequency, color=colour, marker=marker, label=f"{name}: ECE {state.error:.3f}")
+            edges = np.linspace(0, 1, len(state.count) + 1)
+            bottom.stairs(state.count, edges, color=colour)
+    top.set(ylabel="share with the label", ylim=(-0.02, 1.02))
+    top.legend(fontsize=9)
+    bottom.set(xlabel="score", ylabel="decisions", yscale="symlog", xlim=(0, 1))
+    return figure
+
+
+def _reliability_rows(before: Reliability, after: Reliability | None) -> list[dict]:
+    rows = []
+    for name, state in (("as they are", before), ("scaled, held out", after)):
+        if state is not None:
+            columns = zip(state.score.tolist(), state.frequency.tolist(), state.count.tolist(), strict=True)
+            rows += [
+                {"scores": name, "bin": i, "mean_score": s, "frequency": f, "decisions": n}
+                for i, (s, f, n) in enumerate(columns)
+            ]
+    return rows
+
+
+def _histogram_rows(histograms: Mapping[str, np.ndarray]) -> Iterable[dict]:
+    for name, (present, absent) in histograms.items():
+        for i in range(len(present)):
+            yield {
+                "label": name, "from": i / len(present), "to": (i + 1) / len(present),
+                "with_label": int(present[i]), "without_label": int(absent[i]),
+            }  # fmt: skip
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping]):
+    """A header and a row for each; lists become words, what does not exist is empty."""
+    rows = list(rows)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys() if rows else [])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "; ".join(v) if isinstance(v, list) else _plain(v) for k, v in row.items()})
+
+
+def _plain(value):
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _decimals(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def _polyline(points: np.ndarray) -> str:
+    """Recall and precision as points of an SVG of 100 x 100."""
+    places = [(0, points[0, 2]), *points[:, 1:].tolist()]
+    return " ".join(f"{100 * recall:.1f},{100 - 100 * precision:.1f}" for recall, precision in places)
+
+
+def _bars(histogram: np.ndarray) -> list[str]:
+    """Paths of an SVG that is 100 wide: images with the label upwards from 40, the others downwards."""
+    width, paths = 100 / histogram.shape[1], []
+    for counts, direction in zip(histogram, (-38, 38), strict=True):
+        heights = direction * counts / max(counts.max(), 1)
+        shown = [(i * width, height) for i, height in enumerate(heights) if height]
+        paths.append("".join(f"M{x:.0f} 40h{width - 1:.0f}v{height:.1f}h-{width - 1:.0f}z" for x, height in shown))
+    return paths
