@@ -9,8 +9,18 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.py").read_text(), re.MULTILINE)[1]
 
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
-TEST = ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "peft>=0.17", "tensorboard", *EXPORT]
-SPACE = ["gradio>=5"]
+SPACE = ["gradio>=6"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3",
+    "hypothesis>=6.100",
+    "scikit-learn>=1.4",
+    "peft>=0.17",
+    "playwright>=1.50",
+    "tensorboard",
+    *EXPORT,
+    *SPACE,
+]
 DEV = [*TEST, "ruff>=0.9", "torchmetrics>=1.4"]
 
 setup(
@@ -22,7 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
-    package_data={"assocformer_hf": ["data/*.json", "hub/*.md", "evaluation/multilabel/README.md"]},
+    package_data={"assocformer_hf": ["data/*.json", "hub/*.md", "hub/space/*", "evaluation/multilabel/README.md"]},
     install_requires=[
         "torch>=2.11",
         "torchvision",

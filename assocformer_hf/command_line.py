@@ -10,6 +10,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
@@ -27,7 +28,7 @@ def one_line_errors() -> Iterator[None]:
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(PREEMPTED_EXIT_CODE) from stopped
-    except (DataError, ConfigurationError, CheckpointError, TrainingError) as error:
+    except (DataError, ConfigurationError, CheckpointError, TrainingError, PublishError) as error:
         # A loader's worker passes its error on as a whole traceback, whose last line is `module.Class: message`.
         message = str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[-1]
         raise SystemExit(f"error: {message}") from error
@@ -76,7 +77,11 @@ def _read_config(parser: HfArgumentParser, config: Path) -> dict:
         # Through the parser's own conversion, as YAML reads 1e-4 as text and 1 as a whole number.
         if value is not None and not isinstance(value, bool):
             try:
-                options[name] = parser._get_value(known[name], str(value))
+                parts = [
+                    parser._get_value(known[name], str(part))
+                    for part in (value if isinstance(value, list) else [value])
+                ]
+                options[name] = parts if isinstance(value, list) else parts[0]
             except ArgumentError as error:
                 parser.error(f"--config {config}: {error}")
     return options

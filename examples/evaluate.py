@@ -1,7 +1,7 @@
 """Evaluate a saved model: `accelerate launch examples/evaluate.py --model FOLDER --dataset coco --data_dir DIR`."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
 from assocformer_hf.data.schema import DataError, label_names
@@ -23,9 +24,11 @@ class Arguments:
     """What to evaluate, and on what."""
 
     model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
-    dataset: str = field(default="scenes", metadata={"help": "scenes, coco or voc."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder of the dataset's official files."})
-    split: str | None = field(default=None, metadata={"help": "Default: the benchmark's evaluation split."})
+    dataset: str = field(default="scenes", metadata={"help": "scenes, coco, voc, a file or folder, or a Hub id."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
+    split: str | None = field(
+        default=None, metadata={"help": "Default: the benchmark's evaluation split, or validation."}
+    )
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
     bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
@@ -34,14 +37,17 @@ class Arguments:
 
 
 def main():
-    (args,) = parse_arguments([Arguments])
+    args, source = parse_arguments([Arguments, SourceOptions])
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
     processor = AutoImageProcessor.from_pretrained(args.model)
 
-    dataset = load_split(args.dataset, args.split or DEFAULT_SPLITS.get(args.dataset, ("", ""))[1], args.data_dir)
+    trained = list(model.config.id2label.values())
+    own = {} if args.dataset in DEFAULT_SPLITS else asdict(source) | {"label_names": source.label_names or trained}
+    _, default_split = DEFAULT_SPLITS.get(args.dataset, ("train", "validation"))
+    dataset = load_split(args.dataset, args.split or default_split, args.data_dir, **own)
     names = label_names(dataset)
-    if names != list(model.config.id2label.values()):
+    if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
 
     images = MultiLabelImages(

@@ -3,11 +3,16 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from torchvision.transforms.v2.functional import to_pil_image
 from transformers import ViTImageProcessor
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.check import check_labels
+from assocformer_hf.data.check_report import brief_lines
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.images import MultiLabelImages
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import (
     backbone_image_processor,
@@ -16,10 +21,11 @@ from assocformer_hf.data.transforms import (
     training_transform,
 )
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.hub.model_folder import read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from assocformer_hf.training.checkpoint import replaced_files
 from assocformer_hf.training.loop import TrainingRun, create_accelerator
 
@@ -52,15 +58,20 @@ def hub_id(backbone: str) -> str | None:
 
 
 def main():
-    model_args, data_args, recipe = parse_arguments(
-        [ModelArguments, DataArguments, RecipeArguments], dataset_configs={"scenes": CONFIGS / "scenes.yaml"}
+    model_args, data_args, recipe, source, hub = parse_arguments(
+        [ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments],
+        dataset_configs={"scenes": CONFIGS / "scenes.yaml"},
     )
     accelerator = create_accelerator(recipe)
+    if hub.push_to_hub and accelerator.is_main_process:
+        create_repository(hub.hub_model_id, hub.hub_private_repo)
 
     dataset = load_multilabel_dataset(
-        data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split
+        data_args.dataset, data_args.data_dir, data_args.train_split, data_args.eval_split, **asdict(source)
     )
     names = label_names(dataset["train"])
+    if data_args.dataset not in DEFAULT_SPLITS:
+        accelerator.print(*brief_lines(check_labels(dataset)), sep="\n")
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     augment = training_transform(
@@ -76,7 +87,7 @@ def main():
     )
 
     origin = {
-        "dataset": data_args.dataset,
+        "dataset": dataset_name(data_args.dataset),
         "train_split": str(dataset["train"].split),
         "eval_split": str(dataset["validation"].split),
         "train_images": len(train_images),
@@ -89,7 +100,7 @@ def main():
         with replaced_files(Path(recipe.output_dir)) as folder:
             save_model_folder(folder, model, processor, evaluation, details)
 
-    options = asdict(model_args) | asdict(data_args)
+    options = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": origin["dataset"]}
     for free in ("data_dir", "num_workers", "bad_images"):
         del options[free]
     run = TrainingRun(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
@@ -99,6 +110,12 @@ def main():
         print(f"\n{metrics_table(read_metrics(recipe.output_dir))}\n\nsaved in {recipe.output_dir}")
         if state.unreadable:
             print(f"{len(state.unreadable)} images could not be read: {', '.join(state.unreadable)}")
+        if hub.push_to_hub:
+            if hub.hub_sample_images:
+                samples = MultiLabelImages(dataset["validation"], to_pil_image, bad_images=data_args.bad_images)
+                count = min(hub.hub_sample_images, len(samples))
+                add_sample_images(recipe.output_dir, [samples[i]["pixel_values"] for i in range(count)])
+            print(f"published: {publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import pytest
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from tests.conftest import ROOT
 
 CLASSES = [ModelArguments, DataArguments, RecipeArguments]
@@ -64,6 +65,11 @@ def test_a_bad_file_is_named(tmp_path, capsys, text, message):
     with pytest.raises(SystemExit):
         parse_arguments(CLASSES, argv=["--config", str(config)])
     assert message in capsys.readouterr().err
+
+
+def test_publishing_needs_a_name():
+    with pytest.raises(ConfigurationError, match="--hub_model_id organization/name"):
+        parse_arguments([HubArguments], argv=["--push_to_hub"])
 
 
 def test_errors_of_the_user_end_in_one_line_and_others_pass():

@@ -12,11 +12,12 @@ from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
+from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.model.presets import tiny_cvt, tiny_swin
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,8 +48,8 @@ def workspace(tmp_path_factory) -> Path:
     (folder / "images").mkdir()
     for i, example in enumerate(scenes):
         example["image"].save(folder / f"images/{i}.jpg")
-    scenes[0]["image"].save(folder / "image.jpg")
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for name in ("examples", "model_cards"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
@@ -75,7 +76,7 @@ def test_python_snippets_of_the_docs_run(workspace, page):
 
 @pytest.mark.parametrize("script", ["predict.py", "evaluate.py"])
 def test_commands_run(workspace, script):
-    (command,) = commands(script)
+    command, *_ = commands(script)
     printed = run(command, workspace)
     assert ("images/0.jpg" in printed) if script == "predict.py" else ("chance_mAP" in printed)
 
@@ -85,4 +86,4 @@ def test_training_commands_name_existing_options():
     assert len(found) >= 3
     for command in found:
         options = command[command.index("examples/train.py") + 1 :]
-        parse_arguments([ModelArguments, DataArguments, RecipeArguments], argv=options)
+        parse_arguments([ModelArguments, DataArguments, RecipeArguments, HubArguments, SourceOptions], argv=options)

@@ -6,7 +6,7 @@ from struct import error as StructError
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -56,6 +56,8 @@ def decode_image(source: str | Path | bytes, name: str | None = None, min_side: 
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
             return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError.of(name, "not an image, or of an unknown format") from error
     except BROKEN as error:
         raise ImageError.of(name, " ".join(str(error).split()) or type(error).__name__) from error
 

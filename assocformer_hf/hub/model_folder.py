@@ -1,25 +1,43 @@
 """A trained model as a complete Hub repository folder."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
 from assocformer_hf.interpretation.association_map import plot_association_map
 
 METRICS_FILE = "metrics.json"
 MAP_FILE = "association_map.png"
+SAMPLES = "samples"
+SAMPLE_SIDE = 1024  # pixels
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
+HANDLER = Path(__file__).with_name("handler.py")
+REQUIREMENTS = "transformers>=5.17\ntimm>=1.0.20\ntorchvision\n"
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
+THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+TAGS = ["multi-label-classification", "assocformer"]
+CITATION = """\
+@inproceedings{xing2022assocformer,
+  title = {AssocFormer: Association Transformer for Multi-label Classification},
+  author = {Xing, Xin and Peng, Chong and Zhang, Yu and Lin, Ai-Ling and Jacobs, Nathan},
+  booktitle = {British Machine Vision Conference},
+  year = {2022}
+}"""
 
 
 def save_model_folder(
     folder: str | Path, model: PreTrainedModel, processor: BaseImageProcessor, evaluation: Evaluation, run: dict
 ):
-    """Writes weights, configuration, remote code, processor, metrics, association map and model card.
+    """Writes weights, configuration, remote code, processor, endpoint handler, metrics, association map and model card.
 
     Args:
         folder: the folder; made where it is missing.
@@ -34,8 +52,11 @@ def save_model_folder(
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    shutil.copyfile(HANDLER, folder / HANDLER.name)
+    (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
     metrics = evaluation_report(evaluation, names) | {
         "threshold": model.config.label_thresholds or model.config.threshold,
+        "thresholds": _at_thresholds(evaluation),
         "run": run,
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
@@ -53,6 +74,27 @@ def save_model_folder(
 def read_metrics(folder: str | Path) -> dict:
     """What `metrics.json` of a model folder holds."""
     return json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
+
+
+def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
+    """Puts images into a model folder as the examples of the Hub's widget, in place of earlier ones.
+
+    They are written as JPEG of at most 1,024 pixels a side, without the metadata of the originals, such as places.
+
+    Args:
+        folder: of `save_model_folder`.
+        images: upright RGB images.
+    """
+    samples = Path(folder) / SAMPLES
+    shutil.rmtree(samples, ignore_errors=True)
+    samples.mkdir()
+    card = ModelCard.load(Path(folder) / "README.md")
+    card.data["widget"] = []
+    for i, image in enumerate(images, start=1):
+        sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
+        sample.save(samples / f"{i}.jpg", quality=95, subsampling=0)
+        card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
+    card.save(Path(folder) / "README.md")
 
 
 def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_map: bool) -> ModelCard:
@@ -81,7 +123,9 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_m
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
-        tags=["multi-label-classification", "assocformer"],
+        tags=TAGS,
+        datasets=[run["dataset"]],
+        metrics=["mAP", "f1"],
         base_model=run["base_model"],
         model_name=name,
         eval_results=results,
@@ -94,8 +138,20 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_m
         parameters=f"{parameters / 1e6:.1f}",
         num_labels=len(metrics["per_label"]),
         threshold=metrics["threshold"] if isinstance(metrics["threshold"], float) else "each label's own threshold",
+        threshold_columns=THRESHOLD_COLUMNS,
+        best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
         has_map=has_map,
         metrics=metrics,
         run=run,
+        citation=CITATION,
     )
+
+
+def _at_thresholds(evaluation: Evaluation) -> list[dict]:
+    """Precision, recall and F1 at some thresholds."""
+    rows = []
+    for threshold in THRESHOLDS:
+        metrics = multilabel_metrics(evaluation.scores, evaluation.targets, threshold)
+        rows.append({"threshold": threshold} | {key: metrics[key] for key in THRESHOLD_COLUMNS})
+    return rows

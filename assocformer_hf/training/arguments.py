@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+
 
 @dataclass
 class ModelArguments:
@@ -11,7 +13,7 @@ class ModelArguments:
         default="timm/swin_large_patch4_window12_384.ms_in22k",
         metadata={
             "help": "Hub id or folder of a pretrained vision backbone, or a preset with random weights: "
-            "tiny-swin, tiny-cvt, swin-large, cvt-w24."
+            "micro-swin, tiny-swin, tiny-cvt, swin-large, cvt-w24."
         },
     )
     image_size: int = field(default=384, metadata={"help": "Side of the square input in pixels."})
@@ -33,10 +35,16 @@ class ModelArguments:
 class DataArguments:
     """The images, and how they are loaded and augmented."""
 
-    dataset: str = field(default="scenes", metadata={"help": "scenes (drawn on the spot), coco or voc."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder of the dataset's official files."})
-    train_split: str | None = field(default=None, metadata={"help": "Default: train2014 (coco), trainval (voc)."})
-    eval_split: str | None = field(default=None, metadata={"help": "Default: val2014 (coco), test (voc)."})
+    dataset: str = field(
+        default="scenes", metadata={"help": "scenes (drawn on the spot), coco, voc, a file or folder, or a Hub id."}
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
+    train_split: str | None = field(
+        default=None, metadata={"help": "Default: train2014 (coco), trainval (voc), else train."}
+    )
+    eval_split: str | None = field(
+        default=None, metadata={"help": "Default: val2014 (coco), test (voc), else validation."}
+    )
     cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
@@ -45,6 +53,23 @@ class DataArguments:
         metadata={"help": "Images that cannot be read: error, or skip (replaced in training, left out of evaluation)."},
     )
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each training process."})
+
+
+@dataclass
+class HubArguments:
+    """Whether the trained model is published; the token is that of `hf auth login` or `HF_TOKEN`."""
+
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish the best weights after the training."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Repository: organization/name."})
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new repository is private."})
+    hub_sample_images: int = field(
+        default=0,
+        metadata={"help": "Evaluation images to try the model with on its page; whoever sees it sees them."},
+    )
+
+    def __post_init__(self):
+        if self.push_to_hub and not self.hub_model_id:
+            raise ConfigurationError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
 
 
 @dataclass

@@ -69,7 +69,7 @@ def test_missing_images_are_named_and_counted(folder):
             {"annotations": [{"id": 8, "image_id": 1, "category_id": 4}]},
             r"annotation 8 has the category 4, which is not in the list of categories \(ids 3, 17, 90\)",
         ),
-        ({"categories": []}, "categories must have names, and each another one; got none"),
+        ({"categories": []}, "labels must have names, and each another one; got none"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each another one; got a, a"),
         ({"images": None}, "not in COCO's format, which has the lists images, annotations, categories"),
     ],

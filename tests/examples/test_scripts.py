@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,25 +65,6 @@ def test_evaluate_script_repeats_the_training_metrics(trained, small_coco, tmp_p
     before = json.loads((output / "metrics.json").read_text())
     for key in ("mAP", "CF1", "OF1", "OP_top3", "chance_mAP"):
         assert again[key] == pytest.approx(before[key], abs=1e-6)
-
-
-def test_predict_script_tags_a_folder_and_names_a_broken_file(trained, small_coco, tmp_path):
-    output, _ = trained
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(3):
-        (folder / f"{i}.jpg").write_bytes((small_coco / f"val/{i:04d}.jpg").read_bytes())
-    (folder / "broken.jpg").write_bytes((folder / "0.jpg").read_bytes()[:200])
-    command = [sys.executable, str(ROOT / "examples/predict.py"), "--model", str(output), "--images", str(folder)]
-    done = run([*command, "--threshold", "0.3", "--output", str(tmp_path / "tags.json")], check=False)
-    assert done.returncode == 1
-    assert "broken.jpg: cannot be read as an image" in done.stderr
-    assert "error: 1 of 4 files could not be read" in done.stderr
-    tags = json.loads((tmp_path / "tags.json").read_text())
-    assert [Path(row["file"]).name for row in tags] == ["0.jpg", "1.jpg", "2.jpg"]
-    for row in tags:
-        assert row["labels"] == [name for name, score in row["scores"].items() if score >= 0.3]
-        assert len(row["scores"]) == 20
 
 
 def test_two_processes_evaluate_every_image_once(small_coco, tmp_path):

@@ -1,0 +1,129 @@
+"""The official archives of VOC 2007 and COCO 2014: downloaded, verified and unpacked, going on where it stopped."""
+
+import hashlib
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchvision.datasets.voc import DATASET_YEAR_DICT as VOC
+from tqdm import tqdm
+
+from assocformer_hf.data.schema import DataError
+
+COCO = "http://images.cocodataset.org"
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download.
+
+    Attributes:
+        url: where it is.
+        md5: its official checksum, where there is one.
+    """
+
+    url: str
+    md5: str | None = None
+
+
+# By name, the dataset's name for `load_multilabel_dataset` and its archives. COCO publishes no checksums: for its ZIP
+# files the length and the checksums of the files inside have to do.
+OFFICIAL = {
+    "voc2007": ("voc", [Archive(VOC[key]["url"], VOC[key]["md5"]) for key in ("2007", "2007-test")]),
+    "coco2014": (
+        "coco",
+        [
+            Archive(f"{COCO}/annotations/annotations_trainval2014.zip"),
+            Archive(f"{COCO}/zips/val2014.zip"),
+            Archive(f"{COCO}/zips/train2014.zip"),
+        ],
+    ),
+}
+
+
+def fetch(archives: Sequence[Archive], folder: str | Path, mirror: str | None = None):
+    """Downloads archives and unpacks them into a folder; what is done already is not done again.
+
+    Args:
+        archives: tar or ZIP files.
+        folder: the folder; made where it is missing.
+        mirror: a URL in whose folder the archives lie by their names, to take them from there.
+
+    Raises:
+        DataError: if an archive cannot be downloaded, or is not what its checksum says.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for archive in archives:
+        name = archive.url.rpartition("/")[2]
+        done = folder / f".{name}.unpacked"
+        if not done.exists():
+            url = f"{mirror.rstrip('/')}/{name}" if mirror else archive.url
+            file = download(Archive(url, archive.md5), folder / name)
+            _unpack(file, folder)
+            done.touch()
+
+
+def download(archive: Archive, target: Path) -> Path:
+    """Downloads a file, going on with what an earlier attempt left in `NAME.part`.
+
+    Returns:
+        The file, whose length, and checksum if it has one, are right.
+
+    Raises:
+        DataError: as [`fetch`].
+    """
+    if target.exists():
+        return target
+    part = target.with_name(f"{target.name}.part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            goes_on = response.status == 206
+            expected = int(response.headers.get("Content-Length", -1)) + (have if goes_on else 0)
+            _save(response, part, have if goes_on else 0, expected)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # all of it is there
+            raise DataError(f"{archive.url}: {error.code} {error.reason}") from error
+    except OSError as error:
+        raise DataError(f"{archive.url}: the download broke off ({error}); start again to go on with it") from error
+    if archive.md5 and (found := _md5(part)) != archive.md5:
+        part.unlink()
+        raise DataError(f"{archive.url}: its MD5 sum is {found}, not the official {archive.md5}; download it again")
+    return part.rename(target)
+
+
+def _save(response, part: Path, have: int, expected: int):
+    bar = tqdm(total=max(expected, 0) or None, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+    with part.open("ab" if have else "wb") as file, bar:
+        while block := response.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+    if expected >= 0 and part.stat().st_size != expected:
+        raise OSError(f"{part.stat().st_size} of {expected} bytes")
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _unpack(file: Path, folder: Path):
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(folder)  # verifies the checksum of each file
+        else:
+            with tarfile.open(file) as archive:
+                archive.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        raise DataError(f"{file}: cannot be unpacked ({error}); remove it to download it again") from error

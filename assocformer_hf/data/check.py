@@ -1,0 +1,229 @@
+"""What is wrong with a dataset, before time is spent on training: its labels in a moment, its images in one pass."""
+
+import hashlib
+import io
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+import torch
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from assocformer_hf.data.decoding import BROKEN, ImageError, decode_image
+from assocformer_hf.data.schema import label_names
+
+TINY = 8
+UNREADABLE = {
+    "missing": "file is missing",
+    "empty": "file is empty",
+    "huge": "too many pixels: a decompression bomb",
+    "no image": "not an image, or of an unknown format",
+    "truncated": "begins as an image, but is truncated or damaged",
+}
+REPAIRED = {
+    "EXIF-rotated": "turned upright",
+    "CMYK": "converted to RGB",
+    "16-bit": "the upper 8 bits are used",
+    "palette with transparency": "transparency is dropped",
+    "animated": "the first frame is used",
+}
+DOUBTFUL = {"tiny": f"a side of less than {TINY} pixels", "large": "more pixels than PIL thinks safe; slow to read"}
+
+
+@dataclass
+class LabelCheck:
+    """What the labels of a dataset are like.
+
+    Attributes:
+        names: the label set.
+        images: number of images by split.
+        unlabelled: number of images without a label by split.
+        positives: for each split the number of images that have each label, `(labels,)`.
+        unknown: the same of images where the label is unknown.
+        together: groups of labels that are present in exactly the same images of all splits, at least two.
+        min_positives: fewer positives in `train` than this are a finding.
+    """
+
+    names: list[str]
+    images: dict[str, int]
+    unlabelled: dict[str, int]
+    positives: dict[str, np.ndarray]
+    unknown: dict[str, np.ndarray]
+    together: list[list[str]]
+    min_positives: int
+
+    def findings(self) -> dict[str, list[str]]:
+        """The labels concerned, by what is wrong with them."""
+        train = self.positives["train"]
+        rare = [f"{name} ({train[i]})" for i, name in enumerate(self.names) if train[i] < self.min_positives]
+        found = {f"fewer than {self.min_positives} images in train": rare}
+        if "validation" in self.positives:
+            found["no image in validation"] = self._where(self.positives["validation"] == 0)
+        total = sum(self.positives.values())
+        known = sum(self.images.values()) - sum(self.unknown.values())
+        found["present in every image where it is known"] = self._where((total == known) & (total > 0))
+        found["present in the same images"] = [" = ".join(group) for group in self.together]
+        return {what: labels for what, labels in found.items() if labels}
+
+    def shares(self) -> np.ndarray:
+        """The share of each label's positives that is in `validation`; NaN for labels without any."""
+        held_out = self.positives["validation"]
+        total = (self.positives["train"] + held_out).astype(float)
+        return np.divide(held_out, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    def _where(self, chosen: np.ndarray) -> list[str]:
+        return [name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen]
+
+
+@dataclass
+class ImageCheck:
+    """What the images of a dataset are like.
+
+    Attributes:
+        findings: by kind (the keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`) the images as `split: name`.
+        duplicates: groups of images with the same content.
+        images: number of images that were looked at.
+    """
+
+    findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    duplicates: list[list[str]] = field(default_factory=list)
+    images: int = 0
+
+    def across_splits(self) -> list[list[str]]:
+        """The groups of duplicates that lie in several splits."""
+        return [group for group in self.duplicates if len({name.partition(":")[0] for name in group}) > 1]
+
+    def unreadable(self) -> int:
+        """Number of images that cannot be used."""
+        return sum(len(self.findings[kind]) for kind in UNREADABLE if kind in self.findings)
+
+
+def check_labels(splits: Mapping[str, datasets.Dataset], min_positives: int = 10) -> LabelCheck:
+    """Counts the labels of a dataset's splits; looks at no image.
+
+    Args:
+        splits: of the schema of `multilabel_features`, `train` among them.
+        min_positives: see [`LabelCheck`].
+    """
+    names = label_names(splits["train"])
+    result = LabelCheck(names, {}, {}, {}, {}, [], min_positives)
+    # Labels that are present in the same images have the same sum of random numbers, one for each image.
+    generator = np.random.default_rng(0)
+    signatures = np.zeros(len(names), dtype=np.uint64)
+    for split, dataset in splits.items():
+        lengths, labels = _flat(dataset, "labels")
+        tokens = generator.integers(1, 2**63, len(dataset), dtype=np.uint64)
+        np.add.at(signatures, labels, np.repeat(tokens, lengths))
+        result.images[split] = len(dataset)
+        result.unlabelled[split] = int((lengths == 0).sum())
+        result.positives[split] = np.bincount(labels, minlength=len(names))
+        unknown = _flat(dataset, "unknown")[1] if "unknown" in dataset.column_names else np.array([], dtype=int)
+        result.unknown[split] = np.bincount(unknown, minlength=len(names))
+    total, groups = sum(result.positives.values()), defaultdict(list)
+    for name, signature, count in zip(names, signatures.tolist(), total.tolist(), strict=True):
+        if count > 1:
+            groups[signature].append(name)
+    result.together = [group for group in groups.values() if len(group) > 1]
+    return result
+
+
+def _flat(dataset: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The lengths of a column of lists, and all their entries."""
+    rows = dataset.select_columns([column])[:][column]
+    flat = np.fromiter((label for row in rows for label in row), dtype=np.int64)
+    return np.array([len(row) for row in rows], dtype=np.int64), flat
+
+
+def cooccurrence(dataset: datasets.Dataset) -> np.ndarray:
+    """The number of images that have both of two labels, `(labels, labels)`; on the diagonal those that have one."""
+    counts = np.zeros((len(label_names(dataset)),) * 2, dtype=np.int32)
+    for row in dataset.select_columns(["labels"])[:]["labels"]:
+        counts[np.ix_(row, row)] += 1
+    return counts
+
+
+def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -> ImageCheck:
+    """Decodes every image and looks for what training would stumble over.
+
+    Args:
+        splits: of the schema of `multilabel_features`.
+        num_workers: processes that decode.
+    """
+    result, seen = ImageCheck(), defaultdict(list)
+    for split, dataset in splits.items():
+        images = _Inspection(dataset.select_columns(["image"]))
+        loader = torch.utils.data.DataLoader(images, 16, num_workers=num_workers, collate_fn=list)
+        for name, digest, kinds in (found for batch in tqdm(loader, desc=split, leave=False) for found in batch):
+            for kind in kinds:
+                result.findings[kind].append(f"{split}: {name}")
+            if digest:
+                seen[digest].append(f"{split}: {name}")
+        result.images += len(dataset)
+    result.duplicates = [group for group in seen.values() if len(group) > 1]
+    return result
+
+
+class _Inspection(torch.utils.data.Dataset):
+    """For each image its name, a digest of its content, and the kinds of findings."""
+
+    def __init__(self, dataset: datasets.Dataset):
+        self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[str, bytes | None, list[str]]:
+        stored = self.dataset[index]["image"]
+        name, content = stored["path"] or f"image {index}", stored["bytes"]
+        if content is None:
+            if not os.path.isfile(name):
+                return name, None, ["missing"]
+            with open(name, "rb") as file:
+                content = file.read()
+        return name, hashlib.sha256(content).digest() if content else None, list(inspect_image(content))
+
+
+def inspect_image(content: bytes) -> Iterator[str]:
+    """The kinds of findings about an image file: keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`."""
+    if not content:
+        yield "empty"
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                header = list(_properties(image))
+        except Image.DecompressionBombError:
+            yield "huge"
+            return
+        except BROKEN:
+            yield "no image"
+            return
+        try:
+            decode_image(content)
+        except ImageError:
+            yield "truncated"
+            return
+    yield from header
+
+
+def _properties(image: Image.Image) -> Iterator[str]:
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        yield "large"
+    if min(image.size) < TINY:
+        yield "tiny"
+    if getattr(image, "is_animated", False):
+        yield "animated"
+    if image.mode == "CMYK":
+        yield "CMYK"
+    if image.mode.startswith("I"):
+        yield "16-bit"
+    if image.mode == "P" and "transparency" in image.info:
+        yield "palette with transparency"
+    if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
+        yield "EXIF-rotated"

@@ -1,0 +1,61 @@
+"""Images on their way to a trained model: decoded and resized by the loader's workers, scaled by the batch."""
+
+from collections.abc import Iterable, Sequence
+
+import datasets
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import InterpolationMode, functional
+from transformers import BaseImageProcessor
+from transformers.image_utils import PILImageResampling
+
+from assocformer_hf.data.decoding import ImageError, decode_image
+
+Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
+
+
+class InferenceImages(torch.utils.data.Dataset):
+    """Images as uint8 tensors of the model's input size.
+
+    An item is its index, its name, and the image `(3, height, width)` or the reason why it cannot be read.
+
+    Args:
+        dataset: with the column `image`, undecoded.
+        processor: of the model; gives size and interpolation.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, processor: BaseImageProcessor):
+        self.dataset = dataset
+        self.size = [processor.size["height"], processor.size["width"]]
+        bicubic = processor.resample == PILImageResampling.BICUBIC
+        self.interpolation = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, str, Tensor | str]:
+        stored = self.dataset[index]["image"]
+        name = stored["path"] or f"image {index}"
+        try:
+            content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+            image = functional.pil_to_tensor(decode_image(content, name, min_side=max(self.size)))
+        except ImageError as error:
+            return index, name, error.reason
+        return index, name, functional.resize(image, self.size, self.interpolation, antialias=True)
+
+
+def inference_batches(images: InferenceImages, batches: Iterable[Sequence[int]], num_workers: int) -> Iterable[Batch]:
+    """Loads images in the batches given.
+
+    Returns:
+        For each batch the index and name of its readable images, these `(batch, 3, height, width)` in uint8, and name
+        and reason of the others.
+    """
+    return DataLoader(images, batch_sampler=batches, collate_fn=_collate, num_workers=num_workers)
+
+
+def _collate(items: Sequence[tuple[int, str, Tensor | str]]) -> Batch:
+    good = [item for item in items if not isinstance(item[2], str)]
+    pixels = torch.stack([image for _, _, image in good]) if good else torch.empty(0)
+    return [item[:2] for item in good], pixels, [(name, why) for _, name, why in items if isinstance(why, str)]

@@ -1,0 +1,174 @@
+"""Any dataset as Parquet shards with the images in them and a dataset card: a folder ready for the Hub."""
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+from datasets.info import DatasetInfosDict
+from datasets.splits import SplitDict, SplitInfo
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCardData
+from tqdm import tqdm
+
+from assocformer_hf.data.check import LabelCheck, check_labels
+from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.shards import ShardFolder, write_aside, write_bad_files
+
+ROW_GROUP = 100
+CARD = """---
+{metadata}
+---
+
+# {name}
+
+Images with several labels each, from `{source}`, as Parquet files with the images in them.
+
+{counts}
+
+```python
+from assocformer_hf import load_multilabel_dataset
+
+dataset = load_multilabel_dataset("{name}")  # this folder, or its id on the Hub
+```
+
+`labels` are the labels that are present{unknown}. Images are stored as they were found.
+
+{table}
+"""
+
+
+def write_prepared(
+    splits: Mapping[str, datasets.Dataset],
+    folder: str | Path,
+    source: str,
+    shard_size: int = 1000,
+    num_proc: int = 2,
+    bad_images: str = "error",
+) -> dict[str, int]:
+    """Writes `data/SPLIT-00000-of-00012.parquet` and `README.md`; called again after it was stopped, it goes on.
+
+    Args:
+        splits: of the schema of `multilabel_features`.
+        folder: the folder; made where it is missing.
+        source: what the card calls the origin.
+        shard_size: images in a file.
+        num_proc: processes that read and decode images, each a shard at a time.
+        bad_images: `"error"` names the first image that cannot be read, `"skip"` leaves such images out and lists them
+            in `_bad_files.jsonl`.
+
+    Returns:
+        The number of images written, by split.
+
+    Raises:
+        DataError: if an image cannot be read, or the folder holds another dataset.
+    """
+    if bad_images not in ("error", "skip"):
+        raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
+    folder = Path(folder)
+    parts = {key: ShardFolder(folder / "data", key, len(split), shard_size) for key, split in splits.items()}
+    undecoded = {key: split.cast_column("image", datasets.Image(decode=False)) for key, split in splits.items()}
+    run = {
+        "source": source,
+        "splits": {key: len(split) for key, split in splits.items()},
+        "features": {key: repr(split.features) for key, split in splits.items()},
+        "shard_size": shard_size,
+        "bad_images": bad_images,
+    }
+    for part in parts.values():
+        part.start(run)
+    with ProcessPoolExecutor(num_proc, initializer=_begin, initargs=(undecoded, parts, bad_images)) as pool:
+        jobs = {
+            pool.submit(_write_shard, key, shard): len(part.ranges[shard])
+            for key, part in parts.items()
+            for shard in part.pending()
+        }
+        with tqdm(total=sum(jobs.values()), unit="image", disable=None) as bar:
+            try:
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.update(jobs[job])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finished = {key: part.finished() for key, part in parts.items()}
+    bad = [pair for _, found in finished.values() for pair in found]
+    if bad:
+        write_bad_files(folder / "_bad_files.jsonl", bad)
+    rows = {key: count for key, (count, _) in finished.items()}
+    card = _card(folder, source, splits, rows)
+    write_aside(folder / "README.md", lambda aside: aside.write_text(card, "utf-8"))
+    return rows
+
+
+_work: dict = {}  # what a process of the pool works on
+
+
+def _begin(splits: dict[str, datasets.Dataset], parts: dict[str, ShardFolder], bad_images: str):
+    _work.update(splits=splits, parts=parts, bad_images=bad_images)
+
+
+def _write_shard(key: str, shard: int):
+    dataset, part = _work["splits"][key], _work["parts"][key]
+    rows, bad = [], []
+    for index in part.ranges[shard]:
+        row = dataset[index]
+        stored = row["image"]
+        name = stored["path"] or f"image {index} of {key}"
+        try:
+            decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], name, min_side=64)
+        except ImageError as error:
+            if _work["bad_images"] == "error":
+                raise
+            bad.append((name, error.reason))
+            continue
+        content = Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
+        rows.append(row | {"image": {"bytes": content, "path": Path(name).name}})
+    schema = dataset.cast_column("image", datasets.Image()).features.arrow_schema
+    part.write(shard, pyarrow.Table.from_pylist(rows, schema), bad, ROW_GROUP)
+
+
+def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], rows: dict[str, int]) -> str:
+    data = DatasetCardData(task_categories=["image-classification"], tags=["multi-label-classification"])
+    sizes = {key: sum(file.stat().st_size for file in (folder / "data").glob(f"{key}-*.parquet")) for key in rows}
+    info = datasets.DatasetInfo(
+        features=splits["train"].features,
+        splits=SplitDict(
+            {key: SplitInfo(key, num_bytes=sizes[key], num_examples=count) for key, count in rows.items()}
+        ),
+        download_size=sum(sizes.values()),
+        dataset_size=sum(sizes.values()),
+    )
+    DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+    files = [{"split": key, "path": f"data/{key}-*.parquet"} for key in rows]
+    MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
+    check = check_labels({key: _written_labels(folder, key, split.features) for key, split in splits.items()})
+    return CARD.format(
+        metadata=data.to_yaml(),
+        name=folder.resolve().name,
+        source=source,
+        counts=", ".join(f"{count} images in `{key}`" for key, count in rows.items()) + f", {len(check.names)} labels.",
+        unknown=", `unknown` those that nobody annotated" if "unknown" in splits["train"].features else "",
+        table=_label_table(check),
+    )
+
+
+def _written_labels(folder: Path, key: str, features: datasets.Features) -> datasets.Dataset:
+    """The labels of the images that were written."""
+    columns = [name for name in ("labels", "unknown") if name in features]
+    files = sorted((folder / "data").glob(f"{key}-*.parquet"))
+    table = pyarrow.concat_tables(pyarrow.parquet.read_table(file, columns=columns) for file in files)
+    kept = datasets.Features({name: features[name] for name in columns})
+    return datasets.Dataset.from_dict(table.to_pydict(), features=kept)
+
+
+def _label_table(check: LabelCheck) -> str:
+    lines = ["| label | " + " | ".join(check.positives) + " |", "|---" * (1 + len(check.positives)) + "|"]
+    for i, name in enumerate(check.names):
+        lines.append(
+            f"| {name.replace('|', '&#124;')} | " + " | ".join(str(c[i]) for c in check.positives.values()) + " |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""A Space that shows a model: a folder ready to push."""
+
+import shutil
+from pathlib import Path
+
+from jinja2 import Template
+
+from assocformer_hf.hub.model_folder import HANDLER, REQUIREMENTS
+
+SOURCES = Path(__file__).with_name("space")
+GRADIO_VERSION = "6.31.0"  # the one that the tests run
+
+
+def create_space(folder: str | Path, model_id: str, title: str | None = None):
+    """Writes the Gradio app of a model: `app.py` and what it imports, `requirements.txt` and `README.md`.
+
+    The example pictures are the model's own samples.
+
+    Args:
+        folder: the folder; made where it is missing.
+        model_id: the model on the Hub, or a folder for a Space on your own machine.
+        title: of the Space; default: the model's name.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in (SOURCES / "panels.py", HANDLER):
+        shutil.copyfile(source, folder / source.name)
+    app = (SOURCES / "app.py").read_text(encoding="utf-8")
+    (folder / "app.py").write_text(app.replace('"org/name"', repr(model_id)), encoding="utf-8")
+    (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+    readme = Template((SOURCES / "README.md").read_text(encoding="utf-8"), keep_trailing_newline=True)
+    header = {"title": title or Path(model_id).name, "model_id": model_id, "gradio_version": GRADIO_VERSION}
+    (folder / "README.md").write_text(readme.render(header), encoding="utf-8")

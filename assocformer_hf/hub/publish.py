@@ -1,0 +1,225 @@
+"""Model folders to the Hub: checked, tried out in a clean process, and sent as one commit."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelCard, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import http_backoff
+from yaml import YAMLError
+
+from assocformer_hf.hub.model_folder import SAMPLES
+
+PUBLISHED = ("*.safetensors", "*.json", "*.py", "*.md", "*.txt", "*.csv", "*.png", "LICENSE", f"{SAMPLES}/*")
+REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")
+ATTEMPTS = 6
+TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
+# What huggingface_hub itself takes for passing failures: it retries most requests of an upload, but not all.
+_RETRIED = inspect.signature(http_backoff).parameters
+PASSING_ERRORS = (*_RETRIED["retry_on_exceptions"].default, json.JSONDecodeError)
+PASSING_STATUS = _RETRIED["retry_on_status_codes"].default
+
+TRIAL = """
+import sys
+sys.modules["assocformer_hf"] = None  # the folder must work where the package is not installed
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from PIL import Image
+from transformers import pipeline
+from handler import EndpointHandler
+samples = [Image.open(path) for path in sorted(Path(sys.argv[1], "samples").glob("*"))]
+image = samples[0] if samples else Image.new("RGB", (64, 48), "gray")
+tagger = pipeline("image-classification", model=sys.argv[1], trust_remote_code=True)
+count = tagger.model.config.num_labels
+expected = {row["label"]: row["score"] for row in tagger(image, top_k=count)}
+answer = EndpointHandler(sys.argv[1])({"inputs": image, "parameters": {"top_k": count}})
+assert isinstance(answer, list), answer
+assert set(expected) == set(tagger.model.config.label2id), "the scores lack labels"
+for row in answer:
+    assert 0 <= row["score"] <= 1 and abs(row["score"] - expected[row["label"]]) < 1e-3, f"unusable scores: {row}"
+"""
+
+
+class PublishError(ValueError):
+    """A folder that cannot be published, or a Hub that does not take it; the message names the way out."""
+
+
+def create_repository(repo_id: str, private: bool | None = None):
+    """Makes the model repository where it is missing, so that a wrong name or token shows before a long training.
+
+    Args:
+        repo_id: `name` or `organization/name`.
+        private: whether a new repository is private; default: as the organization has it.
+
+    Raises:
+        PublishError: if the Hub refuses, or cannot be reached.
+    """
+    _persistently(repo_id, lambda: HfApi().create_repo(repo_id, private=private, exist_ok=True))
+
+
+def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None, message: str | None = None) -> str:
+    """Sends a model folder to the Hub, in one commit, after it was loaded in a clean process.
+
+    What belongs to the model is sent: weights, configuration, code, card, metrics, plots and sample images; checkpoints
+    and anything else stay. Card and sample images get the repository's name. Weights that the repository holds from
+    before are removed where the folder has none of that name. A passing failure of the network or of the Hub is
+    tried again, from where the upload stopped.
+
+    The token is that of `hf auth login` or `HF_TOKEN`.
+
+    Args:
+        folder: of `save_model_folder`.
+        repo_id: `name` or `organization/name`; made where it is missing.
+        private: whether a new repository is private; default: as the organization has it.
+        message: of the commit.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        PublishError: if the folder is incomplete, does not load, or holds what must not be published, or the Hub
+            refuses or cannot be reached. The folder keeps everything.
+    """
+    folder = Path(folder)
+    files = check_model_folder(folder)
+    create_repository(repo_id, private)
+    _name_card(folder / "README.md", repo_id)
+
+    def upload():
+        return HfApi().upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=files,
+            delete_patterns=["*.safetensors", "*.safetensors.index.json"],
+            commit_message=message or f"Upload {repo_id.rpartition('/')[2]}",
+        )
+
+    return str(_persistently(repo_id, upload).commit_url)
+
+
+def publish_space(folder: str | Path, repo_id: str, private: bool | None = None) -> str:
+    """Sends the folder of a Space to the Hub, in one commit; see [`publish_folder`].
+
+    Args:
+        folder: of `create_space`.
+        repo_id: `name` or `organization/name`; made where it is missing.
+        private: whether a new Space is private; default: as the organization has it.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        PublishError: if the Hub refuses or cannot be reached.
+    """
+
+    def upload():
+        api = HfApi()
+        api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo_id,
+            repo_type="space",
+            folder_path=folder,
+            allow_patterns=["*.py", "*.md", "*.txt"],
+            commit_message="Upload the app",
+        )
+
+    return str(_persistently(repo_id, upload).commit_url)
+
+
+def check_model_folder(folder: str | Path) -> list[str]:
+    """The files of a model folder that are published, after the folder was found complete, safe and loadable.
+
+    Raises:
+        PublishError: if a file is missing or holds an access token, or the folder does not load in a process without
+            the package.
+    """
+    folder = Path(folder)
+    if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
+        raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that examples/train.py wrote")
+    files = sorted({path for pattern in PUBLISHED for path in folder.glob(pattern) if path.is_file()})
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise PublishError(f"{folder}: no weights (*.safetensors); publish a folder that examples/train.py wrote")
+    for path in files:
+        if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
+            raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
+    try:
+        ModelCard.load(folder / "README.md")
+    except (ValueError, YAMLError) as error:
+        raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({_one_line(error)})") from error
+    _try_out(folder)
+    return [path.relative_to(folder).as_posix() for path in files]
+
+
+def _try_out(folder: Path):
+    """Loads the folder and tags an image, in a process that has neither the package, nor the network, nor a token."""
+    with tempfile.TemporaryDirectory() as scratch:
+        hidden = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": scratch}
+        done = subprocess.run(
+            [sys.executable, "-c", TRIAL, str(folder.resolve())],
+            env=environment,
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
+        raise PublishError(f"{folder}: does not load in a clean process, so it is not published ({reason})")
+
+
+def _name_card(path: Path, repo_id: str):
+    """Gives the card the repository's name, and its sample images their address there."""
+    card = ModelCard.load(path)
+    before = card.data.model_name
+    card.data.model_name = repo_id
+    for example in card.data.get("widget", []):
+        example["src"] = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{SAMPLES}/{example['src'].rpartition('/')[2]}"
+    if before:
+        for place in ('model="{}"', "# {}\n"):
+            card.text = card.text.replace(place.format(before), place.format(repo_id))
+    card.save(path)
+
+
+def _persistently(repo_id: str, request):
+    """The result of requests to the Hub, tried again after a passing failure."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return request()
+        except (HfHubHTTPError, *PASSING_ERRORS) as error:
+            response = getattr(error, "response", None)
+            status = getattr(response, "status_code", None)
+            if status is not None and status not in PASSING_STATUS:
+                raise PublishError(_refusal(repo_id, status, error)) from error
+            if attempt == ATTEMPTS:
+                raise PublishError(
+                    f"{repo_id}: the Hub could not be reached in {ATTEMPTS} attempts ({_one_line(error)}); try again "
+                    "later with examples/push_to_hub.py"
+                ) from error
+            wait = response.headers.get("Retry-After", "") if status == 429 else ""
+            time.sleep(min(float(wait), 300) if wait.isdigit() else 2 ** (attempt - 2))
+        except ValueError as error:  # a name or a card that is not valid
+            raise PublishError(f"{repo_id}: {_one_line(error)}") from error
+
+
+def _refusal(repo_id: str, status: int, error: Exception) -> str:
+    if status in (401, 403):
+        problem = "the token was not accepted" if get_token() else "no token"
+        return (
+            f"{repo_id}: the Hub refuses ({status}, {problem}); log in with `hf auth login`, or set HF_TOKEN, with a "
+            "token that may write to it"
+        )
+    return f"{repo_id}: the Hub refuses ({_one_line(error)})"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

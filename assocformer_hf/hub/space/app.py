@@ -1,0 +1,123 @@
+"""AssocFormer in the browser: labels of a picture, how they go together, and why each was predicted."""
+
+import os
+from pathlib import Path
+
+import gradio as gr
+import torch
+from handler import MAX_BYTES, EndpointHandler, RequestError
+from huggingface_hub import snapshot_download
+from panels import STYLE, association_panel, error_panel, labels_panel, note_panel, reason_panel
+
+MODEL = os.environ.get("MODEL_ID", "org/name")
+EMPTY = note_panel("Upload a picture or pick an example.")
+
+
+class Picture(gr.Image):
+    """An image input that hands on the uploaded file as it is, so that what is wrong with it can be said here."""
+
+    is_template = True  # drawn by the page's own image component
+
+    def preprocess(self, payload):
+        """The path of the upload, which Gradio has checked to be one."""
+        return None if payload is None else payload.path
+
+
+@torch.inference_mode()
+def analyse(picture: str | None, threshold: float):
+    """A new picture: scores, association matrix and contributions, kept for the other controls, and all panels."""
+    if picture is None:
+        return None, *show(None, threshold)
+    try:
+        content = Path(picture).read_bytes()
+        pixels = served.pixels(content)[None].to(served.model.device)
+    except RequestError as error:
+        return None, error_panel(str(error)), *show(None, threshold)[1:]
+    output = served.model(pixels, output_association=True)
+    found = {"names": served.names, "scores": output.logits.sigmoid()[0].tolist()}
+    if output.association is not None:
+        bias = served.model.head.association.readout.bias.expand(len(served.names))
+        found |= {
+            "association": output.association[0].tolist(),
+            "contributions": served.model.explain(pixels)[0].tolist(),
+            "association_logits": output.association_logits[0].tolist(),
+            "bias": bias.tolist(),
+        }
+    if output.embedding_logits is not None:
+        found["embedding_logits"] = output.embedding_logits[0].tolist()
+    return found, *show(found, threshold)
+
+
+def show(found: dict | None, threshold: float):
+    """The panels for a threshold; the explanation starts with the likeliest label."""
+    if found is None:
+        return EMPTY, "", gr.update(choices=[], value=None), ""
+    ranked = sorted(zip(found["scores"], found["names"], strict=True), reverse=True)
+    choices = [(f"{name} ({score:.2f})", name) for score, name in ranked[:30]]
+    first = ranked[0][1]
+    return (
+        labels_panel(found, threshold),
+        association_panel(found, threshold),
+        gr.update(choices=choices, value=first),
+        reason_panel(found, first),
+    )
+
+
+def rethreshold(found: dict | None, threshold: float):
+    """The panels that depend on the threshold."""
+    return show(found, threshold)[:2]
+
+
+def explain(found: dict | None, label: str | None):
+    """Why a label got its score."""
+    return reason_panel(found, label) if found and label else ""
+
+
+def build() -> gr.Blocks:
+    """The page."""
+    default = served.model.config.threshold
+    samples = sorted(str(path) for path in Path(folder, "samples").glob("*"))
+    with gr.Blocks(title="AssocFormer", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        found = gr.State(time_to_live=3600)
+        gr.Markdown(
+            f"# What is in the picture?\n{Path(MODEL).name} knows {len(served.names)} labels, and which of them go "
+            "together. Each score is a probability of its own: they do not sum to one."
+        )
+        with gr.Row():
+            with gr.Column():
+                picture = Picture(label="Picture", sources=["upload", "clipboard"], height=300, buttons=[])
+                if samples:
+                    gr.Examples(samples, picture, label="Examples", cache_examples=False)
+                threshold = gr.Slider(
+                    0, 1, value=default, step=0.01, label="Threshold: predict labels from this score on"
+                )
+            with gr.Column():
+                gr.Markdown("## Labels")
+                labels = gr.HTML(EMPTY)
+        with gr.Row():
+            with gr.Column():
+                gr.Markdown("## How they go together")
+                association = gr.HTML()
+            with gr.Column():
+                gr.Markdown("## Why this label?")
+                label = gr.Dropdown([], label="Label", interactive=True)
+                reason = gr.HTML()
+        panels = [labels, association, label, reason]
+        picture.change(analyse, [picture, threshold], [found, *panels], api_name="analyse", show_progress="minimal")
+        threshold.change(rethreshold, [found, threshold], panels[:2], api_visibility="private", show_progress="hidden")
+        label.input(explain, [found, label], reason, api_visibility="private", show_progress="hidden")
+    return page
+
+
+folder = MODEL if Path(MODEL).is_dir() else snapshot_download(MODEL)
+served = EndpointHandler(folder)
+
+if __name__ == "__main__":
+    build().launch(
+        theme=gr.themes.Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        css=STYLE,
+        max_file_size=5 * MAX_BYTES,  # beyond, Gradio says nothing; up to here the handler says what is wrong
+        footer_links=[],
+        state_session_capacity=200,
+        ssr_mode=False,
+    )

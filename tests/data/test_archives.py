@@ -1,0 +1,89 @@
+"""Downloads over loopback: resumed, verified, unpacked once."""
+
+import hashlib
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from assocformer_hf.data.archives import OFFICIAL, Archive, download, fetch
+from assocformer_hf.data.schema import DataError
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves the files in `served`, with ranges; `breaks` names those it breaks off in the middle, `requests` logs."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path = folder / self.path.lstrip("/")
+            asked = self.headers.get("Range")
+            web.requests.append((path.name, asked))
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content = path.read_bytes()
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            if asked and start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            if path.name in web.breaks:
+                web.breaks.remove(path.name)
+                content = content[: len(content) // 2]
+            self.wfile.write(content[start:])
+
+        def log_message(self, *args):
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    web.requests, web.breaks, web.folder = [], set(), folder
+    web.url = f"http://127.0.0.1:{web.server_port}"
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield web
+    web.shutdown()
+    web.server_close()
+
+
+def test_a_broken_download_goes_on_and_is_verified(server, tmp_path):
+    content = bytes(range(256)) * 4000
+    (server.folder / "data.bin").write_bytes(content)
+    server.breaks.add("data.bin")
+    archive = Archive(f"{server.url}/data.bin", hashlib.md5(content).hexdigest())
+    with pytest.raises(DataError, match=r"data.bin: the download broke off \(512000 of 1024000 bytes\); start again"):
+        download(archive, tmp_path / "data.bin")
+    assert not (tmp_path / "data.bin").exists()
+    assert download(archive, tmp_path / "data.bin").read_bytes() == content
+    assert server.requests == [("data.bin", None), ("data.bin", "bytes=512000-")]
+    assert download(archive, tmp_path / "data.bin").read_bytes() == content
+    assert len(server.requests) == 2
+
+
+def test_what_is_not_the_official_file_is_refused(server, tmp_path):
+    (server.folder / "VOCtrainval_06-Nov-2007.tar").write_bytes(b"something else")
+    _, archives = OFFICIAL["voc2007"]
+    with pytest.raises(DataError, match="its MD5 sum is .*, not the official c52e279531787c972589f7e41ab4ae64"):
+        fetch(archives, tmp_path, server.url)
+    assert not list(tmp_path.glob("*.tar*"))
+    with pytest.raises(DataError, match=r"annotations_trainval2014.zip: 404"):
+        fetch(OFFICIAL["coco2014"][1], tmp_path, server.url)
+
+
+def test_archives_are_unpacked_once_and_damaged_ones_named(server, tmp_path):
+    with zipfile.ZipFile(server.folder / "a.zip", "w") as archive:
+        archive.writestr("inside/file.txt", "content")
+    fetch([Archive(f"{server.url}/a.zip")], tmp_path)
+    assert (tmp_path / "inside/file.txt").read_text() == "content"
+    (tmp_path / "a.zip").unlink()
+    fetch([Archive(f"{server.url}/a.zip")], tmp_path)
+    assert len(server.requests) == 1
+    damaged = bytearray((server.folder / "a.zip").read_bytes())
+    damaged[damaged.index(b"content")] ^= 1
+    (server.folder / "b.zip").write_bytes(damaged)
+    with pytest.raises(DataError, match="b.zip: cannot be unpacked .*; remove it to download it again"):
+        fetch([Archive(f"{server.url}/b.zip")], tmp_path)

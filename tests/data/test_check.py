@@ -1,0 +1,133 @@
+"""The check of a dataset: every defect is found and named."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.check import REPAIRED, UNREADABLE, check_images, check_labels
+from assocformer_hf.data.check_report import brief_lines, html_report, text_report
+from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.load import load_multilabel_dataset
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def picture(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.roll(PIXELS, seed, axis=1))
+
+
+def rotated() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def bomb() -> bytes:
+    """A PNG file of a few bytes whose header promises 400 million pixels."""
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_defects(folder) -> dict[str, str]:
+    """Files with a defect each, by their name its kind."""
+    whole = io.BytesIO()
+    picture(1).save(whole, "JPEG", quality=95)
+    (folder / "notes.jpg").write_bytes(b"these are no pixels")
+    (folder / "half.jpg").write_bytes(whole.getvalue()[:1500])
+    (folder / "nothing.png").write_bytes(b"")
+    (folder / "bomb.png").write_bytes(bomb())
+    picture(2).save(folder / "moving.gif", save_all=True, append_images=[picture(3), picture(4)])
+    picture(5).convert("CMYK").save(folder / "print.jpg")
+    Image.fromarray(np.arange(2400, dtype=np.uint16).reshape(40, 60) * 20).save(folder / "scan.png")
+    picture(6).convert("P").save(folder / "palette.png", transparency=2)
+    picture(7).save(folder / "phone.jpg", exif=rotated())
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("1", (10_000, 10_000)).save(folder / "poster.png")
+    return {
+        "notes.jpg": "no image", "half.jpg": "truncated", "nothing.png": "empty", "bomb.png": "huge",
+        "moving.gif": "animated", "print.jpg": "CMYK", "scan.png": "16-bit", "palette.png": "palette with transparency",
+        "phone.jpg": "EXIF-rotated", "dot.png": "tiny", "poster.png": "large",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """A folder with every defect, what they are, and the dataset."""
+    folder = tmp_path_factory.mktemp("broken")
+    for split in ("train", "validation"):
+        (folder / split).mkdir()
+    defects = write_defects(folder / "train")
+    for i in range(20):
+        picture(10 + i).save(folder / f"train/{i}.png")
+    for i in range(20, 30):
+        picture(10 + i).save(folder / f"validation/{i}.png")
+    (folder / "validation/again.png").write_bytes((folder / "train/3.png").read_bytes())
+    (folder / "train/twice.png").write_bytes((folder / "train/4.png").read_bytes())
+    rows = ["file_name,cat,dog,kitten,thing,owl,$sign$"]
+    rows += [f"{name},0,1,0,1,," for name in [*defects, "twice.png"]]
+    rows += [f"{i}.png,{i % 2},0,{i % 2},1,0,{int(i < 3)}" for i in range(20)]
+    (folder / "train/metadata.csv").write_text("\n".join(rows))
+    rows = [rows[0], *(f"{i}.png,{i % 2},1,{i % 2},1,0,0" for i in range(20, 30)), "again.png,0,0,0,1,-1,0"]
+    (folder / "validation/metadata.csv").write_text("\n".join(rows))
+    return folder, defects, load_multilabel_dataset(folder)
+
+
+def test_every_defect_is_found_and_named(broken):
+    folder, defects, splits = broken
+    found = check_images(splits)
+    assert {k: [n.rpartition("/")[2] for n in names] for k, names in found.findings.items() if names} == {
+        kind: [name] for name, kind in defects.items()
+    }
+    assert found.unreadable() == 4
+    assert found.images == 43
+    inside = [[name.removeprefix(f"{folder}/") for name in group] for group in found.duplicates]
+    assert sorted(len(group) for group in inside) == [2, 2]
+    assert [[name.partition(":")[0] for name in group] for group in found.across_splits()] == [["train", "validation"]]
+    text = text_report(check_labels(splits), found)
+    for name, kind in defects.items():
+        (line,) = [line for line in text.splitlines() if line.lstrip().startswith(f"{kind} (")]
+        assert f"train: {folder}/train/{name}" in line
+
+
+def test_what_is_repaired_is_read_and_what_is_not_is_an_error(broken):
+    folder, defects, _ = broken
+    for name, kind in defects.items():
+        if kind in UNREADABLE:
+            with pytest.raises(ImageError, match=name):
+                decode_image(folder / "train" / name)
+        elif kind in REPAIRED:
+            assert decode_image(folder / "train" / name).mode == "RGB"
+
+
+def test_labels_are_counted_and_the_odd_ones_named(broken):
+    _, _, splits = broken
+    check = check_labels(splits, min_positives=11)
+    assert check.positives["train"].tolist() == [10, 12, 10, 32, 0, 3]
+    assert check.unknown["train"].tolist() == [0, 0, 0, 0, 12, 12]
+    assert check.unknown["validation"].tolist() == [0, 0, 0, 0, 1, 0]
+    assert check.findings() == {
+        "fewer than 11 images in train": ["cat (10)", "kitten (10)", "owl (0)", "$sign$ (3)"],
+        "no image in validation": ["owl", "$sign$"],
+        "present in every image where it is known": ["thing"],
+        "present in the same images": ["cat = kitten"],
+    }
+    lines = brief_lines(check)
+    assert lines[0] == "check: fewer than 11 images in train, 4: cat (10), kitten (10), owl (0), $sign$ (3)"
+    assert "of each label: cat 5 (33.3%), dog 10 (45.5%)" in lines[-1]
+
+
+def test_the_page_is_whole_in_itself(broken, tmp_path):
+    folder, defects, splits = broken
+    labels = check_labels(splits)
+    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<h1>&lt;broken&gt;</h1>" in page
+    assert all(f"{folder}/train/{name}" in page for name in defects)
+    plots = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [Image.open(io.BytesIO(base64.b64decode(plot))).width > 400 for plot in plots] == [True, True]
+    assert "http" not in re.sub(r'src="[^"]+"', "", page)

@@ -1,0 +1,125 @@
+"""The folders of `model_cards/`: complete, loadable, and true."""
+
+import json
+import re
+import sys
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from transformers import AutoImageProcessor, pipeline
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.scenes import load_scenes, voc2007_cooccurrence
+from assocformer_hf.data.schema import label_names
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.hub.handler import EndpointHandler
+from assocformer_hf.hub.model_folder import HANDLER
+from tests.conftest import ROOT
+
+CARDS = ROOT / "model_cards"
+TRAINED = CARDS / "assocformer-swin-tiny-scenes"
+PAPER = sorted(path for path in CARDS.glob("assocformer-*") if path != TRAINED)
+
+sys.path.insert(0, str(CARDS))
+from write_paper_folders import PAPER as PAPER_NUMBERS  # noqa: E402
+from write_paper_folders import folder_of, paper_card  # noqa: E402
+
+
+@pytest.mark.parametrize("folder", [TRAINED, *PAPER], ids=lambda path: path.name)
+def test_the_metadata_is_valid(folder):
+    card = ModelCard.load(folder / "README.md")
+    data = card.data.to_dict()
+    assert data["license"] == "apache-2.0"
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == "image-classification"
+    assert {"multi-label-classification", "assocformer"} <= set(data["tags"])
+    assert (folder / "README.md").read_text() == str(card)  # the schema classes read all that is written
+
+
+def test_the_trained_model_is_small_and_complete():
+    assert (TRAINED / "model.safetensors").stat().st_size < 4_000_000
+    expected = {
+        "README.md",
+        "config.json",
+        "preprocessor_config.json",
+        "metrics.json",
+        "handler.py",
+        "requirements.txt",
+    }
+    assert expected <= {path.name for path in TRAINED.iterdir()}
+    assert (TRAINED / "handler.py").read_text() == HANDLER.read_text()
+    for name in json.loads((TRAINED / "config.json").read_text())["auto_map"].values():
+        assert (TRAINED / f"{name.partition('.')[0]}.py").is_file()
+
+
+def test_the_trained_card_states_what_was_measured():
+    card, metrics = ModelCard.load(TRAINED / "README.md"), json.loads((TRAINED / "metrics.json").read_text())
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results == {key: round(metrics[key], 4) for key in ("mAP", "CF1", "OF1")}
+    for name, row in metrics["per_label"].items():
+        assert f"| {name} | {100 * row['AP']:.1f} | {row['positives']} |" in card.text
+    for example in card.data.widget:
+        assert (TRAINED / example["src"]).is_file()
+
+
+def test_the_trained_model_scores_as_its_card_says():
+    """On a part of the validation images, whose mAP is near that of all."""
+    dataset = load_scenes("validation", size=300)
+    model, processor = (
+        AssocFormerForMultiLabel.from_pretrained(TRAINED).eval(),
+        AutoImageProcessor.from_pretrained(TRAINED),
+    )
+    with torch.inference_mode():
+        inputs = processor(images=[image.convert("RGB") for image in dataset["image"]], return_tensors="pt")
+        scores = model(**inputs).logits.sigmoid().numpy()
+    targets = torch.zeros(scores.shape, dtype=torch.int8)
+    for row, labels in zip(targets, dataset["labels"], strict=True):
+        row[labels] = 1
+    expected = json.loads((TRAINED / "metrics.json").read_text())
+    measured = multilabel_metrics(scores, targets.numpy())
+    assert measured["mAP"] == pytest.approx(expected["mAP"], abs=0.04)
+    assert measured["OF1"] == pytest.approx(expected["OF1"], abs=0.04)
+
+
+def test_the_samples_get_their_labels():
+    """Widget, handler and model agree, and on the pictures' own labels."""
+    tagger, handler = pipeline("image-classification", model=str(TRAINED)), EndpointHandler(str(TRAINED))
+    names = (
+        {"bottle", "chair", "diningtable", "person"},
+        {"chair", "sofa", "tvmonitor"},
+        {"dog", "person", "pottedplant"},
+    )
+    for i, expected in enumerate(names, start=1):
+        path = TRAINED / f"samples/{i}.jpg"
+        tags = tagger(decode_image(path, min_side=64), top_k=20)
+        answer = handler({"inputs": path.read_bytes(), "parameters": {"top_k": 20}})
+        for one, other in zip(tags, answer, strict=True):
+            assert one["label"] == other["label"]
+            assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert {tag["label"] for tag in tags if tag["score"] >= 0.5} == expected
+
+
+@pytest.mark.parametrize(("backbone", "dataset"), PAPER_NUMBERS)
+def test_a_paper_card_says_that_it_has_no_weights_and_whose_the_numbers_are(backbone, dataset):
+    folder = folder_of(backbone, dataset)
+    config = AssocFormerConfig.from_pretrained(folder)
+    assert config.num_labels == {"coco": 80, "voc": 20}[dataset]
+    assert config.backbone_config.model_type == {"swin-large": "timm_wrapper", "cvt-w24": "cvt"}[backbone]
+    assert AutoImageProcessor.from_pretrained(folder).size["height"] == 384
+    card = ModelCard.load(folder / "README.md")
+    assert card.content == paper_card(backbone, dataset, config).content
+    assert card.data.eval_results is None
+    assert "holds no weights" in card.text
+    assert "not measured with this package" in card.text
+    assert re.search(rf"association module \| {PAPER_NUMBERS[backbone, dataset]['mAP']} \|", card.text)
+    assert not list(folder.glob("*.safetensors"))
+
+
+def test_paper_configurations_have_the_datasets_labels(coco_mini):
+    voc = AssocFormerConfig.from_pretrained(folder_of("cvt-w24", "voc"))
+    assert list(voc.id2label.values()) == voc2007_cooccurrence()["labels"]
+    coco = AssocFormerConfig.from_pretrained(folder_of("swin-large", "coco"))
+    assert list(coco.id2label.values()) == label_names(load_coco(coco_mini, "val2017"))

@@ -1,0 +1,320 @@
+"""From a model folder to the Hub and back: real client, real HTTP, on loopback."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder
+from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository
+from tests.conftest import NAMES, ROOT
+from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
+
+TRAINED = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+LOAD = """
+import sys
+sys.modules["assocformer_hf"] = None  # any import of the package fails
+import json
+import torch
+from huggingface_hub import constants, model_info
+from huggingface_hub.errors import RepositoryNotFoundError
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+repo, image, output = sys.argv[1:]
+constants.DOWNLOAD_CHUNK_SIZE = 2**16  # a download goes on where it was interrupted, by whole chunks
+try:
+    private = not model_info(repo, token=False)
+except RepositoryNotFoundError:
+    private = True
+model = AutoModelForImageClassification.from_pretrained(repo, trust_remote_code=True)
+inputs = AutoImageProcessor.from_pretrained(repo)(images=Image.open(image), return_tensors="pt")
+tagger = pipeline(model=repo, trust_remote_code=True)
+with torch.inference_mode():
+    logits = model(**inputs).logits.tolist()
+open(output, "w").write(json.dumps({"logits": logits, "tags": tagger(image, top_k=9), "private": private}))
+"""
+
+
+def example_folder(model, folder: Path) -> Path:
+    """A model folder as a training leaves it; the evaluation is of random scores."""
+    scores = np.random.default_rng(0).random((8, len(NAMES)))
+    targets = np.eye(len(NAMES), dtype=np.int8)[np.arange(8) % len(NAMES)]
+    metrics = multilabel_metrics(scores, targets)
+    association = np.full((len(NAMES), len(NAMES)), 0.5)
+    evaluation = Evaluation(metrics, scores, targets, np.arange(8), [], association, 0.5, 0.0)
+    run = {
+        "dataset": "scenes", "train_split": "train", "eval_split": "validation", "train_images": 32,
+        "backbone": "tiny", "base_model": None, "weights": "raw", "epoch": 1, "options": {"epochs": 2},
+    }  # fmt: skip
+    save_model_folder(folder, model, create_image_processor(64), evaluation, run)
+    add_sample_images(folder, [Image.new("RGB", (90, 60), colour) for colour in ("orange", "navy")])
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/state.json").write_text("{}")
+    (folder / ".env").write_text(f"HF_TOKEN={TOKEN}")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiny-swin", "tiny-cvt"])
+def published(request, create_model, tmp_path_factory):
+    """A published model: the Hub, the model, its folder, and what the script printed.
+
+    Swin is one file in a public repository; CvT is several files in a private one, through a Hub with every fault.
+    """
+    model = create_model(request.param)
+    folder = example_folder(model, tmp_path_factory.mktemp("publish") / "local-name")
+    with loopback_hub() as hub:
+        options = []
+        if request.param == "tiny-cvt":
+            (folder / "model.safetensors").unlink()
+            model.save_pretrained(folder, max_shard_size="2MB")
+            options = ["--hub_private_repo", "true"]
+            hub.faults += [
+                Fault("POST", "/api/repos/create", 503),
+                Fault("POST", "/preupload/", 429, headers={"Retry-After": "0"}),
+                Fault("PUT", "/lfs/", None),
+                Fault("PUT", "/lfs/", 500),
+                Fault("POST", "/commit/", 502),
+                Fault("POST", "/commit/", None, after=True),
+            ]
+        done = publish(hub, folder, *options)
+        assert done.returncode == 0, done.stderr
+        yield hub, model, folder, done.stdout + done.stderr
+
+
+def environment(hub, home: Path, token: str | None = TOKEN) -> dict[str, str]:
+    known = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return known | settings | ({"HF_TOKEN": token} if token else {})
+
+
+def publish(hub, folder: Path, *options: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "examples/push_to_hub.py"), "--folder", str(folder)]
+    return subprocess.run(
+        [*command, "--hub_model_id", "org/name", *options],
+        env=environment(hub, folder.parent / "publisher", token),
+        capture_output=True,
+        text=True,
+    )
+
+
+def load(hub, folder: Path, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+    """Loads `org/name` in a process that has neither the package nor a cache; the result is in `loaded.json`."""
+    command = [
+        sys.executable,
+        "-c",
+        LOAD,
+        "org/name",
+        str(folder / "samples/1.jpg"),
+        str(folder.parent / "loaded.json"),
+    ]
+    home = folder.parent / f"reader-{len(hub.requests)}"
+    return subprocess.run(command, env=environment(hub, home, token), cwd=folder.parent, capture_output=True, text=True)
+
+
+def test_what_was_published_gives_the_same_scores_without_the_package(published):
+    hub, model, folder, _ = published
+    private = hub.repositories["org/name"].private
+    hub.faults += [
+        Fault("GET", r"resolve/.*safetensors$", None),
+        Fault("GET", r"resolve/.*\.py$", 429, headers={"Retry-After": "0"}),
+    ]
+    done = load(hub, folder, TOKEN if private else None)
+    assert done.returncode == 0, done.stderr
+    assert not any(fault.times for fault in hub.faults)
+    assert hub.ranges, "the dropped download was not resumed"
+    loaded = json.loads((folder.parent / "loaded.json").read_text())
+    inputs = AutoImageProcessor.from_pretrained(folder)(
+        images=Image.open(folder / "samples/1.jpg"), return_tensors="pt"
+    )
+    logits = model(**inputs).logits
+    torch.testing.assert_close(torch.tensor(loaded["logits"]), logits, rtol=0, atol=1e-5)
+    scores = {row["label"]: row["score"] for row in loaded["tags"]}
+    assert scores == pytest.approx(dict(zip(NAMES, logits.sigmoid()[0].tolist(), strict=True)), abs=1e-5)
+    assert loaded["private"] == private
+
+
+def test_the_repository_holds_the_model_in_one_commit_and_nothing_else(published):
+    hub, _, folder, printed = published
+    repository = hub.repositories["org/name"]
+    assert len(repository.commits) == 2  # the Hub makes the first one itself
+    assert f"/org/name/commit/{repository.commits[-1]}" in printed
+    expected = {
+        "README.md", "config.json", "preprocessor_config.json", "metrics.json", "association_map.png", "handler.py",
+        "requirements.txt", "modeling_assocformer.py", "samples/1.jpg", "samples/2.jpg",
+    }  # fmt: skip
+    assert expected <= repository.files.keys()
+    assert not {name for name in repository.files if "checkpoint" in name or name.startswith(".")}
+    weights = {name for name in repository.files if name.endswith(".safetensors")}
+    assert weights == {path.name for path in folder.glob("*.safetensors")}
+    assert (len(weights) > 1) == repository.private
+
+
+def test_no_token_is_printed_or_published(published):
+    hub, _, _, printed = published
+    assert TOKEN not in printed
+    assert not [name for name, content in hub.repositories["org/name"].files.items() if TOKEN.encode() in content]
+
+
+def test_the_card_names_the_repository_and_its_samples(published):
+    hub, _, _, _ = published
+    card = ModelCard(hub.repositories["org/name"].files["README.md"].decode())
+    assert card.data.model_name == "org/name"
+    assert 'model="org/name"' in card.text
+    assert "local-name" not in card.content
+    for i, example in enumerate(card.data.widget, start=1):
+        assert example["src"] == f"{hub.url}/org/name/resolve/main/samples/{i}.jpg"
+
+
+@pytest.mark.slow
+def test_publishing_again_sends_what_changed(published):
+    hub, model, folder, _ = published
+    repository, count = hub.repositories["org/name"], len(hub.requests)
+    before = dict(repository.files)
+    for path in folder.glob("model*"):
+        path.unlink()
+    model.save_pretrained(folder, max_shard_size="1MB")
+    done = publish(hub, folder)
+    assert done.returncode == 0, done.stderr
+    weights = {name for name in repository.files if name.endswith(".safetensors")}
+    assert weights == {path.name for path in folder.glob("*.safetensors")}
+    assert len(weights) > 3
+    assert repository.files["README.md"] == before["README.md"]
+    changed = {name for name in repository.lfs & repository.files.keys() if before.get(name) != repository.files[name]}
+    sent = {line.split()[1] for line in hub.requests[count:] if line.startswith("PUT")}
+    assert sent == {f"/lfs/{hashlib.sha256(repository.files[name]).hexdigest()}" for name in changed}
+    assert len(repository.commits) == 3
+
+
+@pytest.mark.parametrize(
+    ("token", "faults", "message"),
+    [
+        ("hf_" + "wrong" * 8, [], "org/name: the Hub refuses \\(401, .*hf auth login"),
+        (None, [], "org/name: the Hub refuses \\(401, no token.*hf auth login"),
+        (TOKEN, [Fault("POST", "create", 503, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
+        (TOKEN, [Fault("POST", "create", None, times=9)], "org/name: the Hub could not be reached in 2 attempts"),
+        (TOKEN, [Fault("POST", "create", 403)], "org/name: the Hub refuses \\(403, the token was not accepted"),
+    ],
+)
+def test_a_hub_that_refuses_or_is_down_is_told_in_one_line(monkeypatch, token, faults, message):
+    with loopback_hub() as hub:
+        hub.faults += faults
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("assocformer_hf.hub.publish.ATTEMPTS", 2)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(PublishError, match=message) as raised:
+            create_repository("org/name")
+        assert "\n" not in str(raised.value)
+        assert "hf_" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_training_publishes_its_best_weights(tmp_path, small_coco):
+    command = [sys.executable, str(ROOT / "examples/train.py"), "--output_dir", str(tmp_path / "model")]
+    values = {
+        "dataset": "coco", "data_dir": small_coco, "train_split": "train", "eval_split": "val", "backbone": "tiny-cvt",
+        "image_size": 64, "epochs": 1, "batch_size": 8, "hub_model_id": "org/name", "hub_sample_images": 2,
+    }  # fmt: skip
+    command += [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    with loopback_hub() as hub:
+        done = subprocess.run(
+            [*command, "--push_to_hub"], env=environment(hub, tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"published: {hub.url}/org/name/commit/" in done.stdout
+        files = hub.repositories["org/name"].files
+    assert {"model.safetensors", "README.md", "samples/2.jpg"} <= files.keys()
+    assert files["model.safetensors"] == (tmp_path / "model/model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_space_is_published(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/create_space.py"), "--model", "org/name", "--push_to_hub"]
+    with loopback_hub() as hub:
+        done = subprocess.run(
+            [*command, "--hub_space_id", "org/demo", "--folder", str(tmp_path / "space")],
+            env=environment(hub, tmp_path),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        space = hub.repositories["org/demo"]
+    assert space.kind == "space"
+    assert set(space.files) == {"app.py", "panels.py", "handler.py", "requirements.txt", "README.md"}
+    header = ModelCard(space.files["README.md"].decode()).data.to_dict()
+    assert (header["sdk"], header["app_file"], header["models"]) == ("gradio", "app.py", ["org/name"])
+    assert b"'org/name'" in space.files["app.py"]
+    with loopback_hub() as hub:
+        files = [path for path in TRAINED.rglob("*") if path.is_file()]
+        contents = {path.relative_to(TRAINED).as_posix(): path.read_bytes() for path in files}
+        hub.repositories["org/name"] = Repository(private=True, files=contents)
+        command = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); import app; app.build()"]
+        done = subprocess.run(
+            command, env=environment(hub, tmp_path / "home"), cwd=tmp_path / "space", capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_wrong_token_shows_before_the_training(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/train.py"), "--backbone", "tiny-cvt", "--push_to_hub"]
+    with loopback_hub() as hub:
+        done = subprocess.run(
+            [*command, "--hub_model_id", "org/name", "--output_dir", str(tmp_path / "model")],
+            env=environment(hub, tmp_path, "hf_" + "wrong" * 8),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "org/name: the Hub refuses (401" in line
+    assert "hf auth login" in line
+    assert "Traceback" not in done.stderr
+    assert "wrongwrong" not in done.stdout + done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def folder(create_model, tmp_path):
+    return example_folder(create_model("tiny-cvt"), tmp_path / "model")
+
+
+def test_a_folder_with_a_token_is_not_published(folder):
+    (folder / "notes.md").write_text(f"run with {TOKEN}")
+    with pytest.raises(PublishError, match="notes.md: holds an access token"):
+        check_model_folder(folder)
+
+
+def test_a_card_with_broken_metadata_is_not_published(folder):
+    (folder / "README.md").write_text("---\ntags: [a\n---\n# Model\n")
+    with pytest.raises(PublishError, match="README.md: its metadata is not valid"):
+        check_model_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "handler.py", "model.safetensors"])
+def test_an_incomplete_folder_is_not_published(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(PublishError, match="no (README.md|config.json|handler.py|weights)"):
+        check_model_folder(folder)
+
+
+@pytest.mark.slow
+def test_a_folder_that_does_not_load_is_not_published(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(PublishError, match="does not load in a clean process"):
+        check_model_folder(folder)
