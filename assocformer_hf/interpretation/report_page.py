@@ -30,6 +30,7 @@ from assocformer_hf.interpretation.association_map import (
     cooccurrence_correlation,
     save_association_data,
 )
+from assocformer_hf.interpretation.reliability_diagram import reliability_figure
 
 PAGE_FILE = "report.html"
 BEST, WORST = 6, 12  # images shown
@@ -89,9 +90,10 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
     for row in images:
         row["file"] = _file(report.dataset, row["index"])
     choices = _threshold_choices(scores, targets, thresholds)
-    before, after, temperature = reliability(scores, targets), None, None
+    states, temperature = {"as they are": reliability(scores, targets)}, None
     if len(scores) >= FOLDS:
-        temperature, after = fit_temperature(scores, targets), reliability(held_out_scale(scores, targets), targets)
+        temperature = fit_temperature(scores, targets)
+        states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
 
     _write_csv(folder / "metrics.csv", headline)
     _write_csv(folder / "labels.csv", labels)
@@ -107,7 +109,7 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
     _write_csv(folder / "confused_pairs.csv", confused)
     _write_csv(folder / "images.csv", images)
     _write_csv(folder / "thresholds.csv", choices)
-    _write_csv(folder / "reliability.csv", _reliability_rows(before, after))
+    _write_csv(folder / "reliability.csv", _reliability_rows(states))
     figures, correlation = {}, None
     if evaluation.association is not None:
         save_association_data(folder, evaluation.association, names, report.cooccurrence)
@@ -132,10 +134,9 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         worst=[row | _thumbnail(report.dataset, row["index"]) for row in images[:WORST]],
         best=[row | _thumbnail(report.dataset, row["index"]) for row in images[WORST:][-BEST:][::-1]],
         choices=choices,
-        before=before,
-        after=after,
+        errors=[state.error for state in states.values()],
         temperature=temperature,
-        reliability_figure=_embedded(_reliability_figure(before, after), "Reliability"),
+        reliability_figure=_embedded(reliability_figure(states), "Reliability"),
         figures={name: _embedded(figure, name.replace("_", " ")) for name, figure in figures.items()},
         has_cooccurrence=report.cooccurrence is not None,
         correlation=correlation,
@@ -183,33 +184,13 @@ def _embedded(figure, title: str) -> Markup:
     return Markup(embedded_figure(figure, title, dpi=160, width=f"{figure.get_figwidth() * 80:.0f}px"))
 
 
-def _reliability_figure(before: Reliability, after: Reliability | None):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    top.plot([0, 1], [0, 1], color="#a1a1aa", lw=1)
-    for state, name, colour, marker in ((before, "as they are", "#b45309", "o"), (after, "scaled", "#1d4ed8", "s")):
-        if state is not None:
-            top.plot(state.score, state.frequency, color=colour, marker=marker, label=f"{name}: ECE {state.error:.3f}")
-            edges = np.linspace(0, 1, len(state.count) + 1)
-            bottom.stairs(state.count, edges, color=colour)
-    top.set(ylabel="share with the label", ylim=(-0.02, 1.02))
-    top.legend(fontsize=9)
-    bottom.set(xlabel="score", ylabel="decisions", yscale="symlog", xlim=(0, 1))
-    return figure
-
-
-def _reliability_rows(before: Reliability, after: Reliability | None) -> list[dict]:
-    rows = []
-    for name, state in (("as they are", before), ("scaled, held out", after)):
-        if state is not None:
-            columns = zip(state.score.tolist(), state.frequency.tolist(), state.count.tolist(), strict=True)
-            rows += [
-                {"scores": name, "bin": i, "mean_score": s, "frequency": f, "decisions": n}
-                for i, (s, f, n) in enumerate(columns)
-            ]
-    return rows
+def _reliability_rows(states: Mapping[str, Reliability]) -> Iterable[dict]:
+    for name, state in states.items():
+        for i, count in enumerate(state.count.tolist()):
+            yield {
+                "scores": name, "bin": i, "mean_score": float(state.score[i]),
+                "frequency": float(state.frequency[i]), "decisions": count,
+            }  # fmt: skip
 
 
 def _histogram_rows(histograms: Mapping[str, np.ndarray]) -> Iterable[dict]:
