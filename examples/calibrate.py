@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.forms import SourceOptions
+from assocformer_hf.data.load import dataset_name
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.calibration import (
     apply_temperature,
@@ -22,7 +23,12 @@ from assocformer_hf.evaluation.calibration import (
 )
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.saved_model import EvaluationArguments, SavedModel, evaluate_saved_model
+from assocformer_hf.evaluation.saved_model import (
+    EvaluationArguments,
+    SavedModel,
+    evaluate_saved_model,
+    evaluation_split,
+)
 from assocformer_hf.evaluation.thresholds import (
     DECISION_METRICS,
     MIN_POSITIVES,
@@ -101,11 +107,11 @@ def main():
         return
     evaluation, found = calibrate(saved, choice)
     with replaced_files(choice.output) as folder:
-        if (Path(args.model) / METRICS_FILE).is_file():
-            run = read_metrics(args.model)["run"]
+        run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
+        if (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args)):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found)
             copy_sample_images(args.model, folder)
-        else:  # not a folder that the training of this package left
+        else:  # what a card would say of the training and its evaluation is not known
             saved.model.save_pretrained(folder)
             saved.processor.save_pretrained(folder)
         (folder / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -16,7 +16,6 @@ from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.decoding import decode_image
 from assocformer_hf.data.load import load_images
-from assocformer_hf.data.schema import DataError
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import explain_image, plot_explanation
 from assocformer_hf.interpretation.location import METHODS, locate
@@ -38,8 +37,6 @@ class Arguments:
 
 def main():
     (args,) = parse_arguments([Arguments])
-    if args.where not in ("none", *METHODS):
-        raise DataError(f"--where must be one of none, {', '.join(METHODS)}; got {args.where!r}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(device).eval()
     processor = AutoImageProcessor.from_pretrained(args.model)

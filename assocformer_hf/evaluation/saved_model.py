@@ -16,6 +16,8 @@ from assocformer_hf.data.transforms import evaluation_transform
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 
+OWN_SPLITS = ("train", "validation")  # of datasets other than the benchmarks
+
 
 @dataclass
 class EvaluationArguments:
@@ -63,7 +65,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
     processor = AutoImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
-    dataset = _load(args, source, trained, args.split or _default_splits(args)[1])
+    dataset = _load(args, source, trained, evaluation_split(args))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
@@ -94,11 +96,12 @@ def training_counts(args: EvaluationArguments, source: SourceOptions, names: lis
     Raises:
         DataError: if there is no such split.
     """
-    return cooccurrence(_load(args, source, names, split or _default_splits(args)[0]))
+    return cooccurrence(_load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0]))
 
 
-def _default_splits(args: EvaluationArguments) -> tuple[str, str]:
-    return DEFAULT_SPLITS.get(args.dataset, ("train", "validation"))
+def evaluation_split(args: EvaluationArguments) -> str:
+    """The name of the split that is evaluated."""
+    return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:
