@@ -1,7 +1,7 @@
 """Evaluate a saved model: `accelerate launch examples/evaluate.py --model FOLDER --dataset coco --data_dir DIR`.
 
 `--report FOLDER` writes a page of HTML with every label's figures and curves, the worst images, thresholds, calibration
-and associations, and the same as CSV.
+and associations, with its figures as PNG and its numbers as CSV.
 """
 
 import json

@@ -197,7 +197,7 @@ def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: 
     for (left, right), label in zip(grid[1:], explanation.labels, strict=True):
         if heat and label.label in heat:
             _draw_heat(left, image, heat[label.label])
-            left.set_title(f"where: {plot_name(label.label)}", fontsize=10)
+            left.set_title(f"{plot_name(label.label)}: what speaks for it, and against", fontsize=10)
         _draw_parts(right, label)
     for axes in grid[:, 0]:
         axes.axis("off")
@@ -247,9 +247,12 @@ def _draw_parts(axes, label: LabelExplanation):
 
 
 def _draw_heat(axes, image: Image.Image, heat: np.ndarray):
-    axes.imshow(image.convert("L"), cmap="gray", extent=(0, 1, 0, 1))
+    from matplotlib.colors import ListedColormap
+
+    box = (0, 1, 0, 1)
+    axes.imshow(image.convert("L"), cmap="gray", extent=box)
     strength = np.abs(heat) / (np.abs(heat).max() or 1)
-    axes.imshow(np.sign(heat), cmap="bwr_r", vmin=-1, vmax=1, extent=(0, 1, 0, 1), alpha=0.8 * strength)
+    axes.imshow(heat > 0, cmap=ListedColormap([OPPOSES, SUPPORTS]), vmin=0, vmax=1, extent=box, alpha=0.8 * strength)
     axes.set_aspect(image.height / image.width)
 
 

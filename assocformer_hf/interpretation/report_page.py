@@ -62,7 +62,7 @@ class ReportInput:
 
 
 def write_report(folder: str | Path, report: ReportInput) -> Path:
-    """Writes `report.html` and its CSV files.
+    """Writes `report.html`, its figures as PNG, and its numbers as CSV.
 
     Args:
         folder: made where it is missing; earlier files of a report are replaced.
@@ -117,6 +117,10 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         if report.cooccurrence is not None and len(names) > 2:
             correlation = cooccurrence_correlation(evaluation.association, report.cooccurrence)
 
+    figures = {"reliability": reliability_figure(states)} | figures
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=100)
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -136,7 +140,6 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         choices=choices,
         errors=[state.error for state in states.values()],
         temperature=temperature,
-        reliability_figure=_embedded(reliability_figure(states), "Reliability"),
         figures={name: _embedded(figure, name.replace("_", " ")) for name, figure in figures.items()},
         has_cooccurrence=report.cooccurrence is not None,
         correlation=correlation,

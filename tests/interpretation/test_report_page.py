@@ -17,11 +17,11 @@ from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.interpretation.report_page import ReportInput, write_report
 from tests.conftest import ROOT
 
-COCO_NAMES = json.loads((ROOT / "model_cards/assocformer-swin-large-coco/config.json").read_text())["id2label"].values()
-LABELS = [*COCO_NAMES][:77] + [
+COCO = json.loads((ROOT / "model_cards/assocformer-swin-large-coco/config.json").read_text())["id2label"]
+LABELS = [*COCO.values()][:77] + [
     "<script>alert(1)</script>",
     "a $price$ & more",
-    "one very long name of a label, in words",
+    "one very long name of a label indeed",
 ]
 CHROMIUM = shutil.which("chromium")
 # Boxes of the text that is drawn, which on no screen may lie over each other.
@@ -135,9 +135,8 @@ def test_images_and_mix_ups_are_those_of_the_decisions(report):
     for row in images:
         place = 59 - int(row["index"])
         present = {LABELS[c] for c in np.flatnonzero(evaluation.targets[place] == 1)}
-        predicted = {
-            LABELS[c] for c in np.flatnonzero((evaluation.scores[place] >= 0.4) & (evaluation.targets[place] != -1))
-        }
+        above = (evaluation.scores[place] >= 0.4) & (evaluation.targets[place] != -1)
+        predicted = {LABELS[c] for c in np.flatnonzero(above)}
         assert set(filter(None, row["found"].split("; "))) == present & predicted
         assert set(filter(None, row["missed"].split("; "))) == present - predicted
         assert set(filter(None, row["wrong"].split("; "))) == predicted - present
