@@ -6,7 +6,7 @@ import numpy as np
 
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 
-BLOCK_ENTRIES = 2**24  # of the weights of resamples that are held at a time
+BLOCK_ENTRIES = 2**22  # of the weights of resamples that are held at a time
 
 
 def bootstrap_metrics(
@@ -42,7 +42,7 @@ def bootstrap_metrics(
     step = max(1, BLOCK_ENTRIES // images)
     blocks = []
     for start in range(0, resamples, step):
-        weights = generator.multinomial(images, np.full(images, 1 / images), size=min(step, resamples - start))
+        weights = generator.multinomial(images, np.full(images, 1 / images), min(step, resamples - start))
         blocks.append(weighted_metrics(scores, targets, weights, threshold))
     tail = (1 - confidence) / 2
     intervals = {}
@@ -100,12 +100,14 @@ def _average_precision(scores: np.ndarray, present: np.ndarray, known: np.ndarra
     """Of one label in each resample; equal scores count as one threshold."""
     order = np.flatnonzero(known)[np.argsort(-scores[known])]
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    positives = np.flatnonzero(present[order])
+    ends = last[np.searchsorted(last, positives)]  # how far the threshold of each positive reaches
     drawn = weights[:, order]
-    found = (drawn * present[order]).cumsum(1)[:, last]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = found / drawn.cumsum(1)[:, last]
-        gained = np.diff(found, axis=1, prepend=0)
-        return np.where(gained > 0, precision * gained, 0).sum(1) / (found[:, -1] if len(last) else np.nan)
+    counts = drawn[:, positives]
+    found = counts.cumsum(1)[:, np.searchsorted(positives, ends, side="right") - 1]
+    with np.errstate(invalid="ignore"):
+        precision = found / np.maximum(drawn.cumsum(1)[:, ends], 1)
+        return (precision * counts).sum(1) / counts.sum(1)
 
 
 def _harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:

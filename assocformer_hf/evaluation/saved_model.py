@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 import datasets
+import numpy as np
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor, BaseImageProcessor
@@ -84,7 +85,9 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     return SavedModel(model, processor, names, dataset, images, evaluation)
 
 
-def training_counts(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None):
+def training_counts(
+    args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None
+) -> np.ndarray:
     """How many images of the training split have both of two labels, `(labels, labels)`.
 
     Args:

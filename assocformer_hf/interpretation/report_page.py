@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
+from pyarrow.compute import struct_field
 
 from assocformer_hf.data.decoding import decode_image
 from assocformer_hf.evaluation.analysis import (
@@ -87,8 +88,9 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
     histograms = {name: score_histograms(scores[:, c], targets[:, c]) for c, name in enumerate(names)}
     confused = confused_pairs(evaluation, names, thresholds)
     images = image_rows(evaluation, names, thresholds)
+    files = _files(report.dataset)
     for row in images:
-        row["file"] = _file(report.dataset, row["index"])
+        row["file"] = files[row["index"]]
     choices = _threshold_choices(scores, targets, thresholds)
     states, temperature = {"as they are": reliability(scores, targets)}, None
     if len(scores) >= FOLDS:
@@ -167,15 +169,20 @@ def _with_positives(names: Sequence[str], targets: np.ndarray) -> Iterable[tuple
     return ((c, name) for c, name in enumerate(names) if present[c])
 
 
-def _file(dataset: datasets.Dataset, index: int) -> str:
-    stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
-    return Path(stored["path"]).name if stored["path"] else f"image {index}"
+def _files(dataset: datasets.Dataset) -> list[str]:
+    """The name of each image; none is read for it."""
+    paths = [
+        path
+        for batch in dataset.select_columns(["image"]).with_format("arrow").iter(1024)
+        for path in struct_field(batch["image"], "path").to_pylist()
+    ]
+    return [Path(path).name if path else f"image {i}" for i, path in enumerate(paths)]
 
 
 def _thumbnail(dataset: datasets.Dataset, index: int) -> dict[str, str]:
     stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
     content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-    image = decode_image(content, f"image {index}", min_side=THUMBNAIL)
+    image = decode_image(content, min_side=THUMBNAIL)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
