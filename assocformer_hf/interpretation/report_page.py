@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pyarrow.compute import struct_field
 
 from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.analysis import (
     confused_pairs,
     image_rows,
@@ -91,11 +92,12 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
     files = _files(report.dataset)
     for row in images:
         row["file"] = files[row["index"]]
-    choices = _threshold_choices(scores, targets, thresholds)
-    states, temperature = {"as they are": reliability(scores, targets)}, None
-    if len(scores) >= FOLDS:
-        temperature = fit_temperature(scores, targets)
-        states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
+    states, choices, temperature = {"as they are": reliability(scores, targets)}, [], None
+    try:
+        choices, scaled = _threshold_choices(scores, targets, thresholds), held_out_scale(scores, targets, FOLDS)
+        states["scaled, held out"], temperature = reliability(scaled, targets), fit_temperature(scores, targets)
+    except DataError:
+        pass  # too few images, or all that have labels are in one fold
 
     _write_csv(folder / "metrics.csv", headline)
     _write_csv(folder / "labels.csv", labels)
@@ -153,8 +155,6 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
 
 def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> list[dict]:
     """CF1 and OF1 at the model's own thresholds, and at those chosen on the other folds; a row for each choice."""
-    if len(scores) < FOLDS:
-        return []
     rows = []
     for choice, per_label in (("one for all labels", False), ("one for each label", True)):
         found = cross_validate_thresholds(scores, targets, thresholds, FOLDS, per_label=per_label)
