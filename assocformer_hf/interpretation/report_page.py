@@ -28,6 +28,7 @@ from assocformer_hf.evaluation.report import HEADLINE
 from assocformer_hf.evaluation.thresholds import cross_validate_thresholds
 from assocformer_hf.html_page import data_url, embedded_figure, page
 from assocformer_hf.interpretation.association_map import (
+    Correlation,
     association_figures,
     cooccurrence_correlation,
     save_association_data,
@@ -85,46 +86,38 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         for low, high in [intervals.get(key, (None, None))]
     ]
     labels = label_rows(evaluation, names, thresholds, intervals["per_label_AP"])
-    points = {name: precision_recall_points(scores[:, c], targets[:, c]) for c, name in _with_positives(names, targets)}
+    points = {
+        name: precision_recall_points(scores[:, c], targets[:, c])
+        for c, name in enumerate(names)
+        if (targets[:, c] == 1).any()
+    }
     histograms = {name: score_histograms(scores[:, c], targets[:, c]) for c, name in enumerate(names)}
     confused = confused_pairs(evaluation, names, thresholds)
-    images = image_rows(evaluation, names, thresholds)
     files = _files(report.dataset)
-    for row in images:
-        row["file"] = files[row["index"]]
+    images = [row | {"file": files[row["index"]]} for row in image_rows(evaluation, names, thresholds)]
     states, choices, temperature = {"as they are": reliability(scores, targets)}, [], None
     try:
         choices, scaled = _threshold_choices(scores, targets, thresholds), held_out_scale(scores, targets, FOLDS)
         states["scaled, held out"], temperature = reliability(scaled, targets), fit_temperature(scores, targets)
     except DataError:
         pass  # too few images, or all that have labels are in one fold
+    associations, correlation = _associations(folder, report)
+    figures = {"reliability": reliability_figure(states)} | associations
 
-    _write_csv(folder / "metrics.csv", headline)
-    _write_csv(folder / "labels.csv", labels)
-    _write_csv(
-        folder / "precision_recall.csv",
-        (
-            {"label": name, "threshold": t, "recall": r, "precision": p}
-            for name, rows in points.items()
-            for t, r, p in rows
-        ),
-    )
-    _write_csv(folder / "score_histograms.csv", _histogram_rows(histograms))
-    _write_csv(folder / "confused_pairs.csv", confused)
-    _write_csv(folder / "images.csv", images)
-    _write_csv(folder / "thresholds.csv", choices)
-    _write_csv(folder / "reliability.csv", _reliability_rows(states))
-    figures, correlation = {}, None
-    if evaluation.association is not None:
-        save_association_data(folder, evaluation.association, names, report.cooccurrence)
-        figures = association_figures(evaluation.association, names, report.cooccurrence)
-        if report.cooccurrence is not None and len(names) > 2:
-            correlation = cooccurrence_correlation(evaluation.association, report.cooccurrence)
-
-    figures = {"reliability": reliability_figure(states)} | figures
+    tables = {
+        "metrics": headline,
+        "labels": labels,
+        "precision_recall": _point_rows(points),
+        "score_histograms": _histogram_rows(histograms),
+        "confused_pairs": confused,
+        "images": images,
+        "thresholds": choices,
+        "reliability": _reliability_rows(states),
+    }
+    for name, rows in tables.items():
+        _write_csv(folder / f"{name}.csv", rows)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=100)
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -164,9 +157,15 @@ def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.n
     return rows
 
 
-def _with_positives(names: Sequence[str], targets: np.ndarray) -> Iterable[tuple[int, str]]:
-    present = (targets == 1).any(0)
-    return ((c, name) for c, name in enumerate(names) if present[c])
+def _associations(folder: Path, report: ReportInput) -> tuple[dict, Correlation | None]:
+    """Writes the data of A, where there is one; the figures, and the correlation with the co-occurrence."""
+    association, names, together = report.evaluation.association, report.label_names, report.cooccurrence
+    if association is None:
+        return {}, None
+    save_association_data(folder, association, names, together)
+    has_pairs = together is not None and len(names) > 2
+    correlation = cooccurrence_correlation(association, together) if has_pairs else None
+    return association_figures(association, names, together), correlation
 
 
 def _files(dataset: datasets.Dataset) -> list[str]:
@@ -201,6 +200,12 @@ def _reliability_rows(states: Mapping[str, Reliability]) -> Iterable[dict]:
                 "scores": name, "bin": i, "mean_score": float(state.score[i]),
                 "frequency": float(state.frequency[i]), "decisions": count,
             }  # fmt: skip
+
+
+def _point_rows(points: Mapping[str, np.ndarray]) -> Iterable[dict]:
+    for name, curve in points.items():
+        for threshold, recall, precision in curve.tolist():
+            yield {"label": name, "threshold": threshold, "recall": recall, "precision": precision}
 
 
 def _histogram_rows(histograms: Mapping[str, np.ndarray]) -> Iterable[dict]:
