@@ -10,6 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.
 
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
 SPACE = ["gradio>=6"]
+EXPLAIN = ["captum>=0.8"]
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3",
@@ -20,6 +21,7 @@ TEST = [
     "tensorboard",
     *EXPORT,
     *SPACE,
+    *EXPLAIN,
 ]
 DEV = [*TEST, "ruff>=0.9", "torchmetrics>=1.4"]
 
@@ -32,7 +34,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
-    package_data={"assocformer_hf": ["data/*.json", "hub/*.md", "hub/space/*", "evaluation/multilabel/README.md"]},
+    package_data={
+        "assocformer_hf": [
+            "data/*.json",
+            "hub/*.md",
+            "hub/space/*",
+            "evaluation/multilabel/README.md",
+            "interpretation/report_page.*",
+        ]
+    },
     install_requires=[
         "torch>=2.11",
         "torchvision",
@@ -45,7 +55,8 @@ setup(
         "evaluate>=0.4.6",
         "matplotlib>=3.8",
         "jinja2>=3.1",
+        "scipy>=1.11",
         "pyyaml>=6.0",
     ],
-    extras_require={"test": TEST, "dev": DEV, "export": EXPORT, "space": SPACE},
+    extras_require={"test": TEST, "dev": DEV, "export": EXPORT, "space": SPACE, "explain": EXPLAIN},
 )

@@ -1,8 +1,6 @@
 """The findings of `check` for people: a few lines before the training, a page of text, and a page of HTML."""
 
-import base64
 import html
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +9,10 @@ import datasets
 import numpy as np
 
 from assocformer_hf.data.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
+from assocformer_hf.html_page import embedded_figure, page, plot_name
 
 SHOWN = 5
 PLOTTED = 100
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; } td, th { padding: .15em .9em .15em 0; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; } img { max-width: 100%; }
-tr:nth-child(even) { background: #f4f6f8; } .bad { color: #b00020; font-weight: 600; } summary { cursor: pointer; }
-"""
 
 
 def brief_lines(check: LabelCheck) -> list[str]:
@@ -96,18 +89,16 @@ def html_report(
     parts.append("<h2>Labels</h2>")
     parts += [_details(f"{what}: {len(found)}", "", found, False) for what, found in labels.findings().items()]
     shown = np.argsort(-labels.positives["train"], kind="stable")[:PLOTTED]
-    parts += [_image(_bars(labels, shown), "Images per label")]
-    parts += [_image(_matrix(cooccurrence(splits["train"]), labels.names, np.sort(shown)), "Label co-occurrence")]
+    parts += [embedded_figure(_bars(labels, shown), "Images per label")]
+    together = _matrix(cooccurrence(splits["train"]), labels.names, np.sort(shown))
+    parts += [embedded_figure(together, "Label co-occurrence")]
     header, *rows = _table(labels)
     parts.append("<h2>Images of each label</h2><table><tr>" + "".join(f"<th>{cell}</th>" for cell in header) + "</tr>")
     for row in rows:
         cells = "".join(f'<td class="number">{cell}</td>' for cell in row[1:])
         parts.append(f"<tr><td>{html.escape(row[0])}</td>{cells}</tr>")
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title>'
-        f"<style>{STYLE}</style></head><body>{''.join(parts)}</table></body></html>"
-    )
-    Path(path).write_text(page, encoding="utf-8")
+    parts.append("</table>")
+    Path(path).write_text(page(name, "".join(parts)), encoding="utf-8")
 
 
 def _sections() -> list[tuple[str, dict[str, str]]]:
@@ -147,12 +138,6 @@ def _details(summary: str, explanation: str, names: Sequence[str], bad: bool) ->
     )
 
 
-def _image(figure, title: str) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return f'<img alt="{title}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
-
-
 def _bars(check: LabelCheck, shown: np.ndarray):
     """Images per label, the most frequent on top."""
     from matplotlib.figure import Figure
@@ -163,7 +148,7 @@ def _bars(check: LabelCheck, shown: np.ndarray):
     for split, counts in check.positives.items():
         axes.barh(range(len(shown)), counts[shown], left=left, label=split)
         left += counts[shown]
-    axes.set_yticks(range(len(shown)), [_plain(check.names[i]) for i in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [plot_name(check.names[i]) for i in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("images")
     axes.legend()
@@ -181,7 +166,7 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
     together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
     np.fill_diagonal(together, np.nan)
     picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
-    labels = [_plain(names[i]) for i in shown]
+    labels = [plot_name(names[i]) for i in shown]
     axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), labels, fontsize=7)
     axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)
@@ -191,8 +176,3 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
 
 def _part(shown: np.ndarray, names: list[str]) -> str:
     return f" (the {len(shown)} most frequent of {len(names)} labels)" if len(shown) < len(names) else ""
-
-
-def _plain(name: str) -> str:
-    """A name as matplotlib shows it: `$` would begin a formula."""
-    return textwrap.shorten(name.replace("$", r"\$"), 30, placeholder="…")

@@ -35,7 +35,12 @@ CITATION = """\
 
 
 def save_model_folder(
-    folder: str | Path, model: PreTrainedModel, processor: BaseImageProcessor, evaluation: Evaluation, run: dict
+    folder: str | Path,
+    model: PreTrainedModel,
+    processor: BaseImageProcessor,
+    evaluation: Evaluation,
+    run: dict,
+    calibration: dict | None = None,
 ):
     """Writes weights, configuration, remote code, processor, endpoint handler, metrics, association map and model card.
 
@@ -46,6 +51,7 @@ def save_model_folder(
         evaluation: of this model.
         run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
             `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training.
+        calibration: what `examples/calibrate.py` found on the images of the evaluation; None where it was not run.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +63,7 @@ def save_model_folder(
     metrics = evaluation_report(evaluation, names) | {
         "threshold": model.config.label_thresholds or model.config.threshold,
         "thresholds": _at_thresholds(evaluation),
+        "calibration": calibration,
         "run": run,
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
@@ -97,6 +104,16 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
     card.save(Path(folder) / "README.md")
 
 
+def copy_sample_images(source: str | Path, folder: str | Path):
+    """Takes the sample images of a model folder over into another one, where it has any."""
+    if not (Path(source) / SAMPLES).is_dir():
+        return
+    shutil.copytree(Path(source) / SAMPLES, Path(folder) / SAMPLES)
+    card = ModelCard.load(Path(folder) / "README.md")
+    card.data["widget"] = ModelCard.load(Path(source) / "README.md").data["widget"]
+    card.save(Path(folder) / "README.md")
+
+
 def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_map: bool) -> ModelCard:
     """The model card, filled from what `metrics.json` holds.
 
@@ -107,7 +124,7 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_m
         parameters: number of parameters.
         has_map: whether the folder holds an association map.
     """
-    run = metrics["run"]
+    run, threshold = metrics["run"], metrics["threshold"]
     results = [
         EvalResult(
             task_type="image-classification",
@@ -137,14 +154,36 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_m
         image_size=image_size,
         parameters=f"{parameters / 1e6:.1f}",
         num_labels=len(metrics["per_label"]),
-        threshold=metrics["threshold"] if isinstance(metrics["threshold"], float) else "each label's own threshold",
+        threshold="each label's own threshold" if isinstance(threshold, list) else f"{threshold:.3g}",
+        single_threshold=not isinstance(threshold, list),
         threshold_columns=THRESHOLD_COLUMNS,
         best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
+        calibration_note=_calibration_note(metrics.get("calibration")),
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
         has_map=has_map,
         metrics=metrics,
         run=run,
         citation=CITATION,
+    )
+
+
+def _calibration_note(calibration: dict | None) -> str:
+    if calibration is None:
+        return ""
+    found, errors = calibration["thresholds"], calibration["ECE"]
+    goal = "F1" if found["value"] is None else f"a {found['goal']} of {found['value']}"
+    (cf1, of1), (old_cf1, old_of1) = (
+        [f"{100 * found[state][key]:.1f}" for key in ("CF1", "OF1")] for state in ("held_out", "before")
+    )
+    text = (
+        f"\nThresholds were chosen for {goal} on these same images, which flatters them: by cross-validation they\n"
+        f"give CF1 {cf1} and OF1 {of1}, where before it was {old_cf1} and {old_of1}."
+    )
+    if calibration["temperature"] is None:
+        return text
+    return (
+        f"{text} The scores were scaled to probabilities,\nin the weights: the expected calibration error is "
+        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before."
     )
 
 

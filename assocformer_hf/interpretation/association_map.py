@@ -1,13 +1,169 @@
-"""The association map: which labels the model relates, as a picture (Figure 4 of the paper)."""
+"""Which labels the model relates: A as pictures and data, beside what the labels themselves say (Figure 4)."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.stats import bootstrap, rankdata, spearmanr
+
+from assocformer_hf.html_page import plot_name
+
+SHOWN_LABELS = 100  # of larger sets, those with the most pronounced associations
+SHOWN_PAIRS = 30
+ABOVE, BELOW = ("#b2182b", "solid"), ("#2166ac", "dashed")  # 1/2
+DATA_FILE, PAIRS_FILE = "association.npz", "association_pairs.csv"
+# For each matrix its colours, the value where they part, how far they reach from there (None: as far as the values),
+# and the text beside the scale.
+SCALES = {
+    "association": ("RdBu_r", 0.5, None, "association A"),
+    "cooccurrence": ("Blues", 0.5, 0.5, "P(column's label | row's label)"),
+    "difference": ("PuOr_r", 0.0, 1.0, "rank of A less rank of co-occurrence"),
+}
+
+
+class Correlation(NamedTuple):
+    """A rank correlation and its confidence interval, in [-1, 1]; NaN where a matrix is constant.
+
+    Attributes:
+        rho: Spearman's.
+        low: lower bound.
+        high: upper bound.
+    """
+
+    rho: float
+    low: float
+    high: float
+
+
+def conditional_cooccurrence(counts: np.ndarray) -> np.ndarray:
+    """P(j | c): the share of the images with label c, the row, that have label j, the column, too.
+
+    Args:
+        counts: images that have both labels, `(labels, labels)`, on the diagonal those that have one; as
+            `assocformer_hf.data.check.cooccurrence` counts them.
+
+    Returns:
+        `(labels, labels)`, in [0, 1]; NaN in the row of a label that no image has.
+    """
+    images = np.diag(counts)[:, None].astype(float)
+    return np.divide(counts, images, out=np.full(counts.shape, np.nan), where=images > 0)
+
+
+def cooccurrence_correlation(
+    mean_association: np.ndarray,
+    cooccurrence: np.ndarray,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Correlation:
+    """Spearman's rank correlation of A and co-occurrence over the pairs of different labels.
+
+    The interval is the percentile bootstrap over the labels, not the pairs: the pairs of a label are not independent.
+
+    Args:
+        mean_association: mean of A over a dataset, `(labels, labels)`.
+        cooccurrence: `(labels, labels)`, such as that of [`conditional_cooccurrence`]; pairs with NaN are left out.
+        resamples: how many times as many labels are drawn with replacement.
+        confidence: share of the resamples that the interval covers.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: if the matrices do not have the same square shape of at least three labels.
+
+    Source: Snijders & Borgatti 1999 (the bootstrap of a network's vertices).
+    """
+    shape = mean_association.shape
+    if shape != cooccurrence.shape or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 3:
+        raise ValueError(f"expected two (labels, labels) of at least 3 labels, got {shape} and {cooccurrence.shape}")
+
+    def correlation(labels: np.ndarray) -> float:
+        different = labels[:, None] != labels  # a label that was drawn twice makes no pair with itself
+        one, other = (matrix[np.ix_(labels, labels)][different] for matrix in (mean_association, cooccurrence))
+        counted = ~np.isnan(other)
+        if len(np.unique(one[counted])) < 2 or len(np.unique(other[counted])) < 2:
+            return np.nan
+        return spearmanr(one[counted], other[counted]).statistic
+
+    labels = np.arange(shape[0])
+    rho = correlation(labels)
+    if np.isnan(rho):
+        return Correlation(np.nan, np.nan, np.nan)
+    drawn = bootstrap(
+        (labels,),
+        correlation,
+        vectorized=False,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).bootstrap_distribution
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Correlation(float(rho), float(low), float(high))
+
+
+def rank_difference(association: np.ndarray, cooccurrence: np.ndarray) -> np.ndarray:
+    """How much further up a pair stands in A than in the co-occurrence, as a share of all pairs of different labels.
+
+    A is centred on 1/2 and P(j | c) near 0, so their values cannot be subtracted; their ranks can.
+
+    Returns:
+        `(labels, labels)`, in [-1, 1]; NaN on the diagonal and where the co-occurrence is.
+    """
+    pairs = ~np.eye(len(association), dtype=bool) & ~np.isnan(cooccurrence)
+    result = np.full(association.shape, np.nan)
+    ranks = rankdata(association[pairs]) - rankdata(cooccurrence[pairs])
+    result[pairs] = ranks / max(pairs.sum() - 1, 1)
+    return result
+
+
+def cluster_order(matrix: np.ndarray) -> np.ndarray:
+    """An order of the labels in which those with similar rows stand together, `(labels,)`: hierarchical clustering."""
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    return leaves_list(linkage(np.nan_to_num(matrix), method="average", optimal_ordering=True))
+
+
+def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", kind: str = "association", order=None):
+    """A heat map with the label names on both axes.
+
+    Args:
+        matrix: `(labels, labels)`.
+        label_names: names of the labels, in the order of the rows.
+        title: text above the map.
+        kind: `"association"`, `"cooccurrence"` or `"difference"`: how the values are coloured.
+        order: the labels to show, in their order; default: see [`shown_order`].
+
+    Returns:
+        A matplotlib figure.
+    """
+    # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
+    from matplotlib.figure import Figure
+
+    order = shown_order(matrix) if order is None else order
+    names = [plot_name(label_names[i]) for i in order]
+    colours, centre, reach, meaning = SCALES[kind]
+    if reach is None:
+        reach = max(float(np.abs(matrix - centre).max()), 0.01)
+    cell, size = (0.26, 9) if len(names) <= 40 else (0.125, 6.5)
+    margin = 0.35 + max(map(len, names)) * size / 110
+    side = max(margin + cell * len(names), 3.5)
+    figure = Figure(figsize=(side + 1.1, side + 0.4), layout="constrained")
+    axes = figure.add_subplot()
+    shown = matrix[np.ix_(order, order)]
+    picture = axes.imshow(shown, cmap=colours, vmin=centre - reach, vmax=centre + reach)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.tick_params(length=2, pad=2)
+    axes.set_title(title + _part(order, label_names), fontsize=11, wrap=True)
+    figure.colorbar(picture, ax=axes, shrink=0.7, label=meaning)
+    return figure
 
 
 def plot_association_map(association: np.ndarray, label_names: Sequence[str], path: str | Path, title: str = ""):
-    """Draws A as a heat map with the label names on both axes.
+    """Draws A as a heat map, similar labels together.
 
     Args:
         association: `(labels, labels)`, in (0, 1).
@@ -15,19 +171,127 @@ def plot_association_map(association: np.ndarray, label_names: Sequence[str], pa
         path: file to write; its ending gives the format.
         title: text above the map.
     """
-    # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
-    from matplotlib.figure import Figure
+    map_figure(association, label_names, title).savefig(path, dpi=120)
 
-    count = len(label_names)
-    side = 2.5 + 0.22 * count
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+
+def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str = "", pairs: int = SHOWN_PAIRS):
+    """The pairs whose A is farthest from 1/2 as lines between labels on a circle.
+
+    Args:
+        association: `(labels, labels)`, in (0, 1).
+        label_names: names of the labels, in the order of the rows.
+        title: text above the graph.
+        pairs: how many are drawn at most.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Curve
+
+    strongest = strongest_pairs(association)[:pairs]
+    taking_part = {label for pair in strongest for label in pair}
+    order = [i for i in cluster_order(association).tolist() if i in taking_part]
+    angles = 2 * np.pi * np.arange(len(order)) / len(order)
+    places = dict(zip(order, np.stack([np.cos(angles), np.sin(angles)], axis=1), strict=True))
+    size, side = (10, 7) if len(order) <= 40 else (8, 9)
+    figure = Figure(figsize=(side, side + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    # 1/2 is "no association either way": the colours part there.
-    reach = max(float(np.abs(association - 0.5).max()), 0.01)
-    picture = axes.imshow(association, cmap="RdBu_r", vmin=0.5 - reach, vmax=0.5 + reach)
-    size = 9 if count <= 40 else 7
-    axes.set_xticks(range(count), label_names, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), label_names, fontsize=size)
-    axes.set_title(title, fontsize=11)
-    figure.colorbar(picture, ax=axes, shrink=0.7, label="association A")
-    figure.savefig(path, dpi=120)
+    reach = abs(association[strongest[0]] - 0.5) or 1
+    for i, j in reversed(strongest):
+        strength = (association[i, j] - 0.5) / reach
+        inward = 0.3 * (places[i] + places[j]) / 2
+        curve = Curve([places[i], inward, places[j]], [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3])
+        colour, dashes = ABOVE if strength > 0 else BELOW
+        axes.add_patch(PathPatch(curve, fc="none", ec=colour, ls=dashes, lw=0.3 + 2.2 * strength**2, alpha=0.7))
+    names = {i: plot_name(label_names[i]) for i in order}
+    for angle, (i, (x, y)) in zip(angles, places.items(), strict=True):
+        axes.plot(x, y, "o", color="#333", ms=4)
+        left = x < -1e-9
+        axes.text(
+            1.04 * x, 1.04 * y, names[i], fontsize=size, rotation_mode="anchor", va="center",
+            ha="right" if left else "left", rotation=np.degrees(angle) - 180 * left,
+        )  # fmt: skip
+    widest = max(map(len, names.values())) * 0.6 * size / 72  # inches
+    limit = 1.05 / (1 - min(2 * widest / side, 0.8))
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.axis("off")
+    axes.set_title(f"{title} (the {len(strongest)} pairs of labels whose A is farthest from ½)".strip(), fontsize=11)
+    meanings = ("A above ½: they let each other's messages through", "A below ½: they hold them back")
+    keys = [
+        Line2D([], [], color=colour, ls=dashes, label=text)
+        for (colour, dashes), text in zip((ABOVE, BELOW), meanings, strict=True)
+    ]
+    figure.legend(handles=keys, loc="outside lower center", fontsize=9, frameon=False)
+    return figure
+
+
+def strongest_pairs(association: np.ndarray) -> list[tuple[int, int]]:
+    """All pairs of different labels `(i, j)`, i < j, those farthest from 1/2 first."""
+    first, second = np.triu_indices(len(association), 1)
+    order = np.argsort(-np.abs(association[first, second] - 0.5), kind="stable")
+    return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
+
+
+def shown_order(association: np.ndarray) -> np.ndarray:
+    """The labels that a picture shows, similar ones together: of more than 100, those with the most pronounced A."""
+    if len(association) <= SHOWN_LABELS:
+        return cluster_order(association)
+    pronounced = np.abs(association - 0.5)
+    np.fill_diagonal(pronounced, 0)
+    chosen = np.sort(np.argsort(-pronounced.mean(1))[:SHOWN_LABELS])
+    return chosen[cluster_order(association[np.ix_(chosen, chosen)])]
+
+
+def association_figures(
+    association: np.ndarray, label_names: Sequence[str], cooccurrence: np.ndarray | None = None
+) -> dict[str, object]:
+    """All pictures of A by name; with the co-occurrence, that and the difference in the same order of the labels.
+
+    Args:
+        association: mean of A over a dataset, or A of an image, `(labels, labels)`.
+        label_names: names of the labels, in the order of the rows.
+        cooccurrence: see [`conditional_cooccurrence`].
+    """
+    order = shown_order(association)
+    figures = {"association_map": map_figure(association, label_names, "Mean association A", order=order)}
+    if cooccurrence is not None:
+        difference = rank_difference(association, cooccurrence)
+        titles = {
+            "cooccurrence": "Co-occurrence in the training labels",
+            "difference": "Association less co-occurrence",
+        }
+        for (kind, title), matrix in zip(titles.items(), (cooccurrence, difference), strict=True):
+            figures[f"{kind}_map"] = map_figure(matrix, label_names, title, kind, order)
+    return figures | {"association_graph": graph_figure(association, label_names, "Strongest associations")}
+
+
+def save_association_data(
+    folder: str | Path, association: np.ndarray, label_names: Sequence[str], cooccurrence: np.ndarray | None = None
+):
+    """Writes `association.npz`, the matrices, and `association_pairs.csv`, a row for each ordered pair of labels.
+
+    Args:
+        folder: exists.
+        association: see [`association_figures`].
+        label_names: likewise.
+        cooccurrence: likewise.
+    """
+    names = list(label_names)
+    matrices = {"association": association}
+    if cooccurrence is not None:
+        matrices |= {"cooccurrence": cooccurrence, "rank_difference": rank_difference(association, cooccurrence)}
+    np.savez_compressed(Path(folder) / DATA_FILE, label_names=names, **matrices)
+    with open(Path(folder) / PAIRS_FILE, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "other", *matrices])
+        for i, j in strongest_pairs(association):
+            for c, other in ((i, j), (j, i)):
+                values = [f"{matrix[c, other]:.6g}" for matrix in matrices.values()]
+                writer.writerow([names[c], names[other], *values])
+
+
+def _part(order: np.ndarray, names: Sequence[str]) -> str:
+    return f" ({len(order)} of {len(names)} labels)" if len(order) < len(names) else ""

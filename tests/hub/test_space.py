@@ -1,5 +1,6 @@
 """The Space in a real browser, by mouse and by keyboard, on a wide and on a phone's screen."""
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,20 @@ def space(tmp_path_factory):
     folder = tmp_path_factory.mktemp("space")
     create_space(folder, str(MODEL))
     with running_space(folder) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def strict_space(tmp_path_factory):
+    """Of a model that hardly ever says `person`, and soon says `bus`."""
+    folder = tmp_path_factory.mktemp("strict")
+    shutil.copytree(MODEL, folder / "model")
+    config = json.loads((MODEL / "config.json").read_text())
+    own = {"person": 0.99, "bus": 0.01}
+    config["label_thresholds"] = [own.get(name, 0.5) for name in config["id2label"].values()]
+    (folder / "model/config.json").write_text(json.dumps(config))
+    create_space(folder / "space", str(folder / "model"))
+    with running_space(folder / "space") as (url, _):
         yield url
 
 
@@ -148,4 +163,22 @@ def test_a_visitor_gets_labels_graph_and_reasons(space, browser, troubled_files,
     expect(page.get_by_text("Evidence for")).to_be_visible(timeout=30_000)
     assert errors == []
     assert foreign == []
+    page.close()
+
+
+def test_each_label_keeps_its_own_threshold_until_the_visitor_sets_one(strict_space, browser):
+    page = browser.new_page()
+    page.goto(strict_space)
+    status, own = page.get_by_role("status").filter(has_text=re.compile(r"\w")), page.get_by_role("checkbox")
+    upload(page, MODEL / "samples/1.jpg")
+    expect(status.last).to_contain_text("bus", timeout=30_000)
+    expect(status.last).not_to_contain_text("person")
+    expect(own).to_be_checked()
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(status.last).to_contain_text("person")
+    expect(status.last).not_to_contain_text("bus")
+    expect(own).not_to_be_checked()
+    own.check()
+    expect(status.last).not_to_contain_text("person")
     page.close()

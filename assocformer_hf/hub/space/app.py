@@ -24,15 +24,15 @@ class Picture(gr.Image):
 
 
 @torch.inference_mode()
-def analyse(picture: str | None, threshold: float):
+def analyse(picture: str | None, threshold: float, own: bool):
     """A new picture: scores, association matrix and contributions, kept for the other controls, and all panels."""
     if picture is None:
-        return None, *show(None, threshold)
+        return None, *show(None, threshold, own)
     try:
         content = Path(picture).read_bytes()
         pixels = served.pixels(content)[None].to(served.model.device)
     except RequestError as error:
-        return None, error_panel(str(error)), *show(None, threshold)[1:]
+        return None, error_panel(str(error)), *show(None, threshold, own)[1:]
     output = served.model(pixels, output_association=True)
     found = {"names": served.names, "scores": output.logits.sigmoid()[0].tolist()}
     if output.association is not None:
@@ -45,27 +45,28 @@ def analyse(picture: str | None, threshold: float):
         }
     if output.embedding_logits is not None:
         found["embedding_logits"] = output.embedding_logits[0].tolist()
-    return found, *show(found, threshold)
+    return found, *show(found, threshold, own)
 
 
-def show(found: dict | None, threshold: float):
-    """The panels for a threshold; the explanation starts with the likeliest label."""
+def show(found: dict | None, threshold: float, own: bool):
+    """The panels for a threshold, or each label's own; the explanation starts with the likeliest label."""
     if found is None:
         return EMPTY, "", gr.update(choices=[], value=None), ""
     ranked = sorted(zip(found["scores"], found["names"], strict=True), reverse=True)
     choices = [(f"{name} ({score:.2f})", name) for score, name in ranked[:30]]
     first = ranked[0][1]
+    thresholds = served.model.config.label_thresholds if own else [threshold] * len(served.names)
     return (
-        labels_panel(found, threshold),
-        association_panel(found, threshold),
+        labels_panel(found, thresholds),
+        association_panel(found, thresholds),
         gr.update(choices=choices, value=first),
         reason_panel(found, first),
     )
 
 
-def rethreshold(found: dict | None, threshold: float):
+def rethreshold(found: dict | None, threshold: float, own: bool):
     """The panels that depend on the threshold."""
-    return show(found, threshold)[:2]
+    return show(found, threshold, own)[:2]
 
 
 def explain(found: dict | None, label: str | None):
@@ -75,7 +76,7 @@ def explain(found: dict | None, label: str | None):
 
 def build() -> gr.Blocks:
     """The page."""
-    default = served.model.config.threshold
+    default, has_own = served.model.config.threshold, served.model.config.label_thresholds is not None
     samples = sorted(str(path) for path in Path(folder, "samples").glob("*"))
     with gr.Blocks(title="AssocFormer", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         found = gr.State(time_to_live=3600)
@@ -91,6 +92,7 @@ def build() -> gr.Blocks:
                 threshold = gr.Slider(
                     0, 1, value=default, step=0.01, label="Threshold: predict labels from this score on"
                 )
+                own = gr.Checkbox(has_own, label="Each label has a threshold of its own", visible=has_own)
             with gr.Column():
                 gr.Markdown("## Labels")
                 labels = gr.HTML(EMPTY)
@@ -102,10 +104,13 @@ def build() -> gr.Blocks:
                 gr.Markdown("## Why this label?")
                 label = gr.Dropdown([], label="Label", interactive=True)
                 reason = gr.HTML()
-        panels = [labels, association, label, reason]
-        picture.change(analyse, [picture, threshold], [found, *panels], api_name="analyse", show_progress="minimal")
-        threshold.change(rethreshold, [found, threshold], panels[:2], api_visibility="private", show_progress="hidden")
-        label.input(explain, [found, label], reason, api_visibility="private", show_progress="hidden")
+        panels, controls = [labels, association, label, reason], [threshold, own]
+        picture.change(analyse, [picture, *controls], [found, *panels], api_name="analyse", show_progress="minimal")
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        threshold.input(lambda: False, None, own, **quiet)
+        for control in controls:
+            control.change(rethreshold, [found, *controls], panels[:2], **quiet)
+        label.input(explain, [found, label], reason, **quiet)
     return page
 
 

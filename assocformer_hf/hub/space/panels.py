@@ -41,24 +41,27 @@ def error_panel(message: str) -> str:
     return f'<div class="af"><p class="error" role="alert">{escape(message[:1].upper() + message[1:])}.</p></div>'
 
 
-def labels_panel(found: dict, threshold: float) -> str:
-    """The likeliest labels as bars, with the threshold as a mark."""
-    ranked = sorted(zip(found["scores"], found["names"], strict=True), reverse=True)
-    predicted = [name for score, name in ranked if score >= threshold]
-    rows = []
-    for score, name in ranked[: max(MAX_BARS, len(predicted))]:
+def labels_panel(found: dict, thresholds: list[float]) -> str:
+    """The predicted and the likeliest labels as bars, with their thresholds as marks."""
+    ranked = sorted(zip(found["scores"], found["names"], thresholds, strict=True), reverse=True)
+    rows, predicted = [], []
+    for score, name, threshold in ranked:
+        if score >= threshold:
+            predicted.append(name)
+        elif len(rows) >= MAX_BARS:
+            continue
         track = _bar(0, score) + f'<div class="mark" style="left:{100 * threshold:.1f}%"></div>'
         rows.append(_row(name, track, f"{score:.2f}", "" if score >= threshold else "below"))
     said = ", ".join(escape(name) for name in predicted) or "no label reaches the threshold"
     return f'<div class="af"><p role="status"><b>{said}</b></p><ul>{"".join(rows)}</ul></div>'
 
 
-def association_panel(found: dict, threshold: float) -> str:
+def association_panel(found: dict, thresholds: list[float]) -> str:
     """The predicted labels as a graph whose lines are the entries of A."""
     if "association" not in found:
         return note_panel(NO_ASSOCIATION)
     ranked = sorted(range(len(found["scores"])), key=lambda i: -found["scores"][i])
-    nodes = [i for i in ranked if found["scores"][i] >= threshold][:MAX_NODES]
+    nodes = [i for i in ranked if found["scores"][i] >= thresholds[i]][:MAX_NODES]
     note = ""
     if len(nodes) < 2:
         nodes, note = ranked[:5], "Fewer than two labels reach the threshold; these are the likeliest. "
@@ -67,7 +70,7 @@ def association_panel(found: dict, threshold: float) -> str:
     pairs.sort(key=lambda pair: -abs(pair[0] - 0.5))
     places = {i: _on_circle(n, len(nodes)) for n, i in enumerate(nodes)}
     lines = "".join(_line(value, places[i], places[j], names[i], names[j]) for value, i, j in reversed(pairs))
-    dots = "".join(_node(places[i], names[i], found["scores"][i] >= threshold) for i in nodes)
+    dots = "".join(_node(places[i], names[i], found["scores"][i] >= thresholds[i]) for i in nodes)
     strongest = "; ".join(f"{escape(names[i])} and {escape(names[j])} {value:.2f}" for value, i, j in pairs[:3])
     box = "0 85 320 90" if len(nodes) == 2 else "0 0 320 260"
     return (

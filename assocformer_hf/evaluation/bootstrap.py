@@ -1,0 +1,114 @@
+"""Confidence intervals of the metrics: how much they would vary if other images had been evaluated."""
+
+import warnings
+
+import numpy as np
+
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+
+BLOCK_ENTRIES = 2**22  # of the weights of resamples that are held at a time
+
+
+def bootstrap_metrics(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    threshold: float | np.ndarray = 0.5,
+    resamples: int = 500,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Percentile bootstrap over the images, centred on the measured values.
+
+    An image that is drawn twice raises the AP of a label with few images, so that the resamples lie above the measured
+    value as a whole: each interval is moved by the distance of their median from it, within [0, 1].
+
+    Args:
+        scores: probabilities, `(images, labels)`.
+        targets: `(images, labels)`: 1 present, 0 absent, -1 unknown.
+        threshold: see `multilabel_metrics`.
+        resamples: how many times as many images are drawn with replacement.
+        confidence: share of the resamples that an interval covers.
+        seed: of the drawing.
+
+    Returns:
+        Lower and upper bound: `(2,)` for `mAP`, `CP`, `CR`, `CF1`, `OP`, `OR`, `OF1`, and `(labels, 2)` for
+        `per_label_AP`, NaN for a label without positives.
+
+    Raises:
+        ValueError: see `multilabel_metrics`.
+    """
+    measured = multilabel_metrics(scores, targets, threshold)
+    images, generator = len(scores), np.random.default_rng(seed)
+    step = max(1, BLOCK_ENTRIES // images)
+    blocks = []
+    for start in range(0, resamples, step):
+        weights = generator.multinomial(images, np.full(images, 1 / images), min(step, resamples - start))
+        blocks.append(weighted_metrics(scores, targets, weights, threshold))
+    tail = (1 - confidence) / 2
+    intervals = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice encountered")  # a label without positives
+        for name in blocks[0]:
+            drawn = np.concatenate([block[name] for block in blocks])
+            low, middle, high = np.nanquantile(drawn, [tail, 0.5, 1 - tail], axis=0)
+            value = np.array(measured[name], dtype=float)
+            intervals[name] = np.clip(np.stack([value + low - middle, value + high - middle], axis=-1), 0, 1)
+    return intervals
+
+
+def weighted_metrics(
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, threshold: float | np.ndarray = 0.5
+) -> dict[str, np.ndarray]:
+    """The metrics of `multilabel_metrics` where each image counts as often as its weight says.
+
+    Args:
+        scores: see [`bootstrap_metrics`].
+        targets: likewise.
+        weights: whole numbers, `(resamples, images)`.
+        threshold: see `multilabel_metrics`.
+
+    Returns:
+        `(resamples,)` for the means, `(resamples, labels)` for `per_label_AP`.
+    """
+    known, present = targets != -1, targets == 1
+    predicted = (scores >= threshold) & known
+    counts = weights.astype(np.float64)
+    predictions, hits, positives = (counts @ mask for mask in (predicted, predicted & present, present))
+    average_precisions = np.stack(
+        [_average_precision(scores[:, c], present[:, c], known[:, c], weights) for c in range(scores.shape[1])], axis=1
+    )
+    counted = positives > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        labels = counted.sum(1)
+        class_precision = (hits / np.maximum(predictions, 1) * counted).sum(1) / labels
+        class_recall = np.where(counted, hits / positives, 0).sum(1) / labels
+        precision = hits.sum(1) / np.maximum(predictions.sum(1), 1)
+        recall = hits.sum(1) / positives.sum(1)
+        return {
+            "mAP": np.where(counted, average_precisions, 0).sum(1) / labels,
+            "CP": class_precision,
+            "CR": class_recall,
+            "CF1": _harmonic_mean(class_precision, class_recall),
+            "OP": precision,
+            "OR": recall,
+            "OF1": _harmonic_mean(precision, recall),
+            "per_label_AP": average_precisions,
+        }
+
+
+def _average_precision(scores: np.ndarray, present: np.ndarray, known: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of one label in each resample; equal scores count as one threshold."""
+    order = np.flatnonzero(known)[np.argsort(-scores[known])]
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    positives = np.flatnonzero(present[order])
+    ends = last[np.searchsorted(last, positives)]  # how far the threshold of each positive reaches
+    drawn = weights[:, order]
+    counts = drawn[:, positives]
+    found = counts.cumsum(1)[:, np.searchsorted(positives, ends, side="right") - 1]
+    with np.errstate(invalid="ignore"):
+        precision = found / np.maximum(drawn.cumsum(1)[:, ends], 1)
+        return (precision * counts).sum(1) / counts.sum(1)
+
+
+def _harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(a + b > 0, 2 * a * b / (a + b), 0)

@@ -1,0 +1,112 @@
+"""A saved model, measured on a split of a dataset."""
+
+from dataclasses import asdict, dataclass, field
+
+import datasets
+import numpy as np
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from transformers import AutoImageProcessor, BaseImageProcessor
+
+from assocformer_hf.data.check import cooccurrence
+from assocformer_hf.data.forms import SourceOptions
+from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
+from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.transforms import evaluation_transform
+from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+
+OWN_SPLITS = ("train", "validation")  # of datasets other than the benchmarks
+
+
+@dataclass
+class EvaluationArguments:
+    """What to evaluate, and on what."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
+    dataset: str = field(default="scenes", metadata={"help": "scenes, coco, voc, a file or folder, or a Hub id."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
+    split: str | None = field(
+        default=None, metadata={"help": "Default: the benchmark's evaluation split, or validation."}
+    )
+    batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
+    bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
+    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+
+
+@dataclass
+class SavedModel:
+    """A saved model and what it was measured on.
+
+    Attributes:
+        model: the model.
+        processor: its image processor.
+        label_names: in the order of the columns.
+        dataset: the images.
+        images: the same, as the model takes them.
+        evaluation: what came out.
+    """
+
+    model: AssocFormerForMultiLabel
+    processor: BaseImageProcessor
+    label_names: list[str]
+    dataset: datasets.Dataset
+    images: MultiLabelImages
+    evaluation: Evaluation
+
+
+def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accelerator: Accelerator) -> SavedModel:
+    """Loads a model and a split, and evaluates it over all processes.
+
+    Raises:
+        DataError: if the data cannot be read, or have other labels than the model.
+    """
+    model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
+    processor = AutoImageProcessor.from_pretrained(args.model)
+    trained = list(model.config.id2label.values())
+    dataset = _load(args, source, trained, evaluation_split(args))
+    names = label_names(dataset)
+    if names != trained:
+        raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
+    images = MultiLabelImages(
+        dataset, evaluation_transform(processor), min_side=processor.size["height"], bad_images=args.bad_images
+    )
+    loader = accelerator.prepare(
+        DataLoader(
+            images,
+            args.batch_size,
+            collate_fn=MultiLabelCollator(len(names), with_index=True),
+            num_workers=args.num_workers,
+        )
+    )
+    evaluation = evaluate({"model": model}, loader, accelerator)["model"]
+    return SavedModel(model, processor, names, dataset, images, evaluation)
+
+
+def training_counts(
+    args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None
+) -> np.ndarray:
+    """How many images of the training split have both of two labels, `(labels, labels)`.
+
+    Args:
+        args: name the dataset.
+        source: how to read it.
+        names: the labels.
+        split: the training split, where it is not the usual one.
+
+    Raises:
+        DataError: if there is no such split.
+    """
+    return cooccurrence(_load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0]))
+
+
+def evaluation_split(args: EvaluationArguments) -> str:
+    """The name of the split that is evaluated."""
+    return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
+
+
+def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:
+    own = {} if args.dataset in DEFAULT_SPLITS else asdict(source) | {"label_names": source.label_names or names}
+    return load_split(args.dataset, split, args.data_dir, **own)

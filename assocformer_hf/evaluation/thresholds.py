@@ -1,0 +1,121 @@
+"""Decision thresholds chosen on images that the model was not trained on, and what they gain on others."""
+
+import numpy as np
+
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.folds import folds
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+
+GOALS = ("f1", "precision", "recall")
+MIN_POSITIVES = 50  # below, own thresholds cost CF1 on held-out images of `scenes`
+DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+
+
+def choose_thresholds(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    goal: str = "f1",
+    value: float | None = None,
+    per_label: bool = False,
+    min_positives: int = MIN_POSITIVES,
+) -> float | np.ndarray:
+    """The threshold, or one for each label, that serves a goal best.
+
+    A threshold lies halfway between two scores. One for all labels is chosen over all decisions together, so that
+    `"f1"` maximises OF1.
+
+    Args:
+        scores: probabilities, `(images, labels)`.
+        targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
+        goal: `"f1"`; `"precision"`, the highest recall at a precision of at least `value`, or where no threshold
+            reaches it, the highest precision; or `"recall"`, the highest threshold whose recall is at least `value`.
+        value: the precision or recall aimed at, in (0, 1].
+        per_label: whether each label gets its own.
+        min_positives: a label with fewer positives gets the threshold of all labels together: one chosen on a handful
+            of images would follow their chance.
+
+    Returns:
+        A number, or `(labels,)`, in [0, 1].
+
+    Raises:
+        DataError: on an unknown goal, a value that does not go with it, or if no label is present anywhere.
+    """
+    if goal not in GOALS:
+        raise DataError(f"the goal of a threshold must be one of {', '.join(GOALS)}; got {goal!r}")
+    if goal == "f1" and value is not None:
+        raise DataError(f"the goal f1 takes no value, got {value}")
+    if goal != "f1" and (value is None or not 0 < value <= 1):
+        raise DataError(f"the goal {goal} needs a value above 0 and up to 1, such as 0.9; got {value}")
+    scores, present, known = np.asarray(scores, dtype=np.float64), targets == 1, targets != -1
+    if not present.any():
+        raise DataError("no label is present in any image: a threshold cannot be chosen on these")
+    common = _choose(scores[known], present[known], goal, value)
+    if not per_label:
+        return common
+    thresholds = np.full(scores.shape[1], common)
+    for c in np.flatnonzero(present.sum(0) >= max(min_positives, 1)):
+        thresholds[c] = _choose(scores[known[:, c], c], present[known[:, c], c], goal, value)
+    return thresholds
+
+
+def ranked_decisions(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What every threshold would predict.
+
+    Args:
+        scores: probabilities of decisions, `(decisions,)`.
+        present: whether the label is there, likewise.
+
+    Returns:
+        The different scores from the highest on; for each the number of decisions with at least that score, and how
+        many of these are right.
+    """
+    order = np.argsort(-scores)
+    ranked = scores[order]
+    last = np.flatnonzero(np.diff(ranked, append=-np.inf))  # equal scores are predicted together
+    return ranked[last], last + 1, present[order].cumsum()[last]
+
+
+def _choose(scores: np.ndarray, present: np.ndarray, goal: str, value: float | None) -> float:
+    levels, predictions, hits = ranked_decisions(scores, present)
+    precision, recall = hits / predictions, hits / present.sum()
+    if goal == "f1":
+        best = (2 * hits / (predictions + present.sum())).argmax()
+    elif goal == "recall":
+        best = (recall >= value - 1e-12).argmax()
+    else:
+        best = np.flatnonzero(precision >= min(value, precision.max()) - 1e-12)[-1]
+    below = levels[best + 1] if best + 1 < len(levels) else 0.0
+    return float((levels[best] + below) / 2)
+
+
+def cross_validate_thresholds(
+    scores: np.ndarray, targets: np.ndarray, baseline: float = 0.5, count: int = 5, seed: int = 0, **choice
+) -> dict:
+    """What chosen thresholds are worth on images that they were not chosen on.
+
+    Args:
+        scores: see [`choose_thresholds`].
+        targets: likewise.
+        baseline: the threshold to compare with.
+        count: number of folds; the thresholds for each are chosen on all the others.
+        seed: of the division into folds.
+        choice: the goal, see [`choose_thresholds`].
+
+    Returns:
+        `baseline` and `chosen`, each with CP, CR, CF1, OP, OR and OF1 over the held-out decisions of all folds
+        together, and `fold_gains`, for CF1 and OF1 the gain in each fold.
+    """
+    chosen, gains = np.zeros(scores.shape), {"CF1": [], "OF1": []}
+    for rest, held_out in folds(len(scores), count, seed):
+        chosen[held_out] = scores[held_out] >= choose_thresholds(scores[rest], targets[rest], **choice)
+        if (targets[held_out] == 1).any():
+            before = multilabel_metrics(scores[held_out], targets[held_out], baseline)
+            after = multilabel_metrics(chosen[held_out], targets[held_out])
+            for key, values in gains.items():
+                values.append(after[key] - before[key])
+    before, after = multilabel_metrics(scores, targets, baseline), multilabel_metrics(chosen, targets)
+    return {
+        "baseline": {key: before[key] for key in DECISION_METRICS},
+        "chosen": {key: after[key] for key in DECISION_METRICS},
+        "fold_gains": gains,
+    }

@@ -1,0 +1,129 @@
+"""Choose thresholds and scale scores to probabilities, on images that the model was not trained on, and save the model.
+
+`python examples/calibrate.py --model FOLDER --dataset scenes --output CALIBRATED`
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+
+from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.forms import SourceOptions
+from assocformer_hf.data.load import dataset_name
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.calibration import (
+    apply_temperature,
+    fit_temperature,
+    held_out_scale,
+    reliability,
+    scale,
+)
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.saved_model import (
+    EvaluationArguments,
+    SavedModel,
+    evaluate_saved_model,
+    evaluation_split,
+)
+from assocformer_hf.evaluation.thresholds import (
+    DECISION_METRICS,
+    MIN_POSITIVES,
+    choose_thresholds,
+    cross_validate_thresholds,
+)
+from assocformer_hf.hub.model_folder import METRICS_FILE, copy_sample_images, read_metrics, save_model_folder
+from assocformer_hf.interpretation.reliability_diagram import plot_reliability
+from assocformer_hf.training.checkpoint import replaced_files
+
+
+@dataclass
+class CalibrationArguments:
+    """What to choose the thresholds for, and where the model goes."""
+
+    output: Path = field(metadata={"help": "New folder for the model."})
+    goal: str = field(default="f1", metadata={"help": "f1, precision or recall."})
+    value: float | None = field(default=None, metadata={"help": "The precision or recall to reach, such as 0.9."})
+    per_label: bool = field(default=False, metadata={"help": "A threshold for each label, rather than one for all."})
+    min_positives: int = field(
+        default=MIN_POSITIVES, metadata={"help": "Labels with fewer images share the threshold of all together."}
+    )
+    temperature: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
+    folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})
+
+
+def calibrate(saved: SavedModel, args: CalibrationArguments) -> tuple[Evaluation, dict]:
+    """Changes the model; returns its evaluation anew, and what changed, with what it is worth on other images."""
+    evaluation, config = saved.evaluation, saved.model.config
+    scores, targets = evaluation.scores, evaluation.targets
+    choice = {"goal": args.goal, "value": args.value, "per_label": args.per_label, "min_positives": args.min_positives}
+    before = np.broadcast_to(config.label_thresholds or config.threshold, len(saved.label_names))
+    # Scaling keeps the order of the scores, so it changes nothing about what thresholds are worth.
+    worth = cross_validate_thresholds(scores, targets, before, args.folds, **choice)
+    found = {"images": len(scores), "temperature": None, "ECE": {"before": reliability(scores, targets).error}}
+    if args.temperature:
+        found["temperature"] = fit_temperature(scores, targets)
+        found["ECE"]["held_out"] = reliability(held_out_scale(scores, targets, args.folds), targets).error
+        apply_temperature(saved.model, found["temperature"])
+        scores = scale(scores, found["temperature"])
+    thresholds = choose_thresholds(scores, targets, **choice)
+    config.label_thresholds = thresholds.tolist() if args.per_label else None
+    config.threshold = config.threshold if args.per_label else thresholds
+    found["thresholds"] = choice | {
+        "before": worth["baseline"], "held_out": worth["chosen"], "fold_gains": worth["fold_gains"],
+    }  # fmt: skip
+    metrics = multilabel_metrics(scores, targets, thresholds)
+    return replace(evaluation, scores=scores, metrics=metrics), found
+
+
+def summary(found: dict, model) -> str:
+    """What changed, as text."""
+    lines = [f"{'':<22}" + "".join(f"{key:>7}" for key in DECISION_METRICS)]
+    for name, key in (("before", "before"), ("chosen, held out", "held_out")):
+        row = found["thresholds"][key]
+        lines.append(f"{name:<22}" + "".join(f"{100 * row[metric]:>7.1f}" for metric in DECISION_METRICS))
+    for metric, gains in found["thresholds"]["fold_gains"].items():
+        lines.append(f"{metric} gained in each fold: " + ", ".join(f"{100 * gain:+.1f}" for gain in gains))
+    own = model.config.label_thresholds
+    chosen = f"{min(own):.3f} to {max(own):.3f}" if own else f"{model.config.threshold:.3f}"
+    lines.append(f"{'thresholds of the labels' if own else 'threshold'}: {chosen}")
+    if found["temperature"]:
+        errors = found["ECE"]
+        lines.append(f"temperature: {found['temperature']:.3f}")
+        lines.append(f"expected calibration error: {errors['before']:.4f}, scaled (held out) {errors['held_out']:.4f}")
+    return "\n".join(lines)
+
+
+def main():
+    args, source, choice = parse_arguments([EvaluationArguments, SourceOptions, CalibrationArguments])
+    if (choice.output / "config.json").exists():
+        raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
+    accelerator = Accelerator(mixed_precision=args.mixed_precision)
+    saved = evaluate_saved_model(args, source, accelerator)
+    if not accelerator.is_main_process:
+        return
+    evaluation, found = calibrate(saved, choice)
+    with replaced_files(choice.output) as folder:
+        run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
+        if (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args)):
+            save_model_folder(folder, saved.model, saved.processor, evaluation, run, found)
+            copy_sample_images(args.model, folder)
+        else:  # what a card would say of the training and its evaluation is not known
+            saved.model.save_pretrained(folder)
+            saved.processor.save_pretrained(folder)
+        (folder / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+        states = {"before": reliability(saved.evaluation.scores, evaluation.targets)}
+        if choice.temperature:
+            scaled = held_out_scale(saved.evaluation.scores, evaluation.targets, choice.folds)
+            states["scaled, held out"] = reliability(scaled, evaluation.targets)
+        plot_reliability(states, folder / "reliability.png")
+    print(summary(found, saved.model))
+    print(f"saved in {choice.output}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,83 @@
+"""Calibration: a temperature that is found again, an error as others measure it, and models that carry it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from sklearn.calibration import calibration_curve
+
+from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.calibration import (
+    apply_temperature,
+    fit_temperature,
+    held_out_scale,
+    log_loss,
+    reliability,
+    scale,
+)
+from tests.conftest import images
+
+
+@pytest.fixture(scope="module")
+def overconfident() -> tuple[np.ndarray, np.ndarray]:
+    """Scores whose logits are 2.5 times what they should be, in float32 as models give them."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(-1, 1.5, (2000, 5))
+    targets = (generator.random(logits.shape) < expit(logits)).astype(np.int8)
+    return expit(2.5 * logits).astype(np.float32), targets
+
+
+def test_the_temperature_is_found_again_and_lowers_error_and_loss(overconfident):
+    scores, targets = overconfident
+    assert fit_temperature(scores, targets) == pytest.approx(2.5, rel=0.05)
+    scaled = held_out_scale(scores, targets)
+    assert reliability(scaled, targets).error < 0.02 < 0.1 < reliability(scores, targets).error
+    assert log_loss(scaled, targets).mean() < log_loss(scores, targets).mean() - 0.05
+
+
+def test_reliability_is_that_of_scikit_learn_and_leaves_unknown_labels_out(overconfident):
+    scores, targets = overconfident
+    targets = targets.copy()
+    targets[:50] = -1
+    found = reliability(scores, targets, bins=10)
+    frequency, score = calibration_curve(targets[50:].ravel(), scores[50:].ravel(), n_bins=10)
+    np.testing.assert_allclose(found.frequency, frequency)
+    np.testing.assert_allclose(found.score, score, rtol=1e-6)
+    assert found.count.sum() == targets[50:].size
+    assert np.isnan(log_loss(scores, targets)[:50]).all()
+
+
+def test_scores_of_zero_and_one_have_a_finite_loss():
+    loss = log_loss(np.array([[1.0, 0.0]], dtype=np.float32), np.array([[0, 1]]))
+    assert 10 < loss[0] < 100
+    with pytest.raises(DataError, match="labels that are present and labels that are absent"):
+        fit_temperature(np.array([[0.2]]), np.array([[1]]))
+
+
+@pytest.mark.parametrize("fusion", ["equal", "association", "learnable", "linear"])
+def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, fusion):
+    model = create_model(fusion=fusion, threshold=0.3, label_thresholds=[0.2, 0.4, 0.5, 0.9]).double()
+    pixel_values = images(3).double()
+    with torch.no_grad():
+        before = model(pixel_values)
+        predicted = before.logits.sigmoid().numpy() >= np.array(model.config.label_thresholds)
+    cooler = copy.deepcopy(model)
+    apply_temperature(cooler, 0.4)
+    with torch.no_grad():
+        after = cooler(pixel_values)
+    torch.testing.assert_close(after.logits, before.logits / 0.4, rtol=1e-12, atol=1e-12)
+    assert ((after.logits.sigmoid().numpy() >= np.array(cooler.config.label_thresholds)) == predicted).all()
+    assert cooler.config.threshold == pytest.approx(scale(0.3, 0.4))
+    if fusion != "linear":
+        contributions = cooler.explain(pixel_values)
+        torch.testing.assert_close(contributions, model.explain(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)
+        bias = cooler.head.association.readout.bias
+        torch.testing.assert_close(contributions.sum(-1), after.association_logits - bias, rtol=0, atol=1e-10)
+    cooler.float().save_pretrained(tmp_path)
+    loaded = AssocFormerForMultiLabel.from_pretrained(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(pixel_values.float()).logits, after.logits.float(), rtol=1e-4, atol=1e-5)
+    assert loaded.config.label_thresholds == cooler.config.label_thresholds

@@ -1,0 +1,109 @@
+"""Thresholds: the best of all on the images they are chosen on, and honest on those they are not."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds
+
+
+def scored(seed: int, images: int = 60, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Scores on a coarse grid, so that some are equal, and targets that go with them, some of them unknown."""
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 20, (images, labels)) / 20
+    targets = (generator.random((images, labels)) < 0.1 + 0.7 * scores).astype(np.int8)
+    targets[generator.random((images, labels)) < 0.1] = -1
+    targets[:2] = [[1], [0]]
+    return scores, targets
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 10_000))
+def test_no_threshold_has_a_higher_f1(seed):
+    scores, targets = scored(seed)
+    thresholds = choose_thresholds(scores, targets, per_label=True, min_positives=1)
+    for c, threshold in enumerate(thresholds):
+        known = targets[:, c] != -1
+        truth, column = targets[known, c], scores[known, c]
+        best = max(f1_score(truth, column >= level) for level in np.linspace(0, 1, 41))
+        assert f1_score(truth, column >= threshold) == pytest.approx(best)
+    common = choose_thresholds(scores, targets)
+    best = max(multilabel_metrics(scores, targets, level)["OF1"] for level in np.linspace(0, 1, 41))
+    assert multilabel_metrics(scores, targets, common)["OF1"] == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.floats(0.3, 1))
+def test_precision_and_recall_aimed_at_are_reached_at_the_least_cost(seed, value):
+    scores, targets = scored(seed, labels=1)
+    known = targets[:, 0] != -1
+    truth, column = targets[known, 0], scores[known, 0]
+
+    def precision_recall(predicted):
+        hits = (predicted & (truth == 1)).sum()
+        return hits / max(predicted.sum(), 1), hits / truth.sum()
+
+    every = [precision_recall(column >= level) for level in np.unique(column)]
+    precision, recall = precision_recall(column >= choose_thresholds(scores, targets, "precision", value))
+    highest = max(p for p, _ in every)
+    assert precision >= min(value, highest)
+    assert recall == max(r for p, r in every if p >= min(value, highest))
+    threshold = choose_thresholds(scores, targets, "recall", value)
+    assert precision_recall(column >= threshold)[1] >= value - 1e-12
+    assert precision_recall(column > column[column >= threshold].min())[1] < value
+
+
+def test_a_label_with_few_positives_gets_the_threshold_of_all():
+    scores, targets = scored(1)
+    targets[2:, 3] = 0
+    thresholds = choose_thresholds(scores, targets, per_label=True, min_positives=10)
+    assert thresholds[3] == choose_thresholds(scores, targets)
+    assert len(set(thresholds.tolist())) > 1
+
+
+def test_thresholds_gain_where_half_is_wrong_and_labels_differ():
+    generator = np.random.default_rng(0)
+    targets = (generator.random((600, 3)) < 0.4).astype(np.int8)
+    scores = 1 / (1 + np.exp(-(3 * targets - 1.5 + generator.normal(0, 1, targets.shape) + np.array([-3, 0, 3]))))
+    common = cross_validate_thresholds(scores, targets)
+    own = cross_validate_thresholds(scores, targets, per_label=True)
+    for key in ("CF1", "OF1"):
+        assert own["chosen"][key] > max(common["chosen"][key], own["baseline"][key]) + 0.1
+        assert len(own["fold_gains"][key]) == 5
+
+
+def test_chance_is_not_taken_for_a_gain():
+    """Where scores say nothing, thresholds that follow the images they are chosen on gain nothing on others."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((200, 20)) < 0.5).astype(np.int8)
+    scores = generator.random(targets.shape)
+    fitted = choose_thresholds(scores, targets, "precision", 0.9, per_label=True, min_positives=1)
+    held_out = cross_validate_thresholds(scores, targets, goal="precision", value=0.9, per_label=True, min_positives=1)
+    assert multilabel_metrics(scores, targets, fitted)["CP"] > 0.8
+    assert held_out["chosen"]["OP"] < 0.65
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"goal": "accuracy"}, "one of f1, precision, recall; got 'accuracy'"),
+        ({"goal": "precision"}, "precision needs a value above 0 and up to 1"),
+        ({"goal": "recall", "value": 90}, "recall needs a value above 0 and up to 1, such as 0.9; got 90"),
+        ({"value": 0.9}, "f1 takes no value"),
+    ],
+)
+def test_bad_goals_are_named(choice, message):
+    with pytest.raises(DataError, match=message):
+        choose_thresholds(*scored(0), **choice)
+
+
+def test_images_without_labels_or_too_few_for_the_folds_are_refused():
+    scores, targets = scored(0, images=4)
+    with pytest.raises(DataError, match="no label is present"):
+        choose_thresholds(scores, np.zeros_like(targets))
+    with pytest.raises(DataError, match="4 images cannot be divided into 5 folds"):
+        cross_validate_thresholds(scores, targets)

@@ -1,0 +1,129 @@
+"""The commands that explain, report and calibrate, as users run them."""
+
+import json
+import re
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, pipeline
+
+from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.hub.handler import EndpointHandler
+from tests.conftest import ROOT
+from tests.examples.commands import run
+
+PUBLISHED = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+
+
+def command(script: str, **options) -> list[str]:
+    words = [text for name, value in options.items() for text in (f"--{name}", *map(str, np.atleast_1d(value)))]
+    return [sys.executable, str(ROOT / f"examples/{script}.py"), *words]
+
+
+@pytest.fixture(scope="module")
+def calibrated(small_coco, tmp_path_factory):
+    """The published model, calibrated label by label on 37 other images; what the command printed."""
+    output = tmp_path_factory.mktemp("calibrated") / "model"
+    options = {"model": PUBLISHED, "dataset": "coco", "data_dir": small_coco, "split": "val", "output": output}
+    return output, run(command("calibrate", **options, per_label="true", min_positives=3)).stdout
+
+
+def test_calibration_is_reported_and_saved(calibrated):
+    output, printed = calibrated
+    found = json.loads((output / "calibration.json").read_text())
+    config = json.loads((output / "config.json").read_text())
+    before = json.loads((PUBLISHED / "config.json").read_text())
+    assert len(set(config["label_thresholds"])) > 3
+    assert before["label_thresholds"] is None
+    assert found["ECE"]["held_out"] < found["ECE"]["before"] / 2
+    assert f"temperature: {found['temperature']:.3f}" in printed
+    assert f"{100 * found['thresholds']['held_out']['OF1']:.1f}" in printed
+    assert len(found["thresholds"]["fold_gains"]["CF1"]) == 5
+    assert Image.open(output / "reliability.png").size[0] > 500
+    assert not (output / "README.md").exists()  # a card would speak of other images
+
+
+def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated, small_coco):
+    output, _ = calibrated
+    model = AssocFormerForMultiLabel.from_pretrained(output).eval()
+    files = [small_coco / f"val/{i:04d}.jpg" for i in range(6)]
+    printed = run(command("predict", model=output, images=files)).stdout
+    tagger, handler = pipeline("image-classification", model=str(output)), EndpointHandler(str(output))
+    processor, thresholds = AutoImageProcessor.from_pretrained(output), torch.tensor(model.config.label_thresholds)
+    temperature = json.loads((output / "calibration.json").read_text())["temperature"]
+    published = AssocFormerForMultiLabel.from_pretrained(PUBLISHED).eval()
+    for file in files:
+        inputs = processor(images=Image.open(file), return_tensors="pt")
+        with torch.inference_mode():
+            scores, logits = model(**inputs).logits.sigmoid()[0], published(**inputs).logits[0]
+        torch.testing.assert_close(scores, (logits / temperature).sigmoid(), rtol=1e-4, atol=1e-6)
+        expected = {model.config.id2label[i] for i in (scores >= thresholds).nonzero().flatten().tolist()}
+        for row in tagger(Image.open(file), top_k=20):
+            assert row["score"] == pytest.approx(scores[model.config.label2id[row["label"]]].item(), abs=1e-5)
+        request = {"inputs": file.read_bytes(), "parameters": {"threshold": "default", "top_k": 20}}
+        answer = {row["label"]: row["score"] for row in handler(request)}
+        assert answer.keys() == expected
+        (line,) = (line for line in printed.splitlines() if line.startswith(str(file)))
+        assert dict(re.findall(r"(\w+) (\d\.\d\d)", line.split("\t")[1])) == {
+            name: f"{score:.2f}" for name, score in answer.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("calibrate", {"output": PUBLISHED}, "holds a model already; give a new folder as --output"),
+        ("calibrate", {"output": "new", "goal": "accuracy", "dataset": "coco"}, "one of f1, precision, recall"),
+        (
+            "explain",
+            {"images": PUBLISHED / "samples/1.jpg", "where": "sky"},
+            "got 'sky'",
+        ),
+        ("explain", {"images": "nowhere.jpg"}, "nowhere.jpg: no such file or folder"),
+        ("evaluate", {"dataset": "coco", "train_split": "summer", "report": "new"}, "summer"),
+    ],
+)
+def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, script, options, message):
+    monkeypatch.chdir(tmp_path)
+    if options.get("dataset") == "coco":
+        options = options | {"data_dir": small_coco, "split": "val"}
+    words = command(script, model=PUBLISHED, **options)[1:]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*" + re.escape(message)):
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def test_evaluate_writes_a_report(trained, small_coco, tmp_path):
+    output, _ = trained
+    options = {"model": output, "dataset": "coco", "data_dir": small_coco, "split": "val", "train_split": "train"}
+    printed = run(command("evaluate", **options, report=tmp_path / "report")).stdout
+    assert f"report: {tmp_path / 'report/report.html'}" in printed
+    metrics = json.loads((output / "metrics.json").read_text())
+    content = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+    assert f"<b>{100 * metrics['mAP']:.1f}</b>" in content
+    assert "model on coco" in content
+    assert "0000.jpg" in (tmp_path / "report/images.csv").read_text()
+    assert {"association", "cooccurrence", "rank_difference"} <= set(np.load(tmp_path / "report/association.npz"))
+
+
+def test_explain_says_why_and_where(small_coco, tmp_path):
+    pytest.importorskip("captum", reason="captum comes with the extra `explain`")
+    files = [PUBLISHED / "samples/1.jpg", small_coco / "val/0000.jpg"]
+    options = {"labels": ["person", "chair"], "where": "occlusion", "output": tmp_path / "why"}
+    printed = run(command("explain", model=PUBLISHED, images=files, **options)).stdout
+    assert re.search(r"person 0\.9\d, predicted \(threshold 0\.50\); logit \+", printed)
+    results = json.loads((tmp_path / "why/explanations.json").read_text())
+    assert [row["file"] for row in results] == [str(file) for file in files]
+    stored = np.load(tmp_path / "why/0000_1.npz")
+    assert stored["association"].shape == stored["contributions"].shape == (20, 20)
+    person = next(one for one in results[0]["explanations"] if one["label"] == "person")
+    names = stored["label_names"].tolist()
+    for one in person["influences"]:
+        found = stored["contributions"][names.index("person"), names.index(one["label"])]
+        assert one["contribution"] == pytest.approx(0.5 * found, abs=1e-9)
+    for name in ("0000_1.png", "0000_1_association.png", "0001_0000.png"):
+        assert Image.open(tmp_path / "why" / name).size[0] > 400

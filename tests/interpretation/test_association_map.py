@@ -1,0 +1,125 @@
+"""Maps of A: what they hold, that they can be read, and how far A goes with the labels' co-occurrence."""
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.stats import spearmanr
+
+from assocformer_hf.interpretation.association_map import (
+    association_figures,
+    cluster_order,
+    conditional_cooccurrence,
+    cooccurrence_correlation,
+    plot_association_map,
+    rank_difference,
+    save_association_data,
+    strongest_pairs,
+)
+
+
+def association(labels: int, seed: int = 0) -> np.ndarray:
+    """As the model makes it: the sigmoid of a positive semidefinite matrix of rank 4."""
+    keys = np.random.default_rng(seed).normal(0, 1, (labels, 4))
+    return 1 / (1 + np.exp(-keys @ keys.T))
+
+
+def names(labels: int) -> list[str]:
+    return [f"label {i} $of$ {labels}" for i in range(labels)]
+
+
+def test_cooccurrence_is_the_share_of_the_row():
+    counts = np.array([[10, 5, 0], [5, 20, 0], [0, 0, 0]])
+    found = conditional_cooccurrence(counts)
+    np.testing.assert_allclose(found[:2], [[1, 0.5, 0], [0.25, 1, 0]])
+    assert np.isnan(found[2]).all()
+
+
+def test_correlation_is_spearmans_over_pairs_of_different_labels():
+    matrix, other = association(12), association(12, seed=1)
+    off = ~np.eye(12, dtype=bool)
+    found = cooccurrence_correlation(matrix, other, resamples=200)
+    assert found.rho == pytest.approx(spearmanr(matrix[off], other[off]).statistic)
+    assert found.low <= found.rho <= found.high
+    same = cooccurrence_correlation(matrix, matrix**3, resamples=50)
+    assert same == pytest.approx((1, 1, 1))
+    assert cooccurrence_correlation(matrix, other, resamples=200) == found
+
+
+def test_correlation_leaves_labels_without_images_out_and_has_no_value_for_a_flat_map():
+    matrix, other = association(8), association(8, seed=1)
+    other[3] = np.nan
+    kept = ~np.eye(8, dtype=bool) & ~np.isnan(other)
+    expected = spearmanr(matrix[kept], other[kept]).statistic
+    assert cooccurrence_correlation(matrix, other, resamples=50).rho == pytest.approx(expected)
+    assert np.isnan(cooccurrence_correlation(np.full((8, 8), 0.5), other, resamples=50)).all()
+    with pytest.raises(ValueError, match="at least 3 labels"):
+        cooccurrence_correlation(matrix, other[:4])
+
+
+def test_difference_of_ranks_is_zero_for_the_same_order_and_one_for_opposite_ends():
+    matrix = association(6)
+    np.testing.assert_allclose(rank_difference(matrix, matrix**2)[~np.eye(6, dtype=bool)], 0)
+    flipped = rank_difference(matrix, 1 - matrix)
+    assert np.nanmax(flipped) > 0.9
+    assert np.nanmin(flipped) < -0.9
+    assert np.isnan(np.diag(flipped)).all()
+
+
+def test_clustering_puts_the_labels_of_a_block_together():
+    groups = np.arange(12) % 3
+    order = cluster_order(np.where(groups[:, None] == groups, 0.9, 0.2))
+    assert sorted(order) == list(range(12))
+    assert (np.diff(groups[order]) != 0).sum() == 2
+
+
+@pytest.mark.parametrize("count", [2, 20, 80])
+def test_labels_do_not_overlap(count):
+    cooccurrence = conditional_cooccurrence(np.full((count, count), 3))
+    figures = association_figures(association(count), names(count), cooccurrence)
+    assert list(figures) == ["association_map", "cooccurrence_map", "difference_map", "association_graph"]
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure).draw()
+        renderer, axes = figure.canvas.get_renderer(), figure.axes[0]
+        groups = [axes.get_xticklabels(), axes.get_yticklabels()] if name.endswith("map") else [axes.texts]
+        whole = figure.bbox
+        for texts in groups:
+            boxes = [text.get_window_extent(renderer) for text in texts]
+            assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1 for box in boxes)
+            # Turned names of a circle lie in boxes that meet without the names meeting; those along an axis do not.
+            if name.endswith("map"):
+                assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:], strict=False))
+
+
+def test_of_many_labels_those_with_the_strongest_associations_are_drawn():
+    matrix = np.full((130, 130), 0.5)
+    matrix[:3, :3] = matrix[:3, 50] = matrix[50, :3] = 0.9
+    figures = association_figures(matrix, names(130))
+    drawn = [text.get_text() for text in figures["association_map"].axes[0].get_xticklabels()]
+    assert len(drawn) == 100
+    assert sum(text.startswith(("label 0 ", "label 1 ", "label 2 ", "label 50 ")) for text in drawn) == 4
+    assert "100 of 130 labels" in figures["association_map"].axes[0].get_title()
+
+
+def test_data_hold_the_matrices_and_every_ordered_pair(tmp_path):
+    matrix, cooccurrence = association(5), association(5, seed=1)
+    save_association_data(tmp_path, matrix, names(5), cooccurrence)
+    stored = np.load(tmp_path / "association.npz")
+    np.testing.assert_array_equal(stored["association"], matrix)
+    assert stored["label_names"].tolist() == names(5)
+    with open(tmp_path / "association_pairs.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert (rows[0]["label"], rows[0]["other"]) == tuple(names(5)[i] for i in strongest_pairs(matrix)[0])
+    for row in rows:
+        c, j = names(5).index(row["label"]), names(5).index(row["other"])
+        assert float(row["association"]) == pytest.approx(matrix[c, j], rel=1e-5)
+        assert float(row["cooccurrence"]) == pytest.approx(cooccurrence[c, j], rel=1e-5)
+
+
+def test_a_map_is_written_in_the_format_of_its_name(tmp_path):
+    plot_association_map(association(20), names(20), tmp_path / "map.png")
+    plot_association_map(association(20), names(20), tmp_path / "map.svg", "title")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "map.svg").read_bytes()

@@ -1,0 +1,147 @@
+"""Explanations: exact sums, exact counterfactuals, and maps that find the part of an image that matters."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.special import expit
+
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.interpretation.explanation import explain_image, fusion_weights, plot_explanation
+from assocformer_hf.interpretation.location import locate
+from tests.conftest import NAMES, images
+
+FUSIONS = ("equal", "association", "learnable")
+
+
+@pytest.fixture(params=FUSIONS)
+def model(create_model, request):
+    """Random weights; a bias that is not zero, and the learnable alpha away from where it starts."""
+    model = create_model(fusion=request.param)
+    with torch.no_grad():
+        model.head.association.readout.bias.normal_()
+        model.head.association.message.bias.normal_()
+        if request.param == "learnable":
+            model.head.alpha.fill_(0.7)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("readout", ["per_label", "shared"])
+def test_contributions_sum_to_the_association_logit_less_its_bias(create_model, dtype, readout):
+    model = create_model(readout=readout).to(dtype)
+    with torch.no_grad():
+        model.head.association.readout.bias.normal_()
+        expected = model(images(5).to(dtype)).association_logits - model.head.association.readout.bias
+    found = model.explain(images(5).to(dtype)).sum(-1)
+    error = (found - expected).abs().max()
+    assert error < (1e-10 if dtype == torch.float64 else 1e-5 * expected.abs().max())
+
+
+def test_without_a_message_the_logits_change_by_alpha_times_the_contribution(model):
+    model, pixel_values = model.double(), images(2).double()
+    contributions = model.explain(pixel_values)
+    alpha, _ = fusion_weights(model)
+    with torch.no_grad():
+        before = model(pixel_values).logits
+        for j in range(len(NAMES)):
+            silenced = copy.deepcopy(model)
+            silenced.head.association.message.weight[j] = 0
+            silenced.head.association.message.bias[j] = 0
+            change = before - silenced(pixel_values).logits
+            torch.testing.assert_close(change, alpha * contributions[..., j], rtol=0, atol=1e-10)
+
+
+def test_parts_sum_to_the_logit_and_scores_without_are_those_of_a_silenced_label(model):
+    model, pixel_values = model.double(), images(1).double()
+    explanation = explain_image(model, pixel_values, labels=["dog", "sofa"])
+    with torch.no_grad():
+        logits = model(pixel_values).logits[0]
+    assert {label.label for label in explanation.labels} == {"dog", "sofa"}
+    for label in explanation.labels:
+        parts = [label.image, label.bias, label.itself.contribution, *(one.contribution for one in label.influences)]
+        assert sum(parts) == pytest.approx(label.logit, abs=1e-10)
+        c = NAMES.index(label.label)
+        assert label.logit == pytest.approx(logits[c].item(), abs=1e-12)
+        assert label.itself.label == label.label
+        assert {one.label for one in label.influences} == set(NAMES) - {label.label}
+        for one in label.influences:
+            silenced = copy.deepcopy(model)
+            with torch.no_grad():
+                silenced.head.association.message.weight[NAMES.index(one.label)] = 0
+                silenced.head.association.message.bias[NAMES.index(one.label)] = 0
+                without = silenced(pixel_values).logits[0, c].sigmoid().item()
+            assert one.score_without == pytest.approx(without, abs=1e-10)
+        assert all(one.contribution > 0 and one.score_without < label.score for one in label.supports)
+        assert all(one.contribution < 0 and one.score_without > label.score for one in label.opposes)
+        strengths = [abs(one.contribution) for one in label.influences]
+        assert strengths == sorted(strengths, reverse=True)
+
+
+def test_predicted_labels_are_explained_by_falling_score(create_model):
+    model = create_model(label_thresholds=[0.0, 1.0, 0.0, 1.0])
+    explanation = explain_image(model, images(1))
+    assert {label.label for label in explanation.labels} == {"cat", "person"}
+    assert explanation.labels[0].score >= explanation.labels[1].score
+    none = explain_image(create_model(threshold=1.0), images(1))
+    assert [label.label for label in none.labels] == [NAMES[none.scores.argmax()]]
+    assert "not predicted (threshold 1.00)" in str(none.labels[0])
+
+
+def test_explanation_as_text_data_and_figure(create_model, tmp_path):
+    explanation = explain_image(create_model(), images(1), labels=["person"])
+    text, data = str(explanation.labels[0]), explanation.to_dict()
+    assert "person" in text
+    assert "supported by" in text
+    assert data["scores"].keys() == set(NAMES)
+    assert data["explanations"][0]["influences"][0]["label"] in NAMES
+    assert explanation.association.shape == explanation.contributions.shape == (4, 4)
+    assert data["scores"]["person"] == pytest.approx(expit(explanation.labels[0].logit))
+    picture = Image.fromarray(np.zeros((40, 60, 3), dtype=np.uint8))
+    plot_explanation(picture, explanation, tmp_path / "why.png", {"person": np.ones((64, 64))})
+    assert min(Image.open(tmp_path / "why.png").size) > 400
+
+
+def test_what_cannot_be_explained_is_named(create_model):
+    with pytest.raises(DataError, match="does not know the label 'unicorn'; it knows cat, dog"):
+        explain_image(create_model(), images(1), labels=["unicorn"])
+    with pytest.raises(DataError, match="has no association module"):
+        explain_image(create_model(fusion="linear"), images(1))
+    with pytest.raises(ValueError, match="one image"):
+        explain_image(create_model(), images(2))
+    with pytest.raises(DataError, match="one of occlusion, integrated_gradients; got 'lime'"):
+        locate(create_model(), images(1), "cat", "lime")
+    with pytest.raises(DataError, match="does not know the label 'unicorn'"):
+        locate(create_model(), images(1), "unicorn")
+
+
+def test_occlusion_and_gradients_find_the_part_that_a_model_looks_at(create_model):
+    pytest.importorskip("captum", reason="captum comes with the extra `explain`")
+    model = create_model()
+
+    class Corner(torch.nn.Module):
+        """The model, but the image is dark outside its upper left quarter."""
+
+        config = model.config
+
+        def forward(self, pixel_values):
+            mask = torch.zeros_like(pixel_values)
+            mask[..., :32, :32] = 1
+            return model(pixel_values * mask)
+
+    for method in ("occlusion", "integrated_gradients"):
+        heat = np.abs(locate(Corner(), images(1), "cat", method))
+        assert heat.shape == (64, 64)
+        assert heat[40:, 40:].max() < 1e-3 * heat[:32, :32].max()
+
+
+def test_integrated_gradients_sum_to_the_difference_of_the_logits(create_model):
+    pytest.importorskip("captum", reason="captum comes with the extra `explain`")
+    model, pixel_values = create_model(), images(1)
+    heat = locate(model, pixel_values, "dog", "integrated_gradients")
+    with torch.no_grad():
+        flat = pixel_values.mean((2, 3), keepdim=True).expand_as(pixel_values)
+        difference = (model(pixel_values).logits - model(flat).logits)[0, NAMES.index("dog")].item()
+    assert heat.sum() == pytest.approx(difference, rel=0.1, abs=0.01)

@@ -1,0 +1,189 @@
+"""The report of an evaluation: complete, without anything from outside, and readable for 80 labels on every screen."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.schema import multilabel_features
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.interpretation.report_page import ReportInput, write_report
+from tests.conftest import ROOT
+
+COCO = json.loads((ROOT / "model_cards/assocformer-swin-large-coco/config.json").read_text())["id2label"]
+LABELS = [*COCO.values()][:77] + [
+    "<script>alert(1)</script>",
+    "a $price$ & more",
+    "one very long name of a label indeed",
+]
+CHROMIUM = shutil.which("chromium")
+# Boxes of the text that is drawn, which on no screen may lie over each other.
+OVERLAPS = """() => {
+  const boxes = [];
+  for (const element of document.querySelectorAll('h1, h2, h3, p, nav a, th, td, figcaption, svg, .tiles div, img'))
+    boxes.push([element, element.getBoundingClientRect()]);
+  const found = [];
+  for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
+    const [one, a] = boxes[i], [other, b] = boxes[j];
+    if (one.contains(other) || other.contains(one)) continue;
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 1 && high > 1) found.push([one.outerHTML.slice(0, 80), other.outerHTML.slice(0, 80)]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Of 80 labels, some without images, and 60 images."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((60, 80)) < 0.06).astype(np.int8)
+    targets[:, 5], targets[:9, 6] = 0, -1
+    scores = (1 / (1 + np.exp(3 - 3 * (targets == 1) + generator.normal(0, 1, targets.shape)))).astype(np.float32)
+    keys = generator.normal(0, 1, (80, 4))
+    evaluation = Evaluation(
+        metrics=multilabel_metrics(scores, targets, 0.4), scores=scores, targets=targets, indices=np.arange(60)[::-1],
+        unreadable=[60], association=1 / (1 + np.exp(-keys @ keys.T)), association_mean=0.5, association_std=0.1,
+    )  # fmt: skip
+    pictures = [Image.fromarray(generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)) for _ in range(61)]
+    dataset = datasets.Dataset.from_dict(
+        {"image": pictures, "labels": [[]] * 61}, features=multilabel_features(list(map(str, range(80))))
+    )
+    folder = tmp_path_factory.mktemp("report")
+    cooccurrence = generator.random((80, 80))
+    page = write_report(folder, ReportInput("<80> labels", evaluation, LABELS, 0.4, dataset, cooccurrence))
+    return page, evaluation
+
+
+class Parts(HTMLParser):
+    """The tags of a page and what they refer to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags, self.references, self.ids, self.text = set(), [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.ids |= {value for name, value in attrs if name == "id"}
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def rows(path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_is_whole_in_itself_and_small(report):
+    page, _ = report
+    content = page.read_text(encoding="utf-8")
+    parts = Parts(content)
+    assert page.stat().st_size < 5_000_000
+    assert not parts.tags & {"script", "link", "iframe", "object", "embed"}
+    assert all(reference.startswith(("data:image/", "#")) for reference in parts.references)
+    assert {one[1:] for one in parts.references if one.startswith("#")} <= parts.ids
+    assert "url(" not in content
+    assert "@import" not in content
+    text = " ".join(parts.text)
+    assert all(name in text for name in LABELS)
+    assert "1 images could not be read" in text
+    for section in ("Overall", "Labels", "Curves", "Mix-ups", "Worst", "Thresholds", "Calibration", "Associations"):
+        assert section in text
+
+
+def test_the_tables_are_those_of_the_metrics(report):
+    page, evaluation = report
+    headline = {row["metric"]: row for row in rows(page.with_name("metrics.csv"))}
+    for key in ("mAP", "CF1", "OF1"):
+        assert float(headline[key]["value"]) == pytest.approx(evaluation.metrics[key], rel=1e-5)
+        assert float(headline[key]["low"]) <= evaluation.metrics[key] <= float(headline[key]["high"])
+    labels = rows(page.with_name("labels.csv"))
+    assert [row["label"] for row in labels] == LABELS
+    assert labels[5]["AP"] == labels[5]["recall"] == ""
+    recalls = [float(row["recall"]) for row in labels if row["recall"]]
+    assert np.mean(recalls) == pytest.approx(evaluation.metrics["CR"], rel=1e-4)
+    precisions = [float(row["precision"] or 0) for row in labels if row["recall"]]
+    assert np.mean(precisions) == pytest.approx(evaluation.metrics["CP"], rel=1e-4)
+    for row, c in ((labels[0], 0), (labels[6], 6)):
+        assert int(row["positives"]) == (evaluation.targets[:, c] == 1).sum()
+    curve = [row for row in rows(page.with_name("precision_recall.csv")) if row["label"] == LABELS[0]]
+    assert float(curve[-1]["recall"]) == 1
+    histogram = [row for row in rows(page.with_name("score_histograms.csv")) if row["label"] == LABELS[6]]
+    assert sum(int(row["with_label"]) + int(row["without_label"]) for row in histogram) == 51
+    assert len(rows(page.with_name("thresholds.csv"))) == 3
+    assert sum(int(row["decisions"]) for row in rows(page.with_name("reliability.csv"))) == 2 * (60 * 80 - 9)
+
+
+def test_images_and_mix_ups_are_those_of_the_decisions(report):
+    page, evaluation = report
+    images = rows(page.with_name("images.csv"))
+    losses = [float(row["log_loss"]) for row in images]
+    assert losses == sorted(losses, reverse=True)
+    assert len(images) == 60
+    missed, wrong = np.zeros((60, 80), bool), np.zeros((60, 80), bool)
+    for row in images:
+        place = 59 - int(row["index"])
+        present = {LABELS[c] for c in np.flatnonzero(evaluation.targets[place] == 1)}
+        above = (evaluation.scores[place] >= 0.4) & (evaluation.targets[place] != -1)
+        predicted = {LABELS[c] for c in np.flatnonzero(above)}
+        assert set(filter(None, row["found"].split("; "))) == present & predicted
+        assert set(filter(None, row["missed"].split("; "))) == present - predicted
+        assert set(filter(None, row["wrong"].split("; "))) == predicted - present
+        missed[place] = [name in present - predicted for name in LABELS]
+        wrong[place] = [name in predicted - present for name in LABELS]
+    pairs = rows(page.with_name("confused_pairs.csv"))
+    assert pairs
+    for pair in pairs:
+        both = missed[:, LABELS.index(pair["missed"])] & wrong[:, LABELS.index(pair["predicted"])]
+        assert int(pair["images"]) == both.sum() > 0
+        assert int(pair["misses"]) == missed[:, LABELS.index(pair["missed"])].sum()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_nothing_overlaps_or_sticks_out_on_wide_and_small_screens(report):
+    from playwright.sync_api import sync_playwright
+
+    page, _ = report
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (1280, 390):
+            view = browser.new_page(viewport={"width": width, "height": 900})
+            requested, errors = [], []
+            view.on("request", lambda sent, seen=requested: seen.append(sent.url))
+            view.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
+            view.goto(page.as_uri())
+            assert [url for url in requested if not url.startswith("data:")] == [page.as_uri()]
+            assert errors == []
+            assert view.evaluate("document.documentElement.scrollWidth") <= width
+            assert view.evaluate(OVERLAPS) == []
+            assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        browser.close()
+
+
+def test_a_report_of_few_images_does_without_what_they_cannot_tell(tmp_path):
+    generator = np.random.default_rng(0)
+    targets = np.array([[1, 0], [0, 1], [1, 1]], dtype=np.int8)
+    scores = generator.random((3, 2)).astype(np.float32)
+    evaluation = Evaluation(
+        metrics=multilabel_metrics(scores, targets), scores=scores, targets=targets, indices=np.arange(3),
+        unreadable=[], association=None, association_mean=None, association_std=None,
+    )  # fmt: skip
+    dataset = datasets.Dataset.from_dict(
+        {"image": [Image.new("RGB", (8, 8))] * 3, "labels": [[0], [1], [0, 1]]},
+        features=multilabel_features(["a", "b"]),
+    )
+    content = write_report(tmp_path, ReportInput("few", evaluation, ["a", "b"], [0.5, 0.4], dataset)).read_text()
+    assert "Too few images with labels for a cross-validation" in content
+    assert not re.search("Associations|association.npz", content)
+    assert not (tmp_path / "association.npz").exists()
