@@ -1,9 +1,9 @@
 """The paper's ablations on drawn scenes, every arm with a learning rate of its own.
 
-`python -m benchmarks.ablations`: about an hour on two cores. Of each arm the learning rate is tuned on one seed, and the
-arm then trained with five others, which also draw other images. A finished run is a line of `ARM.jsonl` in the output
-folder and is not repeated; the tables and plots of `docs/ablations.md` are made from these lines, by `--tables` alone.
-With `--quick` fewer and shorter runs try the same code.
+`python -m benchmarks.ablations`: about an hour on two cores. Of each arm the learning rate is tuned on one seed, and
+the arm then trained with five others, which also draw other images. A finished run is a line of `ARM.jsonl` in the
+output folder and is not repeated; the tables and plots of `docs/ablations.md` are made from these lines, by `--tables`
+alone. With `--quick` fewer and shorter runs try the same code.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -287,16 +287,19 @@ def with_exact_context(evidence: np.ndarray, coupling: float) -> np.ndarray:
         coupling: that of the images.
     """
     label_sets, probabilities = label_set_distribution(coupling)
-    logits = evidence @ label_sets.T + np.log(probabilities)
-    posterior = np.exp(logits - logits.max(1, keepdims=True))
-    return posterior / posterior.sum(1, keepdims=True) @ label_sets
+    posteriors = []
+    for block in np.array_split(evidence, -(-len(evidence) // 250)):
+        logits = block @ label_sets.T + np.log(probabilities)
+        posterior = np.exp(logits - logits.max(1, keepdims=True))
+        posteriors.append(posterior @ label_sets / posterior.sum(1, keepdims=True))
+    return np.concatenate(posteriors)
 
 
 def isolated_and_with_context(arm: Arm, scale: Scale, seed: int, model: nn.Module, accelerator: Accelerator) -> dict:
     """What exact label context would add to a model that never saw any, by the coupling of the test images.
 
     The model was trained where labels are as good as independent, with the loss whose optimum is the posterior; its
-    logit less the prior's is a label's own evidence, scaled by the temperature that fits images which nothing else uses.
+    logit less the prior's is a label's own evidence, scaled by the temperature that fits further images.
     """
     label_sets, probabilities = label_set_distribution(arm.coupling)
     prior = _logit(probabilities @ label_sets)
@@ -411,19 +414,21 @@ def main():
     parser.add_argument("--tables", action="store_true", help="only make tables and plots of what is there")
     parser.add_argument("--arms", nargs="+", help="only these")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--output", type=Path, default=RESULTS / "ablations", help="folder of the results")
-    parser.add_argument("--docs", type=Path, help="page whose tables are replaced, with images/ beside it")
+    parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    folder = options.output or RESULTS / ("ablations-quick" if options.quick else "ablations")
+    published = folder == RESULTS / "ablations"
+    page = RESULTS.parent.parent / "docs/ablations.md" if published else folder / "ablations.md"
+    folder.mkdir(parents=True, exist_ok=True)
     chosen = [arm for arm in arms() if options.arms is None or arm.name in options.arms]
     if not options.tables:
         started = time.perf_counter()
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(run_arm, arm, scale_of(arm, options.quick), options.output) for arm in chosen]
+            jobs = [pool.submit(run_arm, arm, scale_of(arm, options.quick), folder) for arm in chosen]
             for job in jobs:
                 print(f"{time.perf_counter() - started:6.0f} s  {job.result()}", flush=True)
-    results = {arm.name: Results(arm, scale_of(arm, options.quick), options.output) for arm in arms()}
-    write_report(results, options.docs)
+    results = {arm.name: Results(arm, scale_of(arm, options.quick), folder) for arm in arms()}
+    write_report(results, page)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def label_set_distribution(coupling: float = 1.0) -> tuple[np.ndarray, np.ndarra
 
 
 def _maximum_entropy(features: np.ndarray, targets: np.ndarray, base: np.ndarray | float = 0.0) -> np.ndarray:
-    """Logits `base + features @ weights` whose expected features are the targets: Newton's method on the convex dual."""
+    """Logits `base + features @ weights` with the expected features asked for: Newton's method on the convex dual."""
     weights = np.zeros(len(targets))
     for _ in range(100):
         probabilities, log_partition = _softmax(base + features @ weights)
