@@ -167,7 +167,7 @@ def feature_bounds(results, arm: str) -> tuple[list[float], list[float]]:
 
 
 def rates_table(results) -> list[str]:
-    table = header("arm", "mAP on the tuning seed by learning rate")
+    table = header("arm", "mAP on the tuning seeds by learning rate")
     for name, result in results.items():
         best = result.best_rate if result.sweep else None
         cells = [f"{'**' * (rate == best)}{rate:.2g}: {value:.1f}{'**' * (rate == best)}"
