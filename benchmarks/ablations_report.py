@@ -116,8 +116,16 @@ def association_cells(results, arm: str) -> tuple[list[str], list[str]]:
     last = [run["history"][-1] for run in runs]
     cells = [f"{np.mean([values[key] for values in last]):.{digits}f}" for key, digits in
              (("mean", 2), ("pair_std", 3), ("rank", 2))]  # fmt: skip
-    middle, low, high = rank_correlation(np.array([run["association"] for run in runs]))
-    return titles, [*cells, f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"]
+    return titles, [*cells, correlation_cell(results, arm)]
+
+
+def correlation_cell(results, arm: str) -> str:
+    runs = results[arm].finished
+    if runs is None:
+        return NOT_RUN
+    associations = np.array([run["association"] for run in runs])
+    middle, low, high = rank_correlation(associations, results[arm].settings["arm"]["coupling"])
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def context_images_table(results) -> list[str]:
@@ -151,10 +159,12 @@ def context_features_table(results) -> list[str]:
     table = header(
         "noise", "coupling", "context strength", "isolated evidence", "exact posterior", "linear",
         "AM, l2 θ=0.1, − linear", "p (Holm)", "AM, no norm, − linear", "p (Holm)",
+        "its ρ with co-occurrence [95%]",
     )  # fmt: skip
     for (noise, coupling), (linear, *others) in arms.items():
         bounds = map(mean_and_error, feature_bounds(results, linear))
         cells = [cell for am in others for cell in (difference(results, am, linear), p_values[am])]
+        cells.append(correlation_cell(results, others[-1]))
         strength = f"{context_strength(coupling):.2f}"
         table.append(row(f"{noise:g}", f"{coupling:g}", strength, *bounds, score(results, linear), *cells))
     return table
