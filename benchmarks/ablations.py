@@ -45,6 +45,18 @@ COUPLINGS = (0.0, 1.0, 2.0)
 FEATURE_COUPLINGS = (0.0, 1.0, 2.0, 3.0)
 FEATURE_NOISE = (0.4, 0.8)
 LOUD = 60.0  # pixel noise of the ambiguous images, in grey levels
+FUSED = ("equal", "linear")
+
+# What may keep A from being flattened: configuration and variant. 0.1 / C and 0.1 / C^2 are the paper's weight on a
+# norm that is divided by C or C^2.
+REMEDIES = {
+    "theta-0.005": ({"association_weight": 0.1 / LABELS}, ""),
+    "theta-0.00025": ({"association_weight": 0.1 / LABELS**2}, ""),
+    "off-diagonal": ({}, "off_diagonal"),
+    "centred": ({}, "centred"),
+    "offset": ({}, "offset"),
+    "offset-none": ({"association_norm": "none"}, "offset"),
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,6 @@ QUICK = Scale(train=256, test=128, epochs=2, rates=(1e-3, 2e-3), extensions=0, s
 def arms() -> list[Arm]:
     """All arms; those that the paper reports come first."""
     norms = ("none", "l1", "l1_l2", "nuclear")
-    # 0.1 / C and 0.1 / C^2 are what a norm of A that is divided by C or C^2 comes to.
-    weights = (0.1 / LABELS**2, 0.1 / LABELS, 1.0)
     linear = {"fusion": "linear"}
     rows = [
         Arm("equal"),
@@ -99,15 +109,12 @@ def arms() -> list[Arm]:
         *(Arm(f"norm-{norm}", {"association_norm": norm}) for norm in norms),
         Arm("association", {"fusion": "association"}),
         Arm("learnable", {"fusion": "learnable"}),
-        *(Arm(f"theta-{weight:g}", {"association_weight": weight}) for weight in weights),
+        *feature_arms(),
+        *(Arm(name, config, variant=variant) for name, (config, variant) in REMEDIES.items()),
+        Arm("theta-1", {"association_weight": 1.0}),
+        *(Arm(f"swin-{name}", {"fusion": name}, backbone="tiny-swin") for name in FUSED),
         Arm("bce", {"gamma_neg": 0}),
         Arm("focal", {"gamma_pos": 2}),
-        Arm("offset-none", {"association_norm": "none"}, variant="offset"),
-        Arm("off-diagonal", variant="off_diagonal"),
-        Arm("centred", variant="centred"),
-        Arm("offset", variant="offset"),
-        *(Arm(f"swin-{name}", {"fusion": name}, backbone="tiny-swin") for name in FUSED),
-        *feature_arms(),
         *(Arm(f"kernel-{k}", {"association_kernel_size": k}) for k in (1, 5, 7)),
         Arm("shared", {"readout": "shared"}),
     ]
@@ -119,21 +126,19 @@ def arms() -> list[Arm]:
     return rows
 
 
-FUSED = ("equal", "linear")
-FEATURE_CONFIGS = {
-    "equal": {"gamma_neg": 0},
-    "free": {"gamma_neg": 0, "association_norm": "none"},
-    "linear": {"gamma_neg": 0, "fusion": "linear"},
-}
-
-
 def feature_arms() -> list[Arm]:
     """On simulated features, with the loss whose optimum is the posterior that the oracle computes."""
-    return [
-        Arm(f"features-{noise:g}-{coupling:g}-{name}", config, "none", coupling, noise)
+    configs = {"equal": {}, "free": {"association_norm": "none"}, "linear": {"fusion": "linear"}}
+    rows = [
+        Arm(f"features-{noise:g}-{coupling:g}-{name}", {"gamma_neg": 0} | config, "none", coupling, noise)
         for noise in FEATURE_NOISE
         for coupling in FEATURE_COUPLINGS
-        for name, config in FEATURE_CONFIGS.items()
+        for name, config in configs.items()
+    ]
+    noise, coupling = FEATURE_NOISE[0], 2.0
+    return rows + [
+        Arm(f"features-{noise:g}-{coupling:g}-{name}", {"gamma_neg": 0} | config, "none", coupling, noise, variant)
+        for name, (config, variant) in REMEDIES.items()
     ]
 
 
@@ -180,15 +185,18 @@ class FeatureBackbone(PreTrainedModel):
         return BaseModelOutputWithPooling(pooler_output=pixel_values)
 
 
-class PenaltyVariant(AssocFormerForMultiLabel):
+class VariantModel(AssocFormerForMultiLabel):
     """Eq. 9 with the norm of A without its diagonal (`"off_diagonal"`), or of A - 1/2 (`"centred"`)."""
 
     variant = ""
 
     def _loss(self, scores: AssociationScores, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         a = scores.association
-        penalized = a - 0.5 if self.variant == "centred" else a - torch.diag_embed(a.diagonal(dim1=1, dim2=2))
-        return super()._loss(scores._replace(association=penalized), labels)
+        if self.variant == "off_diagonal":
+            a = a - torch.diag_embed(a.diagonal(dim1=1, dim2=2))
+        elif self.variant == "centred":
+            a = a - 0.5
+        return super()._loss(scores._replace(association=a), labels)
 
 
 class OffsetAssociation(AssociationModule):
@@ -206,22 +214,15 @@ class OffsetAssociation(AssociationModule):
 
 
 def create_model(arm: Arm) -> AssocFormerForMultiLabel:
+    backbone = None
     if arm.backbone == "none":
         backbone = FeatureBackbone(PreTrainedConfig(hidden_size=FEATURES))
-        return AssocFormerForMultiLabel(
-            AssocFormerConfig(backbone_config=backbone.config, num_labels=LABELS, **arm.config), backbone
-        )
-    config = AssocFormerConfig(
-        backbone_config=BACKBONE_PRESETS[arm.backbone](IMAGE_SIZE), num_labels=LABELS, **arm.config
-    )
-    if arm.variant in ("", "offset"):
-        model = AssocFormerForMultiLabel(config)
-    else:
-        model = PenaltyVariant(config)
-        model.variant = arm.variant
+    backbone_config = backbone.config if backbone else BACKBONE_PRESETS[arm.backbone](IMAGE_SIZE)
+    model = VariantModel(AssocFormerConfig(backbone_config=backbone_config, num_labels=LABELS, **arm.config), backbone)
+    model.variant = arm.variant
     if arm.variant == "offset":
         plain = model.head.association
-        model.head.association = OffsetAssociation(FEATURES, LABELS, config.association_kernel_size)
+        model.head.association = OffsetAssociation(FEATURES, LABELS, model.config.association_kernel_size)
         model.head.association.load_state_dict(plain.state_dict(), strict=False)
     return model
 
@@ -423,7 +424,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
     options = parser.parse_args()
-    folder = options.output or RESULTS / ("ablations-quick" if options.quick else "ablations")
+    folder = options.output or (Path("outputs/ablations-quick") if options.quick else RESULTS / "ablations")
     published = folder == RESULTS / "ablations"
     page = RESULTS.parent.parent / "docs/ablations.md" if published else folder / "ablations.md"
     folder.mkdir(parents=True, exist_ok=True)

@@ -30,14 +30,16 @@ THETAS = {"0": "norm-none", "0.1 / C² = 0.00025": "theta-0.00025", "0.1 / C = 0
 THETAS |= {"0.1": "equal", "1": "theta-1"}
 REMEDIES = {
     "the paper's: l2 of A, θ=0.1": "equal",
-    "l2 of A without its diagonal": "off-diagonal",
-    "l2 of A − ½": "centred",
     "θ=0.1 / C": "theta-0.005",
     "θ=0.1 / C²": "theta-0.00025",
-    "offset, A = sigmoid(K Kᵀ + b), θ=0.1": "offset",
+    "l2 of A without its diagonal": "off-diagonal",
+    "l2 of A − ½": "centred",
+    "offset, A = sigmoid(K Kᵀ + b)": "offset",
     "offset, no norm": "offset-none",
     "no norm": "norm-none",
 }
+REMEDIES_ON_FEATURES = {label: f"features-0.4-2-{arm}" for label, arm in REMEDIES.items()}
+REMEDIES_ON_FEATURES |= {"no norm": "features-0.4-2-free", "linear": "features-0.4-2-linear"}
 
 
 def write_report(results: Mapping[str, Results], page: Path):
@@ -59,6 +61,8 @@ def write_report(results: Mapping[str, Results], page: Path):
         "context_images": context_images_table(results),
         "context_features": context_features_table(results),
         "remedies": comparison(results, REMEDIES, "change", "equal", association_cells),
+        "remedies_features": comparison(results, REMEDIES_ON_FEATURES, "change", "features-0.4-2-equal",
+                                        association_cells),
         "rates": rates_table(results),
     }  # fmt: skip
     if not page.exists():
@@ -79,7 +83,7 @@ def write_report(results: Mapping[str, Results], page: Path):
 def comparison(results, rows: Mapping[str, str], heading: str, reference: str, more=None) -> list[str]:
     """mAP of each arm, its difference from the reference paired by seed, and the p of a paired t-test after Holm."""
     p_values = holm({arm: p_value(results, arm, reference) for arm in rows.values() if arm != reference})
-    titles, _ = more(results, reference) if more else ([], [])
+    titles = more(results, reference)[0] if more else []
     table = header(heading, "mAP", "difference", "p (Holm)", "learning rate", *titles)
     for label, arm in rows.items():
         gain = "–" if arm == reference else difference(results, arm, reference)
@@ -109,6 +113,8 @@ def norms_table(results) -> list[str]:
 
 def association_cells(results, arm: str) -> tuple[list[str], list[str]]:
     """Titles and cells of what A has become at the end of training, mean over the seeds."""
+    if results[arm].settings["arm"]["config"].get("fusion") == "linear":
+        return [], ["–"] * 4
     titles = ["mean of A", "sd over pairs", "effective rank", "Spearman's ρ with co-occurrence [95%]"]
     runs = results[arm].finished
     if runs is None:
