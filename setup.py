@@ -9,7 +9,16 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.py").read_text(), re.MULTILINE)[1]
 
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
-TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6.100", "scikit-learn>=1.4", "scipy>=1.11", "peft>=0.17", "tensorboard", *EXPORT]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3",
+    "hypothesis>=6.100",
+    "scikit-learn>=1.4",
+    "scipy>=1.11",
+    "peft>=0.17",
+    "tensorboard",
+    *EXPORT,
+]
 SPACE = ["gradio>=5"]
 DEV = [*TEST, "ruff>=0.9", "torchmetrics>=1.4"]
 
