@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -431,10 +432,10 @@ def main():
     chosen = [arm for arm in arms() if options.arms is None or arm.name in options.arms]
     if not options.tables:
         started = time.perf_counter()
+        jobs = chosen, [scale_of(arm, options.quick) for arm in chosen], repeat(folder)
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(run_arm, arm, scale_of(arm, options.quick), folder) for arm in chosen]
-            for job in jobs:
-                print(f"{time.perf_counter() - started:6.0f} s  {job.result()}", flush=True)
+            for line in map(run_arm, *jobs) if options.workers == 1 else pool.map(run_arm, *jobs):
+                print(f"{time.perf_counter() - started:6.0f} s  {line}", flush=True)
     results = {arm.name: Results(arm, scale_of(arm, options.quick), folder) for arm in arms()}
     write_report(results, page)
 
