@@ -51,10 +51,9 @@ FUSED = ("equal", "linear")
 # What may keep A from being flattened: configuration and variant. 0.1 / C and 0.1 / C^2 are the paper's weight on a
 # norm that is divided by C or C^2.
 REMEDIES = {
-    "theta-0.005": ({"association_weight": 0.1 / LABELS}, ""),
     "theta-0.00025": ({"association_weight": 0.1 / LABELS**2}, ""),
+    "theta-0.005": ({"association_weight": 0.1 / LABELS}, ""),
     "off-diagonal": ({}, "off_diagonal"),
-    "centred": ({}, "centred"),
     "offset": ({}, "offset"),
     "offset-none": ({"association_norm": "none"}, "offset"),
 }
@@ -187,7 +186,7 @@ class FeatureBackbone(PreTrainedModel):
 
 
 class VariantModel(AssocFormerForMultiLabel):
-    """Eq. 9 with the norm of A without its diagonal (`"off_diagonal"`), or of A - 1/2 (`"centred"`)."""
+    """Eq. 9 with the norm of A without its diagonal, as `variant` `"off_diagonal"`."""
 
     variant = ""
 
@@ -195,8 +194,6 @@ class VariantModel(AssocFormerForMultiLabel):
         a = scores.association
         if self.variant == "off_diagonal":
             a = a - torch.diag_embed(a.diagonal(dim1=1, dim2=2))
-        elif self.variant == "centred":
-            a = a - 0.5
         return super()._loss(scores._replace(association=a), labels)
 
 

@@ -33,7 +33,6 @@ REMEDIES = {
     "θ=0.1 / C": "theta-0.005",
     "θ=0.1 / C²": "theta-0.00025",
     "l2 of A without its diagonal": "off-diagonal",
-    "l2 of A − ½": "centred",
     "offset, A = sigmoid(K Kᵀ + b)": "offset",
     "offset, no norm": "offset-none",
     "no norm": "norm-none",
