@@ -345,6 +345,9 @@ def plot_context(results, path: Path):
     panels[2].set_title("images, CvT", fontsize=10)
     panels[0].set_ylabel("mAP gained, in points")
     for axes in panels:
+        if not axes.has_data():
+            axes.text(0.5, 0.5, NOT_RUN, transform=axes.transAxes, ha="center")
+            continue
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set_xlabel("context strength (share of entropy)")
         axes.grid(alpha=0.3)
@@ -360,6 +363,8 @@ def _plot_gains(axes, results, pairs, couplings, label: str):
 
 def _error_bars(axes, points, label: str, style: str):
     """Means over the seeds and their standard errors, by the strength of context."""
+    if not points:
+        return
     strengths = [context_strength(coupling) for coupling, _ in points]
     errors = [np.std(gains, ddof=1) / len(gains) ** 0.5 for _, gains in points]
     axes.errorbar(strengths, [np.mean(gains) for _, gains in points], errors, fmt=style, label=label, capsize=3)
