@@ -43,20 +43,29 @@ def voc2007_cooccurrence() -> dict:
     return json.loads(Path(__file__).with_name("voc2007_cooccurrence.json").read_text(encoding="utf-8"))
 
 
-def load_scenes(split: str = "train", size: int | None = None, image_size: int = 64, seed: int = 0) -> datasets.Dataset:
-    """Draws one split; an image depends only on seed, split and its index, so a smaller split is a part of a larger.
+def load_scenes(
+    split: str = "train",
+    size: int | None = None,
+    image_size: int = 64,
+    seed: int = 0,
+    coupling: float = 1.0,
+    noise: float = NOISE,
+) -> datasets.Dataset:
+    """Draws one split; an image depends only on its index and the options, so a smaller split is a part of a larger.
 
     Args:
         split: `"train"` (4,000 images) or `"validation"` (1,000).
         size: number of images, where it shall be another.
         image_size: side of the square images in pixels.
         seed: seed of labels and pictures.
+        coupling: how strongly the labels depend on each other, see [`label_set_distribution`].
+        noise: standard deviation of the pixel noise, in grey levels; more makes single objects more ambiguous.
 
     Returns:
         A dataset of the schema of `multilabel_features`, in memory, its images as PNG.
 
     Raises:
-        DataError: on an unknown split, or a size that is not positive.
+        DataError: on an unknown split, a size that is not positive, or a coupling or noise that is negative.
     """
     if split not in SPLIT_SIZES:
         raise DataError(f"scenes has no split {split!r}; expected one of {', '.join(SPLIT_SIZES)}")
@@ -64,8 +73,11 @@ def load_scenes(split: str = "train", size: int | None = None, image_size: int =
     for name, value in (("size", size), ("image_size", image_size)):
         if value < 1:
             raise DataError(f"{name} of scenes must be at least 1, got {value}")
+    for name, value in (("coupling", coupling), ("noise", noise)):
+        if value < 0:
+            raise DataError(f"{name} of scenes must be at least 0, got {value}")
     names = voc2007_cooccurrence()["labels"]
-    label_sets, probabilities = label_set_distribution()
+    label_sets, probabilities = label_set_distribution(coupling)
     cumulative = np.cumsum(probabilities)
     rows = {"image": [], "labels": []}
     for index in range(size):
@@ -73,29 +85,48 @@ def load_scenes(split: str = "train", size: int | None = None, image_size: int =
         drawn = min(np.searchsorted(cumulative, generator.random()), len(label_sets) - 1)
         labels = np.flatnonzero(label_sets[drawn]).tolist()
         buffer = io.BytesIO()
-        draw_scene([names[label] for label in labels], image_size, generator).save(buffer, "PNG", compress_level=1)
+        scene = draw_scene([names[label] for label in labels], image_size, generator, noise)
+        scene.save(buffer, "PNG", compress_level=1)
         rows["image"].append({"bytes": buffer.getvalue(), "path": None})
         rows["labels"].append(labels)
     return datasets.Dataset.from_dict(rows, features=multilabel_features(names), split=split)
 
 
 @cache
-def label_set_distribution() -> tuple[np.ndarray, np.ndarray]:
+def label_set_distribution(coupling: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """The label sets that occur, `(sets, labels)` of 0 and 1, and their probabilities, `(sets,)`.
 
     The maximum-entropy distribution over the sets of one to five labels, none of whose pairs is never seen in VOC 2007,
-    under VOC's marginals and pair frequencies; fitted by Newton's method on the convex dual.
+    under VOC's marginals and pair frequencies.
+
+    Args:
+        coupling: factor of the interactions between the labels of a pair. VOC's marginals are kept. At 0 every set of
+            one to five labels can occur, and what is left of dependence is that no image is without a label.
     """
     counts = voc2007_cooccurrence()
     marginals = np.array(counts["counts"]) / counts["images"]
     pairs = np.array(counts["pair_counts"]) / counts["images"]
-    label_sets = np.array(_possible_sets(pairs > 0), dtype=np.float64)
     first, second = np.nonzero(np.triu(pairs, 1))
-    features = np.hstack([label_sets, label_sets[:, first] * label_sets[:, second]])
-    targets = np.concatenate([marginals, pairs[first, second]])
+    label_sets = _possible_sets((pairs > 0) | (coupling == 0))
+    products = label_sets[:, first] * label_sets[:, second]
+    if coupling == 1:
+        targets = np.concatenate([marginals, pairs[first, second]])
+        return label_sets, _softmax(_maximum_entropy(np.hstack([label_sets, products]), targets))[0]
+    interactions = np.zeros(len(label_sets))
+    if coupling > 0:
+        # The logits of VOC's own distribution are linear in the labels and the pairs: its pair weights are solved for.
+        logits = np.log(label_set_distribution()[1])
+        design = np.hstack([np.ones((len(label_sets), 1)), label_sets, products])
+        weights = np.linalg.lstsq(design, logits)[0][1 + len(marginals) :]
+        interactions = coupling * products @ weights
+    return label_sets, _softmax(_maximum_entropy(label_sets, marginals, interactions))[0]
+
+
+def _maximum_entropy(features: np.ndarray, targets: np.ndarray, base: np.ndarray | float = 0.0) -> np.ndarray:
+    """Logits `base + features @ weights` with the expected features asked for: Newton's method on the convex dual."""
     weights = np.zeros(len(targets))
     for _ in range(100):
-        probabilities, log_partition = _softmax(features @ weights)
+        probabilities, log_partition = _softmax(base + features @ weights)
         expected = probabilities @ features
         gradient = expected - targets
         if np.abs(gradient).max() < 1e-9:
@@ -105,20 +136,20 @@ def label_set_distribution() -> tuple[np.ndarray, np.ndarray]:
         objective, rate = log_partition - targets @ weights, 1.0
         while rate > 1e-6:
             trial = weights - rate * step
-            if _softmax(features @ trial)[1] - targets @ trial < objective:
+            if _softmax(base + features @ trial)[1] - targets @ trial < objective:
                 break
             rate /= 2
         weights = trial
-    return label_sets, probabilities
+    return base + features @ weights
 
 
-def _possible_sets(seen_together: np.ndarray) -> list[np.ndarray]:
+def _possible_sets(possible: np.ndarray) -> np.ndarray:
     rows = []
     for count in range(1, MAX_LABELS + 1):
-        for labels in combinations(range(len(seen_together)), count):
-            if all(seen_together[i, j] for i, j in combinations(labels, 2)):
-                rows.append(np.isin(np.arange(len(seen_together)), labels))
-    return rows
+        for labels in combinations(range(len(possible)), count):
+            if all(possible[i, j] for i, j in combinations(labels, 2)):
+                rows.append(np.isin(np.arange(len(possible)), labels))
+    return np.array(rows, dtype=np.float64)
 
 
 def _softmax(logits: np.ndarray) -> tuple[np.ndarray, float]:
@@ -126,8 +157,8 @@ def _softmax(logits: np.ndarray) -> tuple[np.ndarray, float]:
     return shifted / shifted.sum(), float(np.log(shifted.sum()) + logits.max())
 
 
-def draw_scene(names: list[str], image_size: int, generator: np.random.Generator) -> Image.Image:
-    """A picture of the named labels, `image_size` pixels square."""
+def draw_scene(names: list[str], image_size: int, generator: np.random.Generator, noise: float = NOISE) -> Image.Image:
+    """A picture of the named labels, `image_size` pixels square, with pixel noise of that standard deviation."""
     side = image_size * SUPERSAMPLING
     canvas = _background(side, generator)
     _scatter_clutter(canvas, generator)
@@ -140,7 +171,7 @@ def draw_scene(names: list[str], image_size: int, generator: np.random.Generator
         motif = _draw_motif(name, round(size * side), generator)
         canvas.paste(motif, (round(x * side), round(y * side)), motif)
     pixels = np.asarray(canvas.reduce(SUPERSAMPLING), dtype=np.float32)
-    pixels = pixels + generator.normal(0, NOISE, pixels.shape)
+    pixels = pixels + generator.normal(0, noise, pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

@@ -25,6 +25,23 @@ def test_label_sets_have_the_marginals_and_pair_frequencies_of_voc():
     assert label_sets.sum(1).min() == 1
 
 
+@pytest.mark.parametrize("coupling", [0.0, 0.5, 2.0])
+def test_another_coupling_keeps_the_marginals_and_changes_the_pairs(coupling):
+    label_sets, probabilities = label_set_distribution(coupling)
+    joint, voc = (label_sets.T * probabilities) @ label_sets, frequencies()
+    np.testing.assert_allclose(joint.diagonal(), voc.diagonal(), atol=1e-8)
+    chair, table, cow = (voc2007_cooccurrence()["labels"].index(name) for name in ("chair", "diningtable", "cow"))
+    assert (joint[chair, table] > voc[chair, table]) == (coupling > 1)
+    assert (joint[cow, table] > 0) == (coupling == 0)  # never seen together in VOC
+
+
+def test_noise_changes_the_pixels_alone():
+    quiet, loud = load_scenes("train", size=3, noise=0), load_scenes("train", size=3, noise=60)
+    assert quiet["labels"] == loud["labels"]
+    difference = np.asarray(loud[0]["image"], dtype=float) - np.asarray(quiet[0]["image"])
+    assert 30 < difference.std() < 60  # values end at 0 and 255
+
+
 def test_drawn_labels_follow_the_distribution():
     dataset = load_scenes("train", size=1500, image_size=8)
     multi_hot = np.zeros((len(dataset), 20))
@@ -79,6 +96,8 @@ def test_motifs_are_those_of_the_labels():
         ({"split": "test"}, "scenes has no split 'test'; expected one of train, validation"),
         ({"size": 0}, "size of scenes must be at least 1, got 0"),
         ({"image_size": 0}, "image_size of scenes must be at least 1, got 0"),
+        ({"coupling": -1}, "coupling of scenes must be at least 0, got -1"),
+        ({"noise": -1}, "noise of scenes must be at least 0, got -1"),
     ],
 )
 def test_bad_options_are_named(options, message):
