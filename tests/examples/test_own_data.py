@@ -74,9 +74,6 @@ def test_a_hundred_images_with_twelve_that_cannot_be_read(tmp_path):
     printed = run("evaluate.py", *again, "--bad_images", "skip", "--output", tmp_path / "again.json").stdout
     assert all(f"{path}: cannot be read as an image; left out" in printed for path in bad)
     assert json.loads((tmp_path / "again.json").read_text())["images"] == 88
-    refused = run("evaluate.py", *again, check=False)
-    assert refused.returncode == 1
-    assert any(f"error: {path}: cannot be read" in refused.stderr for path in bad)
 
 
 def test_a_folder_with_a_table_trains_and_evaluates(small_coco, tmp_path):

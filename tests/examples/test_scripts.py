@@ -120,8 +120,16 @@ def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
     [
         (["--data_dir", "/nowhere"], "/nowhere"),
         (["--dataset", "imagenet"], "unknown dataset 'imagenet'; expected one of scenes, coco, voc"),
-        (["--fusion", "sum"], "fusion must be one of equal, association, learnable, linear; got 'sum'"),
-        (["--association_norm", "l3"], "association_norm must be one of l2, l1, l1_l2, nuclear, none; got 'l3'"),
+        pytest.param(
+            ["--fusion", "sum"],
+            "fusion must be one of equal, association, learnable, linear; got 'sum'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--association_norm", "l3"],
+            "association_norm must be one of l2, l1, l1_l2, nuclear, none; got 'l3'",
+            marks=pytest.mark.slow,
+        ),
         (["--association_kernel_size", "4"], "association_kernel_size must be odd, such as 1, 3 or 5; got 4"),
         (["--backbone", "no-such-folder"], "no-such-folder: neither a folder"),
         (["--batch_size", "64"], "48 training images are fewer than one batch of 64 x 1 processes"),
