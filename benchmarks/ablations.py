@@ -1,9 +1,9 @@
 """The paper's ablations on drawn scenes, every arm with a learning rate of its own.
 
-`python -m benchmarks.ablations` takes more than two core hours, 70 minutes on two cores. Of each arm the learning rate is
-tuned on seeds of its own, and the arm then trained with five others, which also draw other images. A finished run is a
-line of `ARM.jsonl` in the output folder and is not repeated; the tables and plots of `docs/ablations.md` are made from these
-lines, by `--tables` alone. With `--quick` fewer and shorter runs try the same code.
+`python -m benchmarks.ablations` takes more than two core hours, about 70 minutes on two cores. Of each arm the learning
+rate is tuned on seeds of its own, and the arm then trained with five others, which also draw other images. A finished
+run is a line of `ARM.jsonl` in the output folder and is not repeated; the tables and plots of `docs/ablations.md` are
+made from these lines, by `--tables` alone. With `--quick` fewer and shorter runs try the same code.
 """
 
 import argparse
