@@ -92,7 +92,7 @@ def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, script, 
     if options.get("dataset") == "coco":
         options = options | {"data_dir": small_coco, "split": "val"}
     words = command(script, model=PUBLISHED, **options)[1:]
-    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "argv", words)  # the script itself, without the seconds that a new process takes to start
     with pytest.raises(SystemExit, match=r"^error: [^\n]*" + re.escape(message)):
         runpy.run_path(words[0], run_name="__main__")
 

@@ -210,9 +210,10 @@ def test_publishing_again_sends_what_changed(published):
 def test_a_hub_that_refuses_or_is_down_is_told_in_one_line(monkeypatch, token, faults, message):
     with loopback_hub() as hub:
         hub.faults += faults
+        # huggingface_hub reads its environment once, at import; the client and its requests are the real ones.
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("assocformer_hf.hub.publish.ATTEMPTS", 2)
+        monkeypatch.setattr("assocformer_hf.hub.publish.ATTEMPTS", 2)  # six would wait for half a minute
         monkeypatch.delenv("HF_TOKEN", raising=False)
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
