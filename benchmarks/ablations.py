@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from scipy.special import logit
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -332,8 +333,7 @@ def _mAP(scores: np.ndarray, targets: np.ndarray) -> float:  # noqa: N802
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.log(clipped) - np.log1p(-clipped)
+    return logit(np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7))
 
 
 class Results:

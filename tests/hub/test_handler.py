@@ -286,6 +286,13 @@ def test_bad_parameters_are_refused(handler, parameters):
     assert answer["error"]["code"] == "bad_parameter"
 
 
+def test_a_fault_of_the_handler_is_logged_and_not_shown(handler, monkeypatch, caplog):
+    monkeypatch.delattr(handler, "model")
+    answer = handler({"inputs": PNG})
+    assert answer == {"error": {"code": "internal_error", "message": "the request could not be answered"}}
+    assert "AttributeError" in caplog.text
+
+
 @pytest.mark.parametrize("data", [None, 1, "x", b"x", [], {}, {"image": PNG}], ids=lambda data: str(data)[:12])
 def test_what_is_no_request_is_refused(handler, data):
     assert ask(handler, data)["error"]["code"] == "bad_request"
