@@ -36,7 +36,7 @@ setup(
     packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
     package_data={
         "assocformer_hf": [
-            "data/*.json",
+            "data/scenes/*.json",
             "hub/*.md",
             "hub/space/*",
             "evaluation/multilabel/README.md",

@@ -30,7 +30,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, multilabel_metrics
-from assocformer_hf.data.scenes import NOISE, label_set_distribution, load_scenes
+from assocformer_hf.data.scenes.scenes import NOISE, label_set_distribution, load_scenes
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.association import AssociationModule, AssociationScores
 from assocformer_hf.model.presets import BACKBONE_PRESETS

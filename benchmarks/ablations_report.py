@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata, ttest_rel
 
-from assocformer_hf.data.scenes import label_set_distribution
+from assocformer_hf.data.scenes.scenes import label_set_distribution
 from benchmarks.ablations import (
     COUPLINGS,
     FEATURE_COUPLINGS,

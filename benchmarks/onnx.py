@@ -16,9 +16,9 @@ from transformers import AutoImageProcessor
 from transformers.models.timm_wrapper import TimmWrapperConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.scenes import load_scenes
-from assocformer_hf.data.transforms import evaluation_transform
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import evaluation_transform
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.evaluation.metrics import average_precision
 from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
 from benchmarks.measure import ratio, report, seconds

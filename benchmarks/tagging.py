@@ -21,7 +21,7 @@ from PIL import Image
 from transformers import pipeline
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.model.presets import tiny_cvt
 from benchmarks.measure import report
 

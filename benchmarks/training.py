@@ -22,9 +22,9 @@ from torchvision.transforms.functional import to_tensor
 from transformers.models.timm_wrapper import TimmWrapperConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.decoding import decode_tensor
-from assocformer_hf.data.scenes import draw_scene, voc2007_cooccurrence
-from assocformer_hf.data.transforms import create_image_processor, pixel_scaling, training_transform
+from assocformer_hf.data.images.decoding import decode_tensor
+from assocformer_hf.data.images.transforms import create_image_processor, pixel_scaling, training_transform
+from assocformer_hf.data.scenes.scenes import draw_scene, voc2007_cooccurrence
 from assocformer_hf.model.presets import swin_large
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler, parameter_groups

@@ -11,8 +11,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.load import dataset_name
+from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.calibration import (
     apply_temperature,

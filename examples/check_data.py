@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.check import check_images, check_labels
-from assocformer_hf.data.check_report import html_report, text_report
-from assocformer_hf.data.forms import SourceOptions
+from assocformer_hf.data.checks.check import check_images, check_labels
+from assocformer_hf.data.checks.page import html_report, text_report
 from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
+from assocformer_hf.data.readers.registry import SourceOptions
 
 
 @dataclass

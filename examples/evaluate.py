@@ -11,8 +11,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.load import dataset_name
+from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import (

@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.load import load_images
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import explain_image, plot_explanation

@@ -20,7 +20,7 @@ from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.inference import InferenceImages, inference_batches
+from assocformer_hf.data.images.inference import InferenceImages, inference_batches
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import ShardFolder, write_bad_files

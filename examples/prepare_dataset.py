@@ -8,9 +8,9 @@ from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.archives import OFFICIAL, fetch
-from assocformer_hf.data.forms import SourceOptions
 from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
 from assocformer_hf.data.prepare import write_prepared
+from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError
 
 

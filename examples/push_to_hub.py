@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.hub.model_folder import SAMPLE_SIDE, add_sample_images
 from assocformer_hf.hub.publish import check_model_folder, publish_folder
 

@@ -8,19 +8,19 @@ from transformers import ViTImageProcessor
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, load_multilabel_dataset
 from assocformer_hf.command_line import one_line_errors, parse_arguments
-from assocformer_hf.data.check import check_labels
-from assocformer_hf.data.check_report import brief_lines
-from assocformer_hf.data.forms import SourceOptions
-from assocformer_hf.data.images import MultiLabelImages
-from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
-from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import (
+from assocformer_hf.data.checks.check import check_labels
+from assocformer_hf.data.checks.page import brief_lines
+from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.data.images.transforms import (
     backbone_image_processor,
     create_image_processor,
     evaluation_transform,
     pixel_scaling,
     training_transform,
 )
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
+from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.hub.model_folder import add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
@@ -76,7 +76,11 @@ def main():
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     augment = training_transform(
-        processor, data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude
+        processor,
+        data_args.cutout,
+        data_args.randaugment_ops,
+        data_args.randaugment_magnitude,
+        data_args.horizontal_flip,
     )
     reading = {"min_side": model_args.image_size, "bad_images": data_args.bad_images}
     scale = pixel_scaling(processor)

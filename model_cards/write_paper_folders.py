@@ -7,10 +7,10 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.coco import load_coco
-from assocformer_hf.data.scenes import voc2007_cooccurrence
+from assocformer_hf.data.images.transforms import create_image_processor
+from assocformer_hf.data.readers.coco import load_coco
+from assocformer_hf.data.scenes.scenes import voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.hub.model_folder import CITATION, TAGS
 from assocformer_hf.model.presets import cvt_w24, swin_large
 

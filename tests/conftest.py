@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 
 ROOT = Path(__file__).parent.parent

@@ -12,10 +12,10 @@ from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.command_line import parse_arguments
-from assocformer_hf.data.forms import SourceOptions
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.images.transforms import create_image_processor
+from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import create_image_processor
 from assocformer_hf.model.presets import tiny_cvt, tiny_swin
 from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from tests.conftest import ROOT

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.coco import load_coco
-from assocformer_hf.data.exports import SUFFIXES, image_files
-from assocformer_hf.data.forms import FORMS, SourceOptions, find_datasets
-from assocformer_hf.data.hub_dataset import images_only, is_loadable, load_anything, stream_dataset
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.readers.coco import load_coco
+from assocformer_hf.data.readers.exports import SUFFIXES, image_files
+from assocformer_hf.data.readers.hub import images_only, is_loadable, load_anything, stream_dataset
+from assocformer_hf.data.readers.registry import FORMS, SourceOptions, find_datasets
+from assocformer_hf.data.readers.tables import find_tables, read_table
+from assocformer_hf.data.readers.voc import load_voc
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 from assocformer_hf.data.split import iterative_stratification
-from assocformer_hf.data.tables import find_tables, read_table
-from assocformer_hf.data.voc import load_voc
 
 logger = logging.getLogger(__name__)
 

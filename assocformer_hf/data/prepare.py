@@ -13,8 +13,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
-from assocformer_hf.data.check import LabelCheck, check_labels
-from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.checks.check import LabelCheck, check_labels
+from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import ShardFolder, write_aside, write_bad_files
 

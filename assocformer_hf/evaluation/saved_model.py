@@ -8,12 +8,12 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor, BaseImageProcessor
 
-from assocformer_hf.data.check import cooccurrence
-from assocformer_hf.data.forms import SourceOptions
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.checks.check import cooccurrence
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
+from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.data.transforms import evaluation_transform
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 

@@ -43,7 +43,7 @@ def conditional_cooccurrence(counts: np.ndarray) -> np.ndarray:
 
     Args:
         counts: images that have both labels, `(labels, labels)`, on the diagonal those that have one; as
-            `assocformer_hf.data.check.cooccurrence` counts them.
+            `assocformer_hf.data.checks.check.cooccurrence` counts them.
 
     Returns:
         `(labels, labels)`, in [0, 1]; NaN in the row of a label that no image has.

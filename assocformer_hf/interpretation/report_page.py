@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from pyarrow.compute import struct_field
 
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.analysis import (
     confused_pairs,

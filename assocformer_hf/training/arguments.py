@@ -48,6 +48,7 @@ class DataArguments:
     cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
+    horizontal_flip: float = field(default=0.0, metadata={"help": "Probability of a mirrored training image."})
     bad_images: str = field(
         default="error",
         metadata={"help": "Images that cannot be read: error, or skip (replaced in training, left out of evaluation)."},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assocformer_hf.data.load import load_multilabel_dataset
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split import iterative_stratification
 

@@ -6,10 +6,10 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.evaluation.evaluator import evaluate
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from assocformer_hf import AssocFormerForMultiLabel
-from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.data.images.transforms import create_image_processor
 from tests.conftest import NAMES, ROOT
 
 BINARIES = Path(sys.executable).parent

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
-from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.readers.coco import load_coco
 from tests.conftest import ROOT
 from tests.examples.commands import run, training
 

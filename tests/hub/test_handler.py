@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.hub import handler as shipped
 from assocformer_hf.hub.handler import EndpointHandler
 from tests.conftest import NAMES

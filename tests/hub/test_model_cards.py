@@ -10,9 +10,9 @@ from huggingface_hub import ModelCard
 from transformers import AutoImageProcessor, pipeline
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.coco import load_coco
-from assocformer_hf.data.decoding import decode_image
-from assocformer_hf.data.scenes import load_scenes, voc2007_cooccurrence
+from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.data.readers.coco import load_coco
+from assocformer_hf.data.scenes.scenes import load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler

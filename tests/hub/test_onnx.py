@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
 from tests.conftest import ROOT, TINY_BACKBONES
 

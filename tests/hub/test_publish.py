@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder

@@ -22,8 +22,8 @@ from transformers import (
 from transformers.models.timm_wrapper import TimmWrapperConfig, TimmWrapperModel
 
 from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.data.images.transforms import backbone_image_processor
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.transforms import backbone_image_processor
 from assocformer_hf.model.cvt import CvtBackbone
 from assocformer_hf.model.presets import tiny_cvt
 

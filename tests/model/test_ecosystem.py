@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainingArguments, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel, multilabel_metrics
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
 from tests.conftest import TINY_BACKBONES, images
 
 LABELS = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])

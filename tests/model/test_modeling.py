@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.transforms import create_image_processor
+from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from tests.conftest import NAMES, TINY_BACKBONES, images

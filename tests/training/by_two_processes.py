@@ -9,9 +9,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.scenes import load_scenes
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.step import WholeTensors

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assocformer_hf.data.decoding import ImageError, decode_tensor
+from assocformer_hf.data.images.decoding import ImageError, decode_tensor
 from assocformer_hf.data.schema import DataError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from assocformer_hf.data.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
+from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
 from assocformer_hf.html_page import embedded_figure, page, plot_name
 
 SHOWN = 5

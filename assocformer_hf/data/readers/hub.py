@@ -9,8 +9,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
-from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
-from assocformer_hf.data.tables import (
+from assocformer_hf.data.readers.tables import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     SPLITS,
@@ -20,6 +19,7 @@ from assocformer_hf.data.tables import (
     state_of,
     table_labels,
 )
+from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
 
 Splits = dict[str, datasets.Dataset] | dict[str, datasets.IterableDataset]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
-from tests.data.forms import (
+from tests.data.readers.forms import (
     FORMS,
     WITH_UNKNOWN,
     Content,

@@ -71,18 +71,23 @@ def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image 
 
 
 def training_transform(
-    processor: ViTImageProcessor, cutout: float = 0.5, num_ops: int = 2, magnitude: int = 9
+    processor: ViTImageProcessor,
+    cutout: float = 0.5,
+    num_ops: int = 2,
+    magnitude: int = 9,
+    horizontal_flip: float = 0.0,
 ) -> Callable[[Image.Image | Tensor], Tensor]:
     """PIL image or uint8 tensor to an augmented one, uint8 `(3, height, width)`.
 
-    The steps are the processor's resize, Cutout and RandAugment. [`pixel_scaling`] does the rest on the device, so that
-    bytes and not floats go from the workers to it.
+    The steps are the processor's resize, a horizontal flip, Cutout and RandAugment. [`pixel_scaling`] does the rest on
+    the device, so that bytes and not floats go from the workers to it.
 
     Args:
         processor: gives size and interpolation.
         cutout: side of the square that Cutout hides, as a share of the image's sides; 0 hides nothing.
         num_ops: operations that RandAugment applies one after the other; 0 applies none.
         magnitude: strength of the operations, 0 to 30.
+        horizontal_flip: probability of a mirrored image; the paper's recipe has none.
 
     Source: DeVries & Taylor 2017 (Cutout); Cubuk et al. 2020 (RandAugment, torchvision's). All randomness comes from
     torch's global generator.
@@ -95,6 +100,7 @@ def training_transform(
             (processor.size["height"], processor.size["width"]),
             interpolation=v2.InterpolationMode.BICUBIC if bicubic else v2.InterpolationMode.BILINEAR,
         ),
+        v2.RandomHorizontalFlip(horizontal_flip),
         Cutout(cutout),
         v2.ToPILImage(),
         v2.RandAugment(num_ops, magnitude),

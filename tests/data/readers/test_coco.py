@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.coco import load_coco
+from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import DataError, label_names
 
 

@@ -16,7 +16,7 @@ import datasets
 import numpy as np
 from PIL import Image, ImageDraw
 
-from assocformer_hf.data.motifs import MOTIFS, Pen
+from assocformer_hf.data.scenes.motifs import MOTIFS, Pen
 from assocformer_hf.data.schema import DataError, multilabel_features
 
 SPLIT_SIZES = {"train": 4000, "validation": 1000}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.check import REPAIRED, UNREADABLE, check_images, check_labels
-from assocformer_hf.data.check_report import brief_lines, html_report, text_report
-from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.checks.check import REPAIRED, UNREADABLE, check_images, check_labels
+from assocformer_hf.data.checks.page import brief_lines, html_report, text_report
+from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assocformer_hf.data.coco import find_coco, read_coco
-from assocformer_hf.data.exports import (
+from assocformer_hf.data.readers.coco import find_coco, read_coco
+from assocformer_hf.data.readers.exports import (
     find_cvat,
     find_label_studio,
     find_yolo,
@@ -13,10 +13,10 @@ from assocformer_hf.data.exports import (
     read_label_studio,
     read_yolo,
 )
-from assocformer_hf.data.hub_dataset import is_loadable, load_anything, read_dataset
+from assocformer_hf.data.readers.hub import is_loadable, load_anything, read_dataset
+from assocformer_hf.data.readers.tables import find_tables, read_table
+from assocformer_hf.data.readers.voc import find_voc, read_voc
 from assocformer_hf.data.schema import LabelledImages
-from assocformer_hf.data.tables import find_tables, read_table
-from assocformer_hf.data.voc import find_voc, read_voc
 
 Found = Mapping[str | None, object]
 

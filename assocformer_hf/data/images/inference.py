@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 from transformers import BaseImageProcessor
 from transformers.image_utils import PILImageResampling
 
-from assocformer_hf.data.decoding import ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_image
 
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
 

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.load import load_multilabel_dataset, load_split
-from assocformer_hf.data.scenes import load_scenes
-from assocformer_hf.data.schema import DataError, multilabel_features
-from assocformer_hf.data.transforms import (
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import (
     Cutout,
     create_image_processor,
     evaluation_transform,
     pixel_scaling,
     training_transform,
 )
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
+from assocformer_hf.data.scenes.scenes import load_scenes
+from assocformer_hf.data.schema import DataError, multilabel_features
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import datasets
 import pytest
 import torch
 
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.streaming import MultiLabelStream
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.load import load_multilabel_dataset
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.data.streaming import MultiLabelStream
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
 
 
 @pytest.fixture(scope="module")

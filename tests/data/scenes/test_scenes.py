@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from assocformer_hf.data.motifs import MOTIFS
-from assocformer_hf.data.scenes import draw_scene, label_set_distribution, load_scenes, voc2007_cooccurrence
+from assocformer_hf.data.scenes.motifs import MOTIFS
+from assocformer_hf.data.scenes.scenes import draw_scene, label_set_distribution, load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import DataError, label_names
 
 
@@ -64,7 +64,7 @@ def test_a_smaller_split_is_a_part_of_a_larger_and_seeds_and_splits_differ():
 def test_the_same_pictures_are_drawn_in_another_process():
     script = """
 import hashlib
-from assocformer_hf.data.scenes import load_scenes
+from assocformer_hf.data.scenes.scenes import load_scenes
 data = load_scenes("validation", size=20).data.column("image").to_pylist()
 print(hashlib.sha256(b"".join(image["bytes"] for image in data)).hexdigest())
 """

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.images import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.readers.voc import VOC_LABELS, load_voc
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.data.transforms import create_image_processor, evaluation_transform
-from assocformer_hf.data.voc import VOC_LABELS, load_voc
 
 CAT, DOG, PERSON = (VOC_LABELS.index(name) for name in ("cat", "dog", "person"))
 

@@ -8,7 +8,7 @@ from datasets.utils.file_utils import xopen
 from PIL import Image
 from torch import Tensor
 
-from assocformer_hf.data.decoding import decode_image
+from assocformer_hf.data.images.decoding import decode_image
 
 
 class MultiLabelStream(torch.utils.data.IterableDataset):

@@ -14,7 +14,7 @@ import torch
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from assocformer_hf.data.decoding import BROKEN, ImageError, decode_image
+from assocformer_hf.data.images.decoding import BROKEN, ImageError, decode_image
 from assocformer_hf.data.schema import label_names
 
 TINY = 8
