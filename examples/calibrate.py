@@ -37,7 +37,7 @@ from assocformer_hf.evaluation.thresholds import (
 )
 from assocformer_hf.hub.model_folder import METRICS_FILE, copy_sample_images, read_metrics, save_model_folder
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
-from assocformer_hf.training.checkpoint import replaced_files
+from assocformer_hf.output_folder import OutputFolder
 
 
 @dataclass
@@ -106,7 +106,7 @@ def main():
     if not accelerator.is_main_process:
         return
     evaluation, found = calibrate(saved, choice)
-    with replaced_files(choice.output) as folder:
+    with OutputFolder(choice.output).replacing("model") as folder:
         run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
         if (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args)):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found)

@@ -23,6 +23,7 @@ from assocformer_hf.evaluation.saved_model import (
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.interpretation.report_page import ReportInput, write_report
+from assocformer_hf.output_folder import write_file
 
 
 @dataclass
@@ -62,8 +63,8 @@ def main():
     metrics = evaluation_report(saved.evaluation, saved.label_names)
     print(metrics_table(metrics))
     if outputs.output:
-        outputs.output.parent.mkdir(parents=True, exist_ok=True)
-        outputs.output.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+        content = json.dumps(metrics, indent=2, ensure_ascii=False)
+        write_file(outputs.output, lambda aside: aside.write_text(content, encoding="utf-8"))
     if outputs.report:
         page = write_report(outputs.report, report_input(saved, args, source, outputs.train_split))
         print(f"report: {page}")

@@ -19,6 +19,7 @@ from assocformer_hf.data.load import load_images
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import explain_image, plot_explanation
 from assocformer_hf.interpretation.location import METHODS, locate
+from assocformer_hf.output_folder import OutputFolder
 
 
 @dataclass
@@ -41,27 +42,27 @@ def main():
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(device).eval()
     processor = AutoImageProcessor.from_pretrained(args.model)
     dataset = load_images(args.images)
-    args.output.mkdir(parents=True, exist_ok=True)
-    results = []
-    for i, stored in enumerate(dataset.select(range(min(len(dataset), args.max_images)))["image"]):
-        name = stored["path"] or f"image {i}"
-        image = decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], name)
-        pixel_values = processor(images=image, return_tensors="pt")["pixel_values"].to(device)
-        explanation = explain_image(model, pixel_values, args.labels)
-        print(name, *explanation.labels, sep="\n")
+    with OutputFolder(args.output).replacing("explanations") as folder:
+        results = []
+        for i, stored in enumerate(dataset.select(range(min(len(dataset), args.max_images)))["image"]):
+            name = stored["path"] or f"image {i}"
+            image = decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], name)
+            pixel_values = processor(images=image, return_tensors="pt")["pixel_values"].to(device)
+            explanation = explain_image(model, pixel_values, args.labels)
+            print(name, *explanation.labels, sep="\n")
 
-        heat = {}
-        if args.where != "none":
-            heat = {one.label: locate(model, pixel_values, one.label, args.where) for one in explanation.labels}
-        stem = args.output / f"{i:04d}_{Path(name).stem.replace(' ', '_')}"
-        plot_explanation(image, explanation, f"{stem}.png", heat)
-        title = f"A of {Path(name).name}"
-        plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
-        matrices = {"association": explanation.association, "contributions": explanation.contributions}
-        np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
-        results.append({"file": name} | explanation.to_dict())
+            heat = {}
+            if args.where != "none":
+                heat = {one.label: locate(model, pixel_values, one.label, args.where) for one in explanation.labels}
+            stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')}"
+            plot_explanation(image, explanation, f"{stem}.png", heat)
+            title = f"A of {Path(name).name}"
+            plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
+            matrices = {"association": explanation.association, "contributions": explanation.contributions}
+            np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
+            results.append({"file": name} | explanation.to_dict())
         content = json.dumps(results, indent=2, ensure_ascii=False)
-        (args.output / "explanations.json").write_text(content, encoding="utf-8")
+        (folder / "explanations.json").write_text(content, encoding="utf-8")
     print(f"figures and data: {args.output}")
 
 

@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
+from assocformer_hf.output_folder import OutputFolder
 
 
 @dataclass
@@ -26,16 +27,17 @@ def main():
     (args,) = parse_arguments([Arguments])
     model = AssocFormerForMultiLabel.from_pretrained(args.model).eval()
     size = AutoImageProcessor.from_pretrained(args.model).size["height"]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    files = [args.output]
-    export_onnx(model, args.output, size)
-    if args.int8:
-        files.append(args.output.with_stem(f"{args.output.stem}-int8"))
-        quantize_onnx(*files)
+    output = OutputFolder(args.output.parent)
+    with output.replacing(f"export {args.output.name}") as folder:
+        files = [folder / args.output.name]
+        export_onnx(model, files[0], size)
+        if args.int8:
+            files.append(files[0].with_stem(f"{files[0].stem}-int8"))
+            quantize_onnx(*files)
 
     images = torch.rand(3, 3, size, size)
     expected = model(images).logits.sigmoid()
-    for file in files:
+    for file in [output.path / file.name for file in files]:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         (logits,) = session.run(["logits"], {"pixel_values": images.numpy()})
         difference = (torch.from_numpy(logits).sigmoid() - expected).abs().max()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.images.inference import InferenceImages, inference_batches
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import ShardFolder, write_bad_files
+from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.output_folder import OutputFolder
 
 
 @dataclass
@@ -102,24 +104,27 @@ class Tagger:
 def write_shards(tagger: Tagger, accelerator: Accelerator):
     """Tags all images, shared out between the processes, a shard at a time."""
     args = tagger.args
-    shards = ShardFolder(args.output, "tags", len(tagger.images), args.shard_size)
-    with accelerator.main_process_first():
+    output = OutputFolder(args.output)
+    shards = ShardFolder(output, "tags", len(tagger.images), args.shard_size)
+    with output.locked() if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
+            output.refuse_foreign([BAD_FILES])
             shards.start(tagger.run())
-    pending = shards.pending()
-    accelerator.wait_for_everyone()  # all of them have seen the same pending shards
-    mine = pending[accelerator.process_index :: accelerator.num_processes]
-    columns = {"index": pyarrow.int64(), "file": pyarrow.string(), "labels": pyarrow.list_(pyarrow.string())}
-    columns["scores"] = pyarrow.list_(pyarrow.float32(), len(tagger.names))
-    for shard, (rows, bad) in zip(mine, tagger.tag([shards.ranges[i] for i in mine]), strict=True):
-        shards.write(shard, pyarrow.Table.from_pylist(rows, pyarrow.schema(columns)), bad)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        rows, bad = shards.finished()
-        write_bad_files(args.output / "_bad_files.jsonl", bad)
-        print(f"{rows} of {len(tagger.images)} images tagged: {args.output}")
-        if bad:
-            print(f"{len(bad)} could not be read as images: {args.output / '_bad_files.jsonl'}", file=sys.stderr)
+        accelerator.wait_for_everyone()
+        pending = shards.pending()
+        accelerator.wait_for_everyone()  # all of them have seen the same pending shards
+        mine = pending[accelerator.process_index :: accelerator.num_processes]
+        columns = {"index": pyarrow.int64(), "file": pyarrow.string(), "labels": pyarrow.list_(pyarrow.string())}
+        columns["scores"] = pyarrow.list_(pyarrow.float32(), len(tagger.names))
+        for shard, (rows, bad) in zip(mine, tagger.tag([shards.ranges[i] for i in mine]), strict=True):
+            shards.write(shard, pyarrow.Table.from_pylist(rows, pyarrow.schema(columns)), bad)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            rows, bad = shards.finished()
+            write_bad_files(output, bad)
+            print(f"{rows} of {len(tagger.images)} images tagged: {output}")
+            if bad:
+                print(f"{len(bad)} could not be read as images: {output}/{BAD_FILES}", file=sys.stderr)
 
 
 def print_table(tagger: Tagger):

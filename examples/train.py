@@ -22,12 +22,11 @@ from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.hub.model_folder import add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
-from assocformer_hf.training.checkpoint import replaced_files
 from assocformer_hf.training.loop import TrainingRun, create_accelerator
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -103,13 +102,15 @@ def main():
 
     def save_best(model, weights, evaluation, state):
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
-        with replaced_files(Path(recipe.output_dir)) as folder:
+        with run.output.replacing("model") as folder:
             save_model_folder(folder, model, processor, evaluation, details)
 
     options = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": origin["dataset"]}
     for free in ("data_dir", "num_workers", "bad_images"):
         del options[free]
-    run = TrainingRun(model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options)
+    run = TrainingRun(
+        model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, options, MODEL_FILES
+    )
     state = run.run()
 
     if accelerator.is_main_process:

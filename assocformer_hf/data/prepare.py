@@ -16,9 +16,12 @@ from tqdm import tqdm
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import ShardFolder, write_aside, write_bad_files
+from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.output_folder import OutputFolder, shown
 
 ROW_GROUP = 100
+DATA = "data"
+CARD_FILE = "README.md"
 CARD = """---
 {metadata}
 ---
@@ -65,11 +68,12 @@ def write_prepared(
 
     Raises:
         DataError: if an image cannot be read, or the folder holds another dataset.
+        OutputError: if files of others are in the way, or another job is at work in the folder.
     """
     if bad_images not in ("error", "skip"):
         raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
-    folder = Path(folder)
-    parts = {key: ShardFolder(folder / "data", key, len(split), shard_size) for key, split in splits.items()}
+    output = OutputFolder(folder)
+    parts = {key: ShardFolder(output, f"{DATA}/{key}", len(split), shard_size) for key, split in splits.items()}
     undecoded = {key: split.cast_column("image", datasets.Image(decode=False)) for key, split in splits.items()}
     run = {
         "source": source,
@@ -78,8 +82,25 @@ def write_prepared(
         "shard_size": shard_size,
         "bad_images": bad_images,
     }
-    for part in parts.values():
-        part.start(run)
+    with output.locked():
+        output.refuse_foreign([CARD_FILE, BAD_FILES])
+        for part in parts.values():
+            part.start(run)
+        _write_shards(undecoded, parts, num_proc, bad_images)
+        finished = {key: part.finished() for key, part in parts.items()}
+        bad = [pair for _, found in finished.values() for pair in found]
+        if bad:
+            write_bad_files(output, bad)
+        rows = {key: count for key, (count, _) in finished.items()}
+        card = _card(output.path, source, splits, rows)
+        output.write(CARD_FILE, "dataset", lambda aside: aside.write_text(card, "utf-8"))
+    return rows
+
+
+def _write_shards(
+    undecoded: dict[str, datasets.Dataset], parts: dict[str, ShardFolder], num_proc: int, bad_images: str
+):
+    """Writes the shards that are not there yet, in several processes."""
     with ProcessPoolExecutor(num_proc, initializer=_begin, initargs=(undecoded, parts, bad_images)) as pool:
         jobs = {
             pool.submit(_write_shard, key, shard): len(part.ranges[shard])
@@ -94,14 +115,6 @@ def write_prepared(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    finished = {key: part.finished() for key, part in parts.items()}
-    bad = [pair for _, found in finished.values() for pair in found]
-    if bad:
-        write_bad_files(folder / "_bad_files.jsonl", bad)
-    rows = {key: count for key, (count, _) in finished.items()}
-    card = _card(folder, source, splits, rows)
-    write_aside(folder / "README.md", lambda aside: aside.write_text(card, "utf-8"))
-    return rows
 
 
 _work: dict = {}  # what a process of the pool works on
@@ -148,7 +161,7 @@ def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], row
     check = check_labels({key: _written_labels(folder, key, split.features) for key, split in splits.items()})
     return CARD.format(
         metadata=data.to_yaml(),
-        name=folder.resolve().name,
+        name=shown(folder.name),
         source=source,
         counts=", ".join(f"{count} images in `{key}`" for key, count in rows.items()) + f", {len(check.names)} labels.",
         unknown=", `unknown` those that nobody annotated" if "unknown" in splits["train"].features else "",

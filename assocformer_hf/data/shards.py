@@ -1,7 +1,6 @@
 """Results for many inputs as Parquet shards: each is there whole or not at all, so that a killed run can go on."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +8,11 @@ import pyarrow
 import pyarrow.parquet
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.output_folder import OutputFolder, sync
 
 RUN_FILE = "_run.json"
+BAD_FILES = "_bad_files.jsonl"
+SHARDS = "shards"
 
 
 class ShardFolder:
@@ -20,45 +22,50 @@ class ShardFolder:
     number of processes, so that every input is in exactly one shard however often a run is stopped.
 
     Args:
-        folder: the folder; made where it is missing.
-        prefix: what the names of the shards begin with: `prefix-00000-of-00012.parquet`.
+        output: the folder.
+        prefix: what the names of the shards begin with: `prefix-00000-of-00012.parquet`; it may name a folder
+            below.
         inputs: number of inputs.
         shard_size: inputs that a shard covers.
     """
 
-    def __init__(self, folder: Path, prefix: str, inputs: int, shard_size: int):
-        self.folder, self.prefix = Path(folder), prefix
+    def __init__(self, output: OutputFolder, prefix: str, inputs: int, shard_size: int):
+        self.output, self.prefix = output, prefix
         self.ranges = [range(start, min(start + shard_size, inputs)) for start in range(0, inputs, shard_size)]
 
     def start(self, run: Mapping):
-        """Claims the folder for a run, which is new or the one that was started there. Called by one process.
+        """Claims the folder for a run, which is new or the one that was started there.
+
+        Called by one process, which holds the lock of the folder.
 
         Args:
             run: what the results depend on, ready for JSON.
 
         Raises:
             DataError: if the folder holds the results of another run.
+            OutputError: if files of others are in the way.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / RUN_FILE
+        name = (Path(self.prefix).parent / RUN_FILE).as_posix()
+        file = self.output.path / name
         run = json.loads(json.dumps(run))
-        if file.is_file():
+        if name in self.output.owned() and file.is_file():
+            self.output.refuse_foreign([name])
             before = json.loads(file.read_text(encoding="utf-8"))
             different = [key for key in run if before.get(key) != run[key]]
             if different:
                 raise DataError(
-                    f"{self.folder}: holds results of a run with another {' and '.join(different)}; choose another "
+                    f"{file.parent}: holds results of a run with another {' and '.join(different)}; choose another "
                     "folder, or remove it"
                 )
-        elif any(self.folder.glob("*.parquet")):
-            raise DataError(f"{self.folder}: holds Parquet files of something else; choose another folder")
-        for left in self.folder.glob(f".{self.prefix}-*"):
-            left.unlink()
-        write_aside(file, lambda aside: aside.write_text(json.dumps(run, indent=1, ensure_ascii=False), "utf-8"))
+        elif any(file.parent.glob("*.parquet")):
+            raise DataError(f"{file.parent}: holds Parquet files of something else; choose another folder")
+        else:
+            content = json.dumps(run, indent=1, ensure_ascii=False)
+            self.output.write(name, SHARDS, lambda aside: aside.write_text(content, "utf-8"))
 
     def path(self, shard: int) -> Path:
         """The file of a shard."""
-        return self.folder / f"{self.prefix}-{shard:05d}-of-{len(self.ranges):05d}.parquet"
+        return self.output.path / f"{self.prefix}-{shard:05d}-of-{len(self.ranges):05d}.parquet"
 
     def pending(self) -> list[int]:
         """The shards that are not written yet."""
@@ -78,7 +85,12 @@ class ShardFolder:
         """
         metadata = (table.schema.metadata or {}) | {b"bad_files": json.dumps(bad).encode()}
         table = table.replace_schema_metadata(metadata)
-        write_aside(self.path(shard), lambda aside: pyarrow.parquet.write_table(table, aside, row_group_size))
+        path = self.path(shard)
+        # The folder's list of files is the main process's; a shard tells by its name and its run's file whose it is.
+        with self.output.unfinished() as aside:
+            pyarrow.parquet.write_table(table, aside / path.name, row_group_size)
+            sync(aside / path.name)
+            (aside / path.name).rename(path)
 
     def finished(self) -> tuple[int, list[tuple[str, str]]]:
         """The number of rows in all shards, and name and reason of the inputs without one."""
@@ -90,16 +102,7 @@ class ShardFolder:
         return rows, bad
 
 
-def write_bad_files(path: Path, bad: Sequence[tuple[str, str]]):
+def write_bad_files(output: OutputFolder, bad: Sequence[tuple[str, str]]):
     """Writes names and reasons as JSON Lines."""
     lines = "".join(json.dumps({"file": name, "reason": why}, ensure_ascii=False) + "\n" for name, why in bad)
-    write_aside(path, lambda aside: aside.write_text(lines, "utf-8"))
-
-
-def write_aside(path: Path, write):
-    """Writes a file under a hidden name beside it and renames it once it is on the disk."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(aside)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.rename(path)
+    output.write(BAD_FILES, SHARDS, lambda aside: aside.write_text(lines, "utf-8"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Template
 
 from assocformer_hf.hub.model_folder import HANDLER, REQUIREMENTS
+from assocformer_hf.output_folder import OutputFolder
 
 SOURCES = Path(__file__).with_name("space")
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
@@ -20,9 +21,15 @@ def create_space(folder: str | Path, model_id: str, title: str | None = None):
         folder: the folder; made where it is missing.
         model_id: the model on the Hub, or a folder for a Space on your own machine.
         title: of the Space; default: the model's name.
+
+    Raises:
+        OutputError: if files of others would be replaced.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with OutputFolder(folder).replacing("space") as aside:
+        _write(aside, model_id, title)
+
+
+def _write(folder: Path, model_id: str, title: str | None):
     for source in (SOURCES / "panels.py", HANDLER):
         shutil.copyfile(source, folder / source.name)
     app = (SOURCES / "app.py").read_text(encoding="utf-8")

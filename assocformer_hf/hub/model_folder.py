@@ -14,14 +14,25 @@ from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
 from assocformer_hf.interpretation.association_map import plot_association_map
+from assocformer_hf.output_folder import OutputFolder, shown
 
+CARD_FILE = "README.md"
 METRICS_FILE = "metrics.json"
+REQUIREMENTS_FILE = "requirements.txt"
 MAP_FILE = "association_map.png"
 SAMPLES = "samples"
 SAMPLE_SIDE = 1024  # pixels
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
 HANDLER = Path(__file__).with_name("handler.py")
 REQUIREMENTS = "transformers>=5.17\ntimm>=1.0.20\ntorchvision\n"
+MODEL_ROOM = Path(__file__).parents[1] / "model"
+REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
+# What `save_model_folder` may write, weights in shards aside.
+MODEL_FILES = (
+    CARD_FILE, METRICS_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json", "model.safetensors",
+    "preprocessor_config.json", *REMOTE_CODE,
+)  # fmt: skip
+CALIBRATION_FILES = ("calibration.json", "reliability.png")  # of a model that was calibrated
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 TAGS = ["multi-label-classification", "assocformer"]
@@ -59,7 +70,7 @@ def save_model_folder(
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     shutil.copyfile(HANDLER, folder / HANDLER.name)
-    (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+    (folder / REQUIREMENTS_FILE).write_text(REQUIREMENTS, encoding="utf-8")
     metrics = evaluation_report(evaluation, names) | {
         "threshold": model.config.label_thresholds or model.config.threshold,
         "thresholds": _at_thresholds(evaluation),
@@ -73,9 +84,9 @@ def save_model_folder(
         plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
     parameters = model.num_parameters()
     card = model_card(
-        folder.resolve().name, metrics, processor.size["height"], parameters, evaluation.association is not None
+        shown(folder.resolve().name), metrics, processor.size["height"], parameters, evaluation.association is not None
     )
-    card.save(folder / "README.md")
+    card.save(folder / CARD_FILE)
 
 
 def read_metrics(folder: str | Path) -> dict:
@@ -91,27 +102,31 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
     Args:
         folder: of `save_model_folder`.
         images: upright RGB images.
+
+    Raises:
+        OutputError: if files of others have the names of the samples.
     """
-    samples = Path(folder) / SAMPLES
-    shutil.rmtree(samples, ignore_errors=True)
-    samples.mkdir()
-    card = ModelCard.load(Path(folder) / "README.md")
+    output = OutputFolder(folder)
+    card = ModelCard.load(output.path / CARD_FILE)
     card.data["widget"] = []
-    for i, image in enumerate(images, start=1):
-        sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
-        sample.save(samples / f"{i}.jpg", quality=95, subsampling=0)
-        card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
-    card.save(Path(folder) / "README.md")
+    with output.locked():
+        with output.replacing(SAMPLES) as aside:
+            (aside / SAMPLES).mkdir()
+            for i, image in enumerate(images, start=1):
+                sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
+                sample.save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
+                card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
+        output.edit(CARD_FILE, card.save)
 
 
 def copy_sample_images(source: str | Path, folder: str | Path):
-    """Takes the sample images of a model folder over into another one, where it has any."""
+    """Takes the sample images of a model folder over into a new one, where it has any."""
     if not (Path(source) / SAMPLES).is_dir():
         return
     shutil.copytree(Path(source) / SAMPLES, Path(folder) / SAMPLES)
-    card = ModelCard.load(Path(folder) / "README.md")
-    card.data["widget"] = ModelCard.load(Path(source) / "README.md").data["widget"]
-    card.save(Path(folder) / "README.md")
+    card = ModelCard.load(Path(folder) / CARD_FILE)
+    card.data["widget"] = ModelCard.load(Path(source) / CARD_FILE).data["widget"]
+    card.save(Path(folder) / CARD_FILE)
 
 
 def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_map: bool) -> ModelCard:

@@ -1,6 +1,5 @@
 """Model folders to the Hub: checked, tried out in a clean process, and sent as one commit."""
 
-import inspect
 import json
 import os
 import re
@@ -10,21 +9,27 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import http_backoff
 from yaml import YAMLError
 
-from assocformer_hf.hub.model_folder import SAMPLES
+from assocformer_hf.hub.model_folder import CALIBRATION_FILES, CARD_FILE, MODEL_FILES, SAMPLES
+from assocformer_hf.output_folder import OutputFolder
 
-PUBLISHED = ("*.safetensors", "*.json", "*.py", "*.md", "*.txt", "*.csv", "*.png", "LICENSE", f"{SAMPLES}/*")
+# In a folder without a list of what the package wrote, such as a download: what it is known to write.
+KNOWN = (
+    *MODEL_FILES, *CALIBRATION_FILES, "LICENSE", "model-*-of-*.safetensors", "model.safetensors.index.json",
+    f"{SAMPLES}/*.jpg",
+)  # fmt: skip
+GROUPS = ("model", SAMPLES, "edited")
 REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")
 ATTEMPTS = 6
-TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
-# What huggingface_hub itself takes for passing failures: it retries most requests of an upload, but not all.
-_RETRIED = inspect.signature(http_backoff).parameters
-PASSING_ERRORS = (*_RETRIED["retry_on_exceptions"].default, json.JSONDecodeError)
-PASSING_STATUS = _RETRIED["retry_on_status_codes"].default
+# User and organisation tokens, OAuth and JWT forms; the names of functions, such as hf_hub_download, are no such runs.
+TOKEN = re.compile(rb"\b(?:hf_(?:[a-z]+_)*[A-Za-z0-9.\-]{20,}|api_org_[A-Za-z0-9]{20,})")
+# Passing failures: huggingface_hub retries most requests of an upload, but not all.
+PASSING_ERRORS = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, json.JSONDecodeError)
+PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 
 TRIAL = """
 import sys
@@ -67,10 +72,10 @@ def create_repository(repo_id: str, private: bool | None = None):
 def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None, message: str | None = None) -> str:
     """Sends a model folder to the Hub, in one commit, after it was loaded in a clean process.
 
-    What belongs to the model is sent: weights, configuration, code, card, metrics, plots and sample images; checkpoints
-    and anything else stay. Card and sample images get the repository's name. Weights that the repository holds from
-    before are removed where the folder has none of that name. A passing failure of the network or of the Hub is
-    tried again, from where the upload stopped.
+    What the package wrote of the model is sent: weights, configuration, code, card, metrics, plots and sample images;
+    checkpoints, and whatever else lies there, stay. Card and sample images get the repository's name. Weights that the
+    repository holds from before are removed where the folder has none of that name. A passing failure of the network or
+    of the Hub is tried again, from where the upload stopped.
 
     The token is that of `hf auth login` or `HF_TOKEN`.
 
@@ -90,7 +95,7 @@ def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None
     folder = Path(folder)
     files = check_model_folder(folder)
     create_repository(repo_id, private)
-    _name_card(folder / "README.md", repo_id)
+    _name_card(folder, repo_id)
 
     def upload():
         return HfApi().upload_folder(
@@ -126,7 +131,7 @@ def publish_space(folder: str | Path, repo_id: str, private: bool | None = None)
             repo_id=repo_id,
             repo_type="space",
             folder_path=folder,
-            allow_patterns=["*.py", "*.md", "*.txt"],
+            allow_patterns=OutputFolder(folder).owned("space"),
             commit_message="Upload the app",
         )
 
@@ -143,7 +148,7 @@ def check_model_folder(folder: str | Path) -> list[str]:
     folder = Path(folder)
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
         raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that examples/train.py wrote")
-    files = sorted({path for pattern in PUBLISHED for path in folder.glob(pattern) if path.is_file()})
+    files = [folder / name for name in model_files(folder)]
     if not any(path.suffix == ".safetensors" for path in files):
         raise PublishError(f"{folder}: no weights (*.safetensors); publish a folder that examples/train.py wrote")
     for path in files:
@@ -155,6 +160,16 @@ def check_model_folder(folder: str | Path) -> list[str]:
         raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({_one_line(error)})") from error
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
+
+
+def model_files(folder: Path) -> list[str]:
+    """The files of a folder that belong to the model, sorted: those that the package wrote there."""
+    output = OutputFolder(folder)
+    listed = [name for group in GROUPS for name in output.owned(group)]
+    if not listed:
+        found = {path for pattern in KNOWN for path in folder.glob(pattern) if path.is_file()}
+        listed = [path.relative_to(folder).as_posix() for path in found]
+    return sorted(name for name in listed if (folder / name).is_file())
 
 
 def _try_out(folder: Path):
@@ -175,9 +190,9 @@ def _try_out(folder: Path):
         raise PublishError(f"{folder}: does not load in a clean process, so it is not published ({reason})")
 
 
-def _name_card(path: Path, repo_id: str):
+def _name_card(folder: Path, repo_id: str):
     """Gives the card the repository's name, and its sample images their address there."""
-    card = ModelCard.load(path)
+    card = ModelCard.load(folder / CARD_FILE)
     before = card.data.model_name
     card.data.model_name = repo_id
     for example in card.data.get("widget", []):
@@ -185,7 +200,9 @@ def _name_card(path: Path, repo_id: str):
     if before:
         for place in ('model="{}"', "# {}\n"):
             card.text = card.text.replace(place.format(before), place.format(repo_id))
-    card.save(path)
+    output = OutputFolder(folder)
+    with output.locked():
+        output.edit(CARD_FILE, card.save)
 
 
 def _persistently(repo_id: str, request):

@@ -34,6 +34,7 @@ from assocformer_hf.interpretation.association_map import (
     save_association_data,
 )
 from assocformer_hf.interpretation.reliability_diagram import reliability_figure
+from assocformer_hf.output_folder import OutputFolder
 
 PAGE_FILE = "report.html"
 BEST, WORST = 6, 12  # images shown
@@ -73,9 +74,17 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
 
     Returns:
         The page.
+
+    Raises:
+        OutputError: if files of others would be replaced.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    output = OutputFolder(folder)
+    with output.replacing("report") as aside:
+        _write(aside, report)
+    return output.path / PAGE_FILE
+
+
+def _write(folder: Path, report: ReportInput):
     evaluation, names = report.evaluation, list(report.label_names)
     scores, targets = evaluation.scores, evaluation.targets
     thresholds = np.broadcast_to(report.threshold, len(names)).astype(float)
@@ -141,9 +150,8 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         has_cooccurrence=report.cooccurrence is not None,
         correlation=correlation,
     )
-    path = folder / PAGE_FILE
-    path.write_text(page(report.title, body, STYLE.read_text(encoding="utf-8")), encoding="utf-8")
-    return path
+    content = page(report.title, body, STYLE.read_text(encoding="utf-8"))
+    (folder / PAGE_FILE).write_text(content, encoding="utf-8")
 
 
 def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> list[dict]:

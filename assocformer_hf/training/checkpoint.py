@@ -1,21 +1,18 @@
 """Checkpoints of a run: written aside, forced to the disk and renamed, so that the last one is always whole."""
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
 
+from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_tree
+
+CHECKPOINTS = "checkpoints"
 STATE_FILE = "run.json"
 EMA_FILE = "ema.safetensors"
 FORMAT = "assocformer run 1"
@@ -57,32 +54,60 @@ class RunState:
         return f"epoch-{self.epoch:04d}" + (f"-batch-{self.batches:06d}" if self.batches else "")
 
 
-def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, folder: Path, keep: int = 2):
-    """Writes a checkpoint into the folder and removes all but the newest ones. Called by every process.
+def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, output: OutputFolder, keep: int = 2):
+    """Writes a checkpoint and removes all but the newest ones. Called by every process.
+
+    Args:
+        accelerator: has prepared what the checkpoint holds.
+        ema: the moving average of the weights.
+        state: of the run.
+        output: the folder of the run; its checkpoints are in `checkpoints`.
+        keep: how many checkpoints are left.
 
     Raises:
-        CheckpointError: if it cannot be written, as on a full disk; the earlier ones are left as they are.
+        CheckpointError: if files of others are where it shall be.
+        OutputError: if it cannot be written, as on a full disk; the earlier ones are left as they are.
     """
-    aside, checkpoint = folder / "incomplete", folder / state.name
-    if accelerator.is_main_process:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    with _clear_write_errors(aside, folder):
+    folder = output.path / CHECKPOINTS
+    with ExitStack() as stack:
+        aside = None
+        if accelerator.is_main_process:
+            aside = stack.enter_context(output.unfinished())
+        aside = broadcast_object_list([aside])[0]
         accelerator.save_state(str(aside))
         if accelerator.is_main_process:
             save_model(ema.module, aside / EMA_FILE)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        with _clear_write_errors(aside, folder):
-            content = {"format": FORMAT, "files": _fingerprints(aside), "state": asdict(state)}
-            (aside / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-            _force_to_disk(aside)
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            aside.rename(checkpoint)
-            _sync(folder)
-        for older in checkpoints(folder)[:-keep]:
-            shutil.rmtree(older)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            return
+        content = {"format": FORMAT, "files": _fingerprints(aside), "state": asdict(state)}
+        (aside / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        sync_tree(aside)
+        folder.mkdir(exist_ok=True)
+        checkpoint = folder / state.name
+        if _is_ours(checkpoint):
+            remove_checkpoint(checkpoint)
+        if checkpoint.exists():
+            raise CheckpointError(
+                f"{checkpoint}: is in the way of a checkpoint, and holds files that this package did not write; move "
+                "it away, then go on with --resume auto"
+            )
+        aside.rename(checkpoint)
+        sync(folder)
+    for older in checkpoints(folder)[:-keep]:
+        remove_checkpoint(older)
+
+
+def remove_checkpoint(checkpoint: Path):
+    """Removes the files that `save_checkpoint` wrote, and the folder if it is empty then."""
+    content = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+    for name in [*content["files"], STATE_FILE]:
+        (checkpoint / name).unlink(missing_ok=True)
+    for folder in sorted((path for path in checkpoint.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    if not any(checkpoint.iterdir()):
+        checkpoint.rmdir()
 
 
 def load_checkpoint(
@@ -127,44 +152,17 @@ def load_checkpoint(
     return state
 
 
-def lock(folder: Path) -> FileLock:
-    """Keeps other runs out of a folder, those too whose launcher was killed, until the process ends.
-
-    Raises:
-        CheckpointError: if another run is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    held = FileLock(folder / "lock")
-    try:
-        # The loader's workers outlive a killed run, and with it the lock, by up to five seconds.
-        held.acquire(timeout=10)
-    except Timeout as error:
-        raise CheckpointError(f"{folder}: another run is at work here; stop it first") from error
-    return held
-
-
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, oldest first."""
-    return sorted(folder.glob("epoch-*"))
+    """The checkpoints that this package wrote in a folder, oldest first; others are passed over."""
+    return sorted(path for path in folder.glob("epoch-*") if _is_ours(path))
 
 
-@contextmanager
-def replaced_files(folder: Path) -> Iterator[Path]:
-    """An empty folder to write files in, which take the place of those in `folder` once all of them are written.
-
-    Raises:
-        CheckpointError: if they cannot be written, as on a full disk; the files of before are left as they are.
-    """
-    aside = folder / "incomplete" / folder.name
-    shutil.rmtree(aside.parent, ignore_errors=True)
-    with _clear_write_errors(aside.parent, folder):
-        aside.mkdir(parents=True)
-        yield aside
-        _force_to_disk(aside)
-        for path in sorted(aside.iterdir()):
-            path.replace(folder / path.name)
-        _sync(folder)
-        shutil.rmtree(aside.parent)
+def _is_ours(checkpoint: Path) -> bool:
+    try:
+        content = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+        return str(content["format"]).startswith("assocformer run") and isinstance(content["files"], dict)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _find(folder: Path, which: str) -> Path | None:
@@ -173,7 +171,7 @@ def _find(folder: Path, which: str) -> Path | None:
             raise CheckpointError(f"{which}: {problem}; choose another checkpoint, or --resume auto")
         return Path(which)
     problems = []
-    for checkpoint in reversed(checkpoints(folder)):
+    for checkpoint in sorted(folder.glob("epoch-*"), reverse=True):
         problem = _problem(checkpoint)
         if problem is None:
             if problems:
@@ -200,57 +198,18 @@ def _problem(checkpoint: Path) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         return f"not a checkpoint of this package ({STATE_FILE}: {error or type(error).__name__})"
     present = _fingerprints(checkpoint)
-    for name, fingerprint in files.items():
+    for name, written in files.items():
         if name not in present:
             return f"{name} is missing"
-        if present[name] != fingerprint:
+        if present[name] != written:
             return f"{name} is not what was written"
     return None
 
 
 def _fingerprints(folder: Path) -> dict[str, str]:
     """SHA-256 of the files of a checkpoint, by their path in it."""
-    fingerprints = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != STATE_FILE:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
-            fingerprints[path.relative_to(folder).as_posix()] = digest.hexdigest()
-    return fingerprints
-
-
-@contextmanager
-def _clear_write_errors(aside: Path, folder: Path) -> Iterator[None]:
-    """Removes what was written in vain, and says what is left."""
-    try:
-        yield
-    # torch's writer raises RuntimeError, that of safetensors its own.
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-        root = folder if folder.name == "checkpoints" else folder / "checkpoints"
-        last = checkpoints(root)[-1:]
-        raise CheckpointError(
-            f"{folder}: cannot be written ({' '.join(str(error).split())}); "
-            + (f"the last good checkpoint is {last[0]}" if last else "there is no checkpoint yet")
-            + ": make room, then go on with --resume auto"
-        ) from error
-
-
-def _force_to_disk(folder: Path):
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path):
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens files only
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {
+        path.relative_to(folder).as_posix(): fingerprint(path)["sha256"]
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != STATE_FILE
+    }

@@ -1,12 +1,14 @@
 """What a run leaves behind to look at: trackers, a table and a plot of its epochs."""
 
 import csv
-import os
 from pathlib import Path
 
 from accelerate.tracking import LoggerType, get_available_trackers
 
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
+
+HISTORY_FILE = "history.csv"
+CURVES_FILE = "curves.png"
 
 
 def tracker_names(report_to: str) -> list[str]:
@@ -44,14 +46,12 @@ def flat(entry: dict) -> dict[str, float]:
 
 
 def write_history(history: list[dict], path: Path):
-    """Writes the epochs as a CSV file, a row each; the file is replaced in one go."""
+    """Writes the epochs as a CSV file, a row each."""
     rows = [flat(entry) for entry in history]
-    aside = path.with_suffix(".incomplete")
-    with aside.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(aside, path)
 
 
 def plot_curves(history: list[dict], path: Path):

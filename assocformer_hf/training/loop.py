@@ -1,11 +1,11 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
-import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,16 +18,18 @@ from transformers import PreTrainedModel
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.output_folder import OutputError, OutputFolder
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.checkpoint import (
+    CHECKPOINTS,
     CheckpointError,
     RunState,
     checkpoints,
     load_checkpoint,
-    lock,
+    remove_checkpoint,
     save_checkpoint,
 )
-from assocformer_hf.training.curves import flat, plot_curves, tracker_names, write_history
+from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
 from assocformer_hf.training.sampling import ShuffledSampler
@@ -38,6 +40,7 @@ FREE_OPTIONS = {
     "output_dir", "resume", "overwrite", "checkpoint_every", "keep_checkpoints", "max_skipped_steps", "log_every",
     "report_to",
 }  # fmt: skip
+LOGS = "logs"
 
 
 def create_accelerator(recipe: RecipeArguments) -> Accelerator:
@@ -52,7 +55,7 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         step_scheduler_with_optimizer=False,
         log_with=tracker_names(recipe.report_to) or None,
-        project_dir=str(Path(recipe.output_dir) / "logs"),
+        project_dir=str(Path(recipe.output_dir) / LOGS),
     )
 
 
@@ -72,10 +75,15 @@ class TrainingRun:
             holds them, `"raw"` or `"ema"`, its evaluation, and the state of the run.
         num_workers: processes that load images, for each training process.
         options: what else the run depends on; it can only be resumed with the same.
+        saves: names of the files that `save_best` writes into `output_dir`.
+
+    Attributes:
+        output: the folder of the run.
 
     Raises:
         DataError: if there are too few images for a batch.
         CheckpointError: if `output_dir` holds another run's work, or nothing to resume.
+        OutputError: if another job is at work in `output_dir`, or files of others would be replaced.
     """
 
     def __init__(
@@ -88,14 +96,16 @@ class TrainingRun:
         save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
         num_workers: int = 0,
         options: dict | None = None,
+        saves: Sequence[str] = (),
     ):
         self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
-        self.output_dir = Path(recipe.output_dir)
-        self.checkpoints = self.output_dir / "checkpoints"
+        self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
+        self.checkpoints = self.output.path / CHECKPOINTS
+        self.hold = ExitStack()  # of the folder's lock, until the end of the run or of the process
         if accelerator.is_main_process:
-            self.lock = lock(self.checkpoints)
-            prepare_output_dir(self.output_dir, recipe)
+            self.hold.enter_context(self.output.locked())
+            prepare_output_folder(self.output, recipe, saves)
         accelerator.wait_for_everyone()
         self.images_per_batch = recipe.batch_size * accelerator.num_processes
         if len(train_images) < self.images_per_batch:
@@ -144,6 +154,7 @@ class TrainingRun:
             TrainingError: if the gradients stay infinite or NaN.
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
         """
+        self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
         options = {name: value for name, value in self.state.options.items() if value is not None}
         self.accelerator.init_trackers("assocformer", options)
         try:
@@ -151,16 +162,18 @@ class TrainingRun:
                 while self.state.epoch < self.recipe.epochs:
                     self._run_epoch()
         except TrainingError as error:
-            last = checkpoints(self.checkpoints)[-1:]
             raise TrainingError(
-                f"{error}; the last good checkpoint is {last[0] if last else 'not written yet'}; try a lower "
-                "--learning_rate, or --max_grad_norm"
+                f"{error}; {self._last_checkpoint()}; try a lower --learning_rate, or --max_grad_norm"
             ) from error
+        except OutputError as error:
+            raise OutputError(f"{error}; {self._last_checkpoint()}: go on with --resume auto") from error
         finally:
             if self.accelerator.is_main_process and self.state.history:
-                with suppress(OSError):  # a full disk has its own, better error
-                    plot_curves(self.state.history, self.output_dir / "curves.png")
+                with suppress(OutputError):  # a full disk has its own, better error
+                    self.output.write(CURVES_FILE, "run", partial(plot_curves, self.state.history))
             self.accelerator.end_training()
+            self._list_logs()
+            self.hold.close()
         return self.state
 
     def _run_epoch(self):
@@ -192,10 +205,10 @@ class TrainingRun:
             model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
             if accelerator.is_main_process:
                 self.save_best(model, name, best, state)
-        save_checkpoint(accelerator, self.ema, state, self.checkpoints, recipe.keep_checkpoints)
+        save_checkpoint(accelerator, self.ema, state, self.output, recipe.keep_checkpoints)
         if accelerator.is_main_process:
-            with suppress(OSError):  # the checkpoint holds the history too
-                write_history(state.history, self.output_dir / "history.csv")
+            with suppress(OutputError):  # the checkpoint holds the history too
+                self.output.write(HISTORY_FILE, "run", partial(write_history, state.history))
         accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
         accelerator.print(log_line(state.history[-1], recipe.epochs, state.best_mAP))
 
@@ -217,7 +230,18 @@ class TrainingRun:
         self.state.sums = self.accelerator.gather(self.progress.sums[None]).tolist()
         self.state.seconds = time.perf_counter() - self.started
         self._note_unreadable([])
-        save_checkpoint(self.accelerator, self.ema, self.state, self.checkpoints, self.recipe.keep_checkpoints)
+        save_checkpoint(self.accelerator, self.ema, self.state, self.output, self.recipe.keep_checkpoints)
+
+    def _last_checkpoint(self) -> str:
+        last = checkpoints(self.checkpoints)[-1:]
+        return f"the last good checkpoint is {last[0] if last else 'not written yet'}"
+
+    def _list_logs(self):
+        """Lists the trackers' files as this run's."""
+        logs = self.output.path / LOGS
+        if self.accelerator.is_main_process and logs.is_dir():
+            new = [path for path in logs.rglob("*") if path.is_file() and path not in self.earlier_logs]
+            self.output.add(LOGS, [path.relative_to(self.output.path).as_posix() for path in new])
 
     def _note_unreadable(self, evaluated: list[int]):
         """Keeps, and shows once, the names of the images that were replaced or left out. Called by every process."""
@@ -231,21 +255,27 @@ class TrainingRun:
             self.state.unreadable = sorted(names | set(self.state.unreadable))
 
 
-def prepare_output_dir(output_dir: Path, recipe: RecipeArguments):
-    """Keeps a new run from mixing with, or replacing, the work of an earlier one."""
-    earlier = ["checkpoints"] if checkpoints(output_dir / "checkpoints") else []
+def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]):
+    """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
+
+    Raises:
+        CheckpointError: if there is an earlier run, and none is resumed or shall be replaced.
+        OutputError: if files of others would be replaced.
+    """
+    found = checkpoints(output.path / CHECKPOINTS)
+    earlier = [CHECKPOINTS] if found else []
     resumed = recipe.resume and (earlier or recipe.resume != "auto")
-    earlier += ["model.safetensors"] if (output_dir / "model.safetensors").exists() else []
-    if resumed or not earlier:
-        return
-    if not recipe.overwrite:
+    earlier += [name for name in ("model.safetensors",) if name in output.owned()]
+    if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(
-            f"{output_dir}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
+            f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
             "--overwrite, or choose another --output_dir"
         )
-    for checkpoint in checkpoints(output_dir / "checkpoints"):
-        shutil.rmtree(checkpoint)
-    shutil.rmtree(output_dir / "logs", ignore_errors=True)
+    output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE])
+    if not resumed:
+        for checkpoint in found:
+            remove_checkpoint(checkpoint)
+        output.remove(output.owned(LOGS))
 
 
 def log_line(entry: dict, epochs: int, best: float) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import ShardFolder, write_bad_files
+from assocformer_hf.output_folder import OutputFolder
 
 
 def rows(shards, i):
@@ -15,27 +16,25 @@ def rows(shards, i):
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path):
-    shards = ShardFolder(tmp_path / "out", "tags", 10, 4)
+    shards = ShardFolder(OutputFolder(tmp_path / "out"), "tags", 10, 4)
     shards.start({"model": "a"})
     shards.write(1, rows(shards, 1), [("x.jpg", "broken")])
-    (tmp_path / "out/.tags-00000-of-00003.parquet.77").write_bytes(b"half")
-    again = ShardFolder(tmp_path / "out", "tags", 10, 4)
+    again = ShardFolder(OutputFolder(tmp_path / "out"), "tags", 10, 4)
     again.start({"model": "a"})
     assert again.pending() == [0, 2]
-    assert not list((tmp_path / "out").glob(".tags*"))
     for i in again.pending():
         again.write(i, rows(again, i), [])
     assert again.finished() == (10, [("x.jpg", "broken")])
-    write_bad_files(tmp_path / "out/_bad_files.jsonl", again.finished()[1])
+    write_bad_files(again.output, again.finished()[1])
     assert json.loads((tmp_path / "out/_bad_files.jsonl").read_text()) == {"file": "x.jpg", "reason": "broken"}
     assert pyarrow.parquet.read_table(tmp_path / "out").column("index").to_pylist() == list(range(10))
 
 
 def test_the_results_of_another_run_are_not_mixed_in(tmp_path):
-    ShardFolder(tmp_path, "tags", 10, 4).start({"model": "a", "images": 10})
+    ShardFolder(OutputFolder(tmp_path), "tags", 10, 4).start({"model": "a", "images": 10})
     with pytest.raises(DataError, match="holds results of a run with another model; choose another folder"):
-        ShardFolder(tmp_path, "tags", 10, 4).start({"model": "b", "images": 10})
+        ShardFolder(OutputFolder(tmp_path), "tags", 10, 4).start({"model": "b", "images": 10})
     (tmp_path / "_run.json").unlink()
     (tmp_path / "other.parquet").touch()
     with pytest.raises(DataError, match="holds Parquet files of something else"):
-        ShardFolder(tmp_path, "tags", 10, 4).start({"model": "a"})
+        ShardFolder(OutputFolder(tmp_path), "tags", 10, 4).start({"model": "a"})

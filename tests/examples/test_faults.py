@@ -101,7 +101,7 @@ def test_two_runs_keep_out_of_each_others_way(small_coco, tmp_path):
     wait_for_checkpoints(process, output, set())
     second = run(command, check=False)
     kill(process)
-    assert "another run is at work here; stop it first" in second.stderr
+    assert "another job is at work here" in second.stderr
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(small_coco, trained, tmp_path):
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small_coco, trained, tmp_path):
     assert "cannot be written" in line
     assert "the last good checkpoint is" in line
     assert "Traceback" not in errors
-    assert not (output / "checkpoints/incomplete").exists()
+    assert not list((output / ".assocformer").glob("unfinished-*"))
     assert "resumed after epoch" in run(training(small_coco, output, "--resume")).stdout
     assert_same_run(output, trained[0])
 

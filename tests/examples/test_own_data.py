@@ -17,12 +17,12 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.checks.test_check import bomb
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import label_names
 from tests.conftest import ROOT
+from tests.data.checks.test_check import bomb
 from tests.data.readers.forms import FORMS, coco_content
 
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}

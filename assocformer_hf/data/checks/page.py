@@ -10,6 +10,7 @@ import numpy as np
 
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
 from assocformer_hf.html_page import embedded_figure, page, plot_name
+from assocformer_hf.output_folder import write_file
 
 SHOWN = 5
 PLOTTED = 100
@@ -68,6 +69,9 @@ def html_report(
         images: what `check_images` found.
         splits: the dataset.
         path: file to write.
+
+    Raises:
+        OutputError: if it is a file of somebody else.
     """
     parts = [f"<h1>{html.escape(name)}</h1>"]
     parts.append("<p>" + ", ".join(f"{count} images in {split}" for split, count in labels.images.items()) + "</p>")
@@ -98,7 +102,8 @@ def html_report(
         cells = "".join(f'<td class="number">{cell}</td>' for cell in row[1:])
         parts.append(f"<tr><td>{html.escape(row[0])}</td>{cells}</tr>")
     parts.append("</table>")
-    Path(path).write_text(page(name, "".join(parts)), encoding="utf-8")
+    content = page(name, "".join(parts))
+    write_file(path, lambda aside: aside.write_text(content, encoding="utf-8"))
 
 
 def _sections() -> list[tuple[str, dict[str, str]]]:

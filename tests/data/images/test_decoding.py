@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.checks.test_check import bomb
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image, decode_tensor
+from tests.data.checks.test_check import bomb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 

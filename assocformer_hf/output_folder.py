@@ -1,0 +1,318 @@
+"""Folders that the package writes into: it replaces what it wrote there before, and touches nothing else.
+
+A folder that was written to has a hidden folder `.assocformer` with a lock, files that are not finished yet, and
+`manifest.json`, the list of what the package wrote. A file that is not in the list, or that was changed since, belongs
+to somebody else.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+HIDDEN = ".assocformer"
+MANIFEST = f"{HIDDEN}/manifest.json"
+FORMAT = "assocformer output 1"
+WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+LOCK_SECONDS = 10  # the loader's workers outlive a killed run, and with it the lock, by up to five seconds
+
+
+class OutputError(ValueError):
+    """A folder that cannot be written to without loss; the message names the files, and the way out."""
+
+
+class OutputFolder:
+    """A folder to write into, made where it is missing.
+
+    Args:
+        path: the folder; `""` and `"."` are the working directory.
+        overwrite: whether files of others may be replaced by files of the same name.
+
+    Attributes:
+        path: the folder, absolute, with symbolic links followed.
+
+    """
+
+    def __init__(self, path: str | Path, overwrite: bool = False):
+        self.overwrite = overwrite
+        self.path = Path(path).resolve()
+        try:
+            (self.path / HIDDEN).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{shown(path)}: cannot be written to ({error.strerror}); choose another folder"
+            ) from error
+        # One object for each lock file of a process, so that a job can enter its folder again.
+        self._lock = FileLock(self.path / HIDDEN / "lock", is_singleton=True)
+
+    def __str__(self) -> str:
+        return shown(self.path)
+
+    @contextmanager
+    def locked(self, wait: float = LOCK_SECONDS) -> Iterator["OutputFolder"]:
+        """Keeps other jobs out of the folder, those too whose launcher was killed; a job may enter again.
+
+        Args:
+            wait: seconds until the folder has to be free.
+
+        Raises:
+            OutputError: if another job is at work there, or the folder cannot be made.
+        """
+        self._make()
+        try:
+            self._lock.acquire(timeout=wait)
+        except Timeout as error:
+            raise OutputError(f"{self}: another job is at work here; wait for it, or choose another folder") from error
+        try:
+            if self._lock.lock_counter == 1:
+                self._clear_unfinished()
+            yield self
+        finally:
+            self._lock.release()
+
+    def owned(self, group: str | None = None) -> list[str]:
+        """The files that the package wrote here, relative to the folder, sorted; of one group, or of all."""
+        entries = self._entries()
+        return sorted(name for name, entry in entries.items() if group in (None, entry["group"]))
+
+    def refuse_foreign(self, names: Iterable[str]):
+        """Says now which files could not be written later.
+
+        Raises:
+            OutputError: if files of these names are there that the package did not write, or that were changed since.
+        """
+        if self.overwrite:
+            return
+        entries = self._entries()
+        foreign = [name for name in names if self._is_foreign(name, entries)]
+        if foreign:
+            raise OutputError(
+                f"{self}: holds {_listed(foreign)}, which this package did not write or which changed since; move "
+                f"{'it' if len(foreign) == 1 else 'them'} away, allow replacing with --overwrite, or choose another "
+                "folder"
+            )
+
+    @contextmanager
+    def replacing(self, group: str) -> Iterator[Path]:
+        """A new folder to write files in; once all are written, they take the place of the group's earlier files.
+
+        Args:
+            group: what the files are together, such as `"model"`.
+
+        Raises:
+            OutputError: if a file of somebody else has one of the names, or something cannot be written, as on a full
+                disk; nothing is replaced then.
+        """
+        with self.locked(), self.unfinished() as aside:
+            # With the folder's own name, which ends up in what is written.
+            content = aside / (self.path.name or "output")
+            content.mkdir()
+            yield content
+            sync_tree(content)
+            names = [path.relative_to(content).as_posix() for path in sorted(content.rglob("*")) if path.is_file()]
+            self.refuse_foreign(names)
+            entries = self._entries()
+            stale = [name for name, entry in entries.items() if entry["group"] == group and name not in names]
+            # Listed before they are moved: a job that is killed in between leaves nothing that looks like another's.
+            written = {name: {"group": group} | fingerprint(content / name) for name in names}
+            before = {name: entries[name]["sha256"] for name in names if name in entries}
+            for name, digest in before.items():
+                written[name]["replaces"] = digest
+            self._write_entries(entries | written)
+            for name in names:
+                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                (content / name).replace(self.path / name)
+            sync(self.path)
+            for name in stale:
+                self._remove(name, entries)
+            self._write_entries({name: entry for name, entry in self._entries().items() if name not in stale})
+
+    def write(self, name: str, group: str, write: Callable[[Path], object]):
+        """Writes one file aside and puts it in its place.
+
+        Args:
+            name: of the file, relative to the folder.
+            group: see `replacing`.
+            write: is given the path to write to, which has the same suffix.
+
+        Raises:
+            OutputError: if somebody else has a file of that name.
+        """
+        self.refuse_foreign([name])
+        self._write(name, group, write)
+
+    def edit(self, name: str, write: Callable[[Path], object]):
+        """Writes a changed version of a file that is there, whoever wrote it; see `write`."""
+        entry = self._entries().get(name)
+        self._write(name, entry["group"] if entry else "edited", write)
+
+    def _write(self, name: str, group: str, write: Callable[[Path], object]):
+        with self.unfinished() as aside:
+            file = aside / Path(name).name
+            write(file)
+            sync(file)
+            entry = {"group": group} | fingerprint(file)
+            entries = self._entries()
+            if name in entries:
+                entry["replaces"] = entries[name]["sha256"]
+            self._write_entries(entries | {name: entry})
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            file.replace(self.path / name)
+            sync((self.path / name).parent)
+
+    def add(self, group: str, names: Iterable[str]):
+        """Lists files that a library wrote here on the package's behalf, such as a tracker's."""
+        added = {name: {"group": group} | fingerprint(self.path / name) for name in names}
+        self._write_entries(self._entries() | added)
+
+    def remove(self, names: Iterable[str]):
+        """Removes files that the package wrote, and the folders that they leave empty; changed ones stay."""
+        names = list(names)
+        entries = self._entries()
+        for name in names:
+            self._remove(name, entries)
+        self._write_entries({name: entry for name, entry in entries.items() if name not in names})
+
+    @contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """A new hidden folder on the same disk, which is removed at the end.
+
+        Raises:
+            OutputError: if something cannot be written there, as on a full disk.
+        """
+        self._make()
+        aside = None
+        try:
+            aside = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.path / HIDDEN))
+            yield aside
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if not _is_write_error(error):
+                raise
+            raise OutputError(
+                f"{self}: cannot be written ({' '.join(str(error).split())}); what was there before is left as it was: "
+                "make room, or choose another folder"
+            ) from error
+        finally:
+            if aside is not None:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _make(self):
+        try:
+            (self.path / HIDDEN).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self}: cannot be written to ({error.strerror}); choose another folder") from error
+
+    def _clear_unfinished(self):
+        """Removes what a killed job left; the folder's lock is held, and these are the package's own folders."""
+        for left in (self.path / HIDDEN).glob("unfinished-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _is_foreign(self, name: str, entries: dict[str, dict]) -> bool:
+        path = self.path / name
+        if not os.path.lexists(path):
+            return False
+        if name not in entries or path.is_symlink() or not path.is_file():
+            return True
+        entry = entries[name]
+        if path.stat().st_size == entry["size"] and fingerprint(path)["sha256"] == entry["sha256"]:
+            return False
+        return fingerprint(path)["sha256"] != entry.get("replaces")
+
+    def _remove(self, name: str, entries: dict[str, dict]):
+        if name not in entries or self._is_foreign(name, entries):
+            return
+        path = self.path / name
+        path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == self.path or not parent.is_dir() or any(parent.iterdir()):
+                return
+            parent.rmdir()
+
+    def _entries(self) -> dict[str, dict]:
+        """The manifest: group, size and digest of each file, by its name."""
+        file = self.path / MANIFEST
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
+            return content["files"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{shown(file)}: cannot be read as the list of what was written here ({error}); remove it, and with it "
+                "the claim to these files"
+            ) from error
+
+    def _write_entries(self, entries: dict[str, dict]):
+        content = json.dumps({"format": FORMAT, "files": entries}, indent=1, sort_keys=True)
+        with self.unfinished() as aside:
+            file = aside / "manifest.json"
+            file.write_text(content, encoding="utf-8")
+            sync(file)
+            file.replace(self.path / MANIFEST)
+
+
+def write_file(path: str | Path, write: Callable[[Path], object], overwrite: bool = False) -> Path:
+    """Writes one file, in place of one that the package wrote before: see `OutputFolder.write`.
+
+    Returns:
+        The file.
+    """
+    path = Path(path)
+    folder = OutputFolder(path.parent, overwrite)
+    with folder.locked():
+        folder.write(path.name, "file", write)
+    return path
+
+
+def fingerprint(path: Path) -> dict:
+    """Size in bytes and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+        return {"size": file.tell(), "sha256": digest.hexdigest()}
+
+
+def sync_tree(folder: Path):
+    """Forces everything in a folder to the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path):
+    """Forces a file or a folder to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens files only
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be printed and written, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _is_write_error(error: Exception) -> bool:
+    """Whether it is the disk's; torch's writer raises RuntimeError, that of safetensors its own."""
+    if isinstance(error, OSError):
+        return error.errno in WRITE_ERRORS
+    return isinstance(error, SafetensorError) or "PytorchStreamWriter" in str(error)
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

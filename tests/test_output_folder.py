@@ -1,0 +1,168 @@
+"""A folder of somebody else's: what the package wrote is replaced, all else stays."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assocformer_hf.output_folder import OutputError, OutputFolder, write_file
+
+
+def write(folder: Path, files: dict[str, str]):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and ".assocformer" not in path.parts
+    }
+
+
+def replace(folder: OutputFolder, group: str, files: dict[str, str]):
+    with folder.replacing(group) as aside:
+        write(aside, files)
+
+
+NAMES = st.sampled_from(["README.md", "a.json", "b/c.txt", "b/d.txt", "model.bin"])
+FILES = st.dictionaries(NAMES, st.text("xyz", max_size=3), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(theirs=FILES, jobs=st.lists(st.tuples(st.sampled_from(["model", "report"]), FILES, FILES), max_size=4))
+def test_files_of_others_stay_and_own_ones_are_replaced(tmp_path_factory, theirs, jobs):
+    """A model of the folder is kept beside it: whose each file is, and what it holds."""
+    folder = tmp_path_factory.mktemp("folder")
+    write(folder, theirs)
+    now, written = dict(theirs), {}  # `written`: group and content of what the package wrote last under a name
+    for group, files, edits in jobs:
+        write(folder, edits)
+        now |= edits
+        foreign = {name for name in now if written.get(name, (None, None))[1] != now[name]}
+        if set(files) & foreign:
+            with pytest.raises(OutputError) as caught:
+                replace(OutputFolder(folder), group, files)
+            assert all(name in str(caught.value) for name in set(files) & foreign)
+        else:
+            replace(OutputFolder(folder), group, files)
+            stale = {name for name, (of, _) in written.items() if of == group and name not in files}
+            now = {name: content for name, content in now.items() if name not in stale or name in foreign} | files
+            written = {name: entry for name, entry in written.items() if name not in stale}
+            written |= {name: (group, content) for name, content in files.items()}
+        assert contents(folder) == now
+    assert OutputFolder(folder).owned() == sorted(written)
+
+
+def test_with_overwrite_files_of_the_same_name_are_replaced_and_no_others(tmp_path):
+    write(tmp_path, {"README.md": "mine", "thesis.txt": "mine"})
+    with pytest.raises(OutputError, match=r"holds README.md, which this package did not write .* --overwrite"):
+        replace(OutputFolder(tmp_path), "model", {"README.md": "card"})
+    replace(OutputFolder(tmp_path, overwrite=True), "model", {"README.md": "card"})
+    assert contents(tmp_path) == {"README.md": "card", "thesis.txt": "mine"}
+
+
+@pytest.mark.parametrize("path", ["", ".", "deep/er", "link", os.fsdecode(b"caf\xe9")])
+def test_folders_of_all_kinds(tmp_path, monkeypatch, path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    write(tmp_path, {"thesis.txt": "mine", "target/photo.jpg": "mine"})
+    monkeypatch.chdir(tmp_path)
+    folder = OutputFolder(path)
+    for content in ("first", "second"):
+        replace(folder, "model", {"config.json": content})
+    assert (tmp_path / path / "config.json").read_text() == "second"
+    assert (tmp_path / "thesis.txt").read_text() == (tmp_path / "target/photo.jpg").read_text() == "mine"
+    str(folder).encode()  # can be printed and written
+
+
+def test_what_a_killed_job_left_is_cleared_and_its_files_are_known(tmp_path):
+    folder = OutputFolder(tmp_path)
+    replace(folder, "model", {"config.json": "first", "weights": "first"})
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from assocformer_hf.output_folder import OutputFolder\n"
+        "original = Path.replace\n"
+        "def killed(self, target):\n"
+        "    original(self, target)\n"
+        "    if Path(target).name == 'config.json': os._exit(9)\n"
+        "Path.replace = killed\n"
+        "with OutputFolder(sys.argv[1]).replacing('model') as aside:\n"
+        "    for name in ('config.json', 'weights'): (aside / name).write_text('second')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)]).returncode == 9
+    assert contents(tmp_path) == {"config.json": "second", "weights": "first"}
+    assert list((tmp_path / ".assocformer").glob("unfinished-*"))
+    replace(folder, "model", {"config.json": "third", "weights": "third"})
+    assert contents(tmp_path) == {"config.json": "third", "weights": "third"}
+    assert not list((tmp_path / ".assocformer").glob("unfinished-*"))
+
+
+def test_one_job_at_a_time(tmp_path):
+    script = (
+        "import sys\n"
+        "from assocformer_hf.output_folder import OutputFolder\n"
+        "with OutputFolder(sys.argv[1]).locked():\n"
+        "    print('in', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(OutputError, match="another job is at work here"), OutputFolder(tmp_path).locked(wait=0.1):
+            pass
+        other.stdin.close()
+    folder = OutputFolder(tmp_path)
+    with folder.locked(), OutputFolder(tmp_path).locked(wait=0):  # the same job may enter again
+        replace(folder, "model", {"a": "1"})
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    folder = OutputFolder(tmp_path)
+    replace(folder, "model", {"weights": "good"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written .*File too large"):
+            replace(folder, "model", {"weights": "x" * 20_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(tmp_path) == {"weights": "good"}
+    assert not list((tmp_path / ".assocformer").glob("unfinished-*"))
+
+
+def test_one_file(tmp_path):
+    path = tmp_path / "new/metrics.json"
+    for content in ("1", "2"):
+        write_file(path, lambda aside, content=content: aside.write_text(content))
+    assert path.read_text() == "2"
+    path.write_text("edited")
+    with pytest.raises(OutputError, match="holds metrics.json"):
+        write_file(path, lambda aside: aside.write_text("3"))
+    assert path.read_text() == "edited"
+
+
+def test_only_unchanged_own_files_are_removed(tmp_path):
+    folder = OutputFolder(tmp_path)
+    replace(folder, "logs", {"logs/a": "1", "logs/b": "1", "other/c": "1"})
+    write(tmp_path, {"logs/b": "edited", "logs/mine": "mine"})
+    folder.remove(folder.owned("logs"))
+    assert contents(tmp_path) == {"logs/b": "edited", "logs/mine": "mine"}
+    assert not (tmp_path / "other").exists()
+    assert folder.owned() == []
+
+
+def test_a_damaged_list_is_named(tmp_path):
+    folder = OutputFolder(tmp_path)
+    replace(folder, "model", {"a": "1"})
+    (tmp_path / ".assocformer/manifest.json").write_text("{")
+    with pytest.raises(OutputError, match="manifest.json: cannot be read as the list of what was written here"):
+        replace(folder, "model", {"a": "2"})
+    assert contents(tmp_path) == {"a": "1"}
