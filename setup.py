@@ -54,7 +54,6 @@ setup(
         "huggingface_hub>=1.0",
         "evaluate>=0.4.6",
         "filelock>=3.13",
-        "httpx",
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "scipy>=1.11",

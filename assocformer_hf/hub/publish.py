@@ -9,9 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, ModelCard, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
 from assocformer_hf.hub.model_folder import CALIBRATION_FILES, CARD_FILE, MODEL_FILES, SAMPLES
@@ -28,7 +27,7 @@ ATTEMPTS = 6
 # User and organisation tokens, OAuth and JWT forms; the names of functions, such as hf_hub_download, are no such runs.
 TOKEN = re.compile(rb"\b(?:hf_(?:[a-z]+_)*[A-Za-z0-9.\-]{20,}|api_org_[A-Za-z0-9]{20,})")
 # Passing failures: huggingface_hub retries most requests of an upload, but not all.
-PASSING_ERRORS = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, json.JSONDecodeError)
+PASSING_ERRORS = (HTTPError, json.JSONDecodeError)
 PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 
 TRIAL = """
@@ -165,11 +164,10 @@ def check_model_folder(folder: str | Path) -> list[str]:
 def model_files(folder: Path) -> list[str]:
     """The files of a folder that belong to the model, sorted: those that the package wrote there."""
     output = OutputFolder(folder)
-    listed = [name for group in GROUPS for name in output.owned(group)]
-    if not listed:
-        found = {path for pattern in KNOWN for path in folder.glob(pattern) if path.is_file()}
-        listed = [path.relative_to(folder).as_posix() for path in found]
-    return sorted(name for name in listed if (folder / name).is_file())
+    names = {name for group in GROUPS for name in output.owned(group)}
+    if not output.owned("model"):
+        names |= {path.relative_to(folder).as_posix() for pattern in KNOWN for path in folder.glob(pattern)}
+    return sorted(name for name in names if (folder / name).is_file())
 
 
 def _try_out(folder: Path):
@@ -212,7 +210,7 @@ def _persistently(repo_id: str, request):
         attempt += 1
         try:
             return request()
-        except (HfHubHTTPError, *PASSING_ERRORS) as error:
+        except PASSING_ERRORS as error:
             response = getattr(error, "response", None)
             status = getattr(response, "status_code", None)
             if status is not None and status not in PASSING_STATUS:

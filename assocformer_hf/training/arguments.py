@@ -108,4 +108,8 @@ class RecipeArguments:
             "where there is none yet.",
         },
     )
-    overwrite: bool = field(default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
+    )
+        default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
+    )

@@ -81,7 +81,8 @@ def check_output(model: Path, images: Path, output: Path, names: list[str]):
     bad = [json.loads(line) for line in (output / "_bad_files.jsonl").read_text().splitlines()]
     assert [row["file"] for row in bad] == [str(images / name) for i, name in enumerate(names) if i % 100 == 7]
     assert all(row["reason"] for row in bad)
-    assert not list(output.glob(".*"))
+    assert [path.name for path in output.glob(".*")] == [".assocformer"]
+    assert not list((output / ".assocformer").glob("unfinished-*"))
     network, processor = (
         AssocFormerForMultiLabel.from_pretrained(model).eval(),
         AutoImageProcessor.from_pretrained(model),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder
-from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository
+from assocformer_hf.hub.publish import TOKEN as TOKEN_SHAPES
+from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository, model_files
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
 
@@ -294,10 +296,36 @@ def folder(create_model, tmp_path):
     return example_folder(create_model("tiny-cvt"), tmp_path / "model")
 
 
-def test_a_folder_with_a_token_is_not_published(folder):
-    (folder / "notes.md").write_text(f"run with {TOKEN}")
-    with pytest.raises(PublishError, match="notes.md: holds an access token"):
+@pytest.mark.parametrize(
+    "token",
+    [
+        TOKEN,
+        "hf_" + 20 * "a",
+        "hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJv",
+        "api_org_" + 34 * "x",
+        "hf_jwt_" + 30 * "b",
+    ],
+)
+def test_a_folder_with_a_token_is_not_published(folder, token):
+    (folder / "README.md").write_text((folder / "README.md").read_text() + f"\nrun with {token}\n")
+    with pytest.raises(PublishError, match="README.md: holds an access token"):
         check_model_folder(folder)
+
+
+def test_names_of_functions_are_no_tokens():
+    assert not TOKEN_SHAPES.search(b"hf_hub_download(hf_model_revision_of_the_backbone, api_org_name) # hf_auth_login")
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_only_the_models_own_files_are_published(folder, manifest):
+    """Also of a folder without a list of them, such as a download."""
+    own = set(check_model_folder(folder))
+    if not manifest:
+        shutil.rmtree(folder / ".assocformer")
+    for name in ("notes.txt", "wandb.json", ".patients.csv", "samples/private.png", "thesis.py"):
+        (folder / name).write_text("private")
+    assert set(model_files(folder)) == own
+    assert {"README.md", "config.json", "model.safetensors", "handler.py", "samples/1.jpg"} <= own
 
 
 def test_a_card_with_broken_metadata_is_not_published(folder):
