@@ -111,5 +111,3 @@ class RecipeArguments:
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
     )
-        default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
-    )
