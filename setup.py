@@ -41,6 +41,7 @@ setup(
             "hub/space/*",
             "evaluation/multilabel/README.md",
             "interpretation/report_page.*",
+            "training/recipes/*.yaml",
         ]
     },
     install_requires=[

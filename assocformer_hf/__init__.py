@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _ON_DEMAND = {
     "load_multilabel_dataset": "assocformer_hf.data.load",
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
+    "train": "assocformer_hf.training.train",
 }
 
 __all__ = ["AssocFormerConfig", "AssocFormerForMultiLabel", "AssocFormerOutput", *_ON_DEMAND]

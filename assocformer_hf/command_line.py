@@ -2,7 +2,7 @@
 
 import sys
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.output_folder import OutputError
+from assocformer_hf.training.arguments import RECIPES
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 from assocformer_hf.training.step import TrainingError
@@ -36,13 +37,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def parse_arguments(
-    argument_classes: Sequence[type], dataset_configs: Mapping[str, Path] | None = None, argv: list[str] | None = None
+    argument_classes: Sequence[type], default_recipe: Callable[[str], str] | None = None, argv: list[str] | None = None
 ) -> tuple:
     """Reads the command line, on top of a YAML file, on top of the defaults.
 
     Args:
         argument_classes: dataclasses to fill.
-        dataset_configs: for a dataset's name, the YAML file that is used with it where `--config` names none.
+        default_recipe: gives the recipe of a dataset where `--config` names none.
         argv: the command line; default: the process's.
 
     Returns:
@@ -55,8 +56,10 @@ def parse_arguments(
     parser = HfArgumentParser(argument_classes)
     parser.add_argument("--config", type=Path, help="YAML file of options; the command line overrides it.")
     chosen = parser.parse_args(argv)
-    config = chosen.config or (dataset_configs or {}).get(getattr(chosen, "dataset", None))
+    config = chosen.config or (default_recipe and Path(default_recipe(chosen.dataset)))
     if config is not None:
+        packaged = RECIPES / f"{config}.yaml"
+        config = packaged if packaged.is_file() else config
         parser.set_defaults(**_read_config(parser, config))
     return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)[: len(argument_classes)]
 

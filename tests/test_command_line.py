@@ -5,7 +5,13 @@ import pytest
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
-from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import (
+    DataArguments,
+    HubArguments,
+    ModelArguments,
+    RecipeArguments,
+    default_recipe,
+)
 from tests.conftest import ROOT
 
 CLASSES = [ModelArguments, DataArguments, RecipeArguments]
@@ -34,13 +40,13 @@ def test_command_line_overrides_file_overrides_default(tmp_path):
 
 
 def test_a_dataset_brings_its_own_file_unless_one_is_named(tmp_path):
-    own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
-    own.write_text("epochs: 2\n")
+    other = tmp_path / "other.yaml"
     other.write_text("epochs: 3\n")
-    configs = {"scenes": own}
-    assert parse_arguments(CLASSES, configs, [])[2].epochs == 2
-    assert parse_arguments(CLASSES, configs, ["--dataset", "voc"])[2].epochs == 40
-    assert parse_arguments(CLASSES, configs, ["--config", str(other)])[2].epochs == 3
+    assert parse_arguments(CLASSES, default_recipe, [])[2].epochs == 16
+    assert parse_arguments(CLASSES, default_recipe, ["--dataset", "voc"])[2].epochs == 40
+    assert parse_arguments(CLASSES, default_recipe, ["--dataset", "photos"])[0].image_size == 224
+    assert parse_arguments(CLASSES, default_recipe, ["--dataset", "photos", "--config", "paper"])[0].image_size == 384
+    assert parse_arguments(CLASSES, default_recipe, ["--config", str(other)])[2].epochs == 3
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "examples/configs").glob("*.yaml")), ids=lambda path: path.name)

@@ -1,8 +1,20 @@
-"""The options of a training run, as dataclasses for `transformers.HfArgumentParser`; the defaults are the paper's."""
+"""The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
+from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
+
+RECIPES = Path(__file__).with_name("recipes")
+# By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
+DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 
 
 @dataclass
@@ -111,3 +123,116 @@ class RecipeArguments:
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
     )
+
+
+ARGUMENTS = (ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments)
+
+
+def training_arguments(*groups: object, config: str | Path | None = None, **options) -> tuple[Any, ...]:
+    """All options of a training: those that are given, over those of a recipe, over the defaults.
+
+    Args:
+        groups: whole groups of options, each an object of one of the classes of `ARGUMENTS`.
+        config: see [`read_recipe`]; default: the recipe that goes with the dataset.
+        options: single options by their names.
+
+    Returns:
+        One object for each class of `ARGUMENTS`, in their order.
+
+    Raises:
+        TypeError: if there is no option of a name, or it is given twice.
+        ConfigurationError: if an option has a value that it cannot have.
+    """
+    given = {type(group): group for group in groups}
+    owners = {option.name: owner for owner in ARGUMENTS for option in fields(owner)}
+    for name in options:
+        if name not in owners:
+            raise TypeError(f"no option {name!r}{suggestion(name, owners)}")
+        if owners[name] in given:
+            raise TypeError(f"{name!r} is given in {owners[name].__name__} and by its name; give it once")
+    for group in given:
+        if group not in ARGUMENTS:
+            raise TypeError(
+                f"{group.__name__} is no group of options; expected {', '.join(c.__name__ for c in ARGUMENTS)}"
+            )
+    dataset = given[DataArguments].dataset if DataArguments in given else options.get("dataset", DataArguments.dataset)
+    values = read_recipe(config or default_recipe(dataset)) | converted(options)
+    own = {owner: {name: value for name, value in values.items() if owners[name] is owner} for owner in ARGUMENTS}
+    return tuple(given.get(owner) or owner(**own[owner]) for owner in ARGUMENTS)
+
+
+def default_recipe(dataset: str | None) -> str:
+    """The name of the recipe that goes with a dataset."""
+    return DATASET_RECIPES.get(dataset, "photographs")
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
+    """The options of a recipe of the package, such as `"paper"` or `"photographs"`, or of a YAML file.
+
+    Raises:
+        ConfigurationError: if there is no such recipe or file, or it is not one of options.
+    """
+    packaged = RECIPES / f"{name_or_path}.yaml"
+    path = packaged if packaged.is_file() else Path(name_or_path)
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"config {name_or_path}: {error.strerror}; expected a YAML file or one of {', '.join(recipe_names())}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"config {path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(options, dict):
+        raise ConfigurationError(f"config {path}: expected `option: value` lines")
+    try:
+        return converted(options)
+    except (ConfigurationError, TypeError) as error:
+        raise ConfigurationError(f"config {path}: {error}") from error
+
+
+def converted(options: dict[str, Any]) -> dict[str, Any]:
+    """Options in the types of their fields: YAML reads 1e-4 as text, and 1 as a whole number.
+
+    Raises:
+        TypeError: if there is no option of a name.
+        ConfigurationError: if a value is of another type.
+    """
+    hints = {name: hint for owner in ARGUMENTS for name, hint in get_type_hints(owner).items()}
+    for name in options:
+        if name not in hints:
+            raise TypeError(f"unknown option {name!r}{suggestion(str(name), hints)}")
+    return {name: _converted(name, value, hints[name]) for name, value in options.items()}
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """The known name that a wrong one was likely meant to be, as the end of a message."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and NoneType in kinds:
+        return None
+    for kind in kinds:
+        origin = get_origin(kind) or kind
+        if origin is list and isinstance(value, (list, tuple)):
+            return [str(item) for item in value]
+        if origin is bool and isinstance(value, bool):
+            return value
+        if origin in (int, float) and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except ValueError:
+                continue
+            if origin is float or number.is_integer():
+                return origin(number)
+        if origin is str and isinstance(value, (str, Path, int, float)) and not isinstance(value, bool):
+            return str(value)
+    expected = " or ".join("nothing" if kind is NoneType else getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise ConfigurationError(f"{name} must be {expected}, got {value!r}")

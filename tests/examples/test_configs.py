@@ -9,7 +9,7 @@ from transformers import ConvNextConfig, ConvNextModel, Dinov2Config, Dinov2Mode
 from assocformer_hf.command_line import parse_arguments
 from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
-from examples.train import create_model, create_processor
+from assocformer_hf.training.train import create_model, create_processor
 from tests.conftest import NAMES, ROOT, images
 
 CONFIGS = sorted((ROOT / "examples/configs").glob("*.yaml"))

@@ -1,0 +1,213 @@
+"""Training in one call: from a dataset to a saved model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import datasets
+from torchvision.transforms.v2.functional import to_pil_image
+from transformers import AutoImageProcessor, BaseImageProcessor
+
+from assocformer_hf.data.checks.check import check_labels
+from assocformer_hf.data.checks.page import brief_lines
+from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.data.images.transforms import (
+    backbone_image_processor,
+    create_image_processor,
+    evaluation_transform,
+    pixel_scaling,
+    training_transform,
+)
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name, load_multilabel_dataset
+from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.schema import label_names
+from assocformer_hf.evaluation.report import metrics_table
+from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.publish import create_repository, publish_folder
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.training.arguments import (
+    DataArguments,
+    HubArguments,
+    ModelArguments,
+    training_arguments,
+)
+from assocformer_hf.training.loop import TrainingRun, create_accelerator
+
+IN_MEMORY = "own data"  # what a dataset without a name or a path is called
+
+
+@dataclass
+class TrainingResult:
+    """What a training leaves behind.
+
+    Attributes:
+        output_dir: the model folder.
+        history: one entry for each epoch, as in `history.csv`.
+        unreadable: names of the images that could not be read, with `bad_images="skip"`.
+        url: of the published model, where it was published.
+    """
+
+    output_dir: Path
+    history: list[dict]
+    unreadable: list[str]
+    url: str | None = None
+
+    @cached_property
+    def model(self) -> AssocFormerForMultiLabel:
+        """The best weights, read from `output_dir` when they are first asked for."""
+        return AssocFormerForMultiLabel.from_pretrained(self.output_dir)
+
+    @cached_property
+    def processor(self) -> BaseImageProcessor:
+        """The image processor of the model."""
+        return AutoImageProcessor.from_pretrained(self.output_dir)
+
+    @cached_property
+    def metrics(self) -> dict:
+        """What the best weights reached on the validation split, as in `metrics.json`."""
+        return read_metrics(self.output_dir)
+
+
+def train(
+    dataset: object = "scenes", *arguments: object, config: str | Path | None = None, **options
+) -> TrainingResult:
+    """Trains a model on a dataset and saves the best weights as a complete model folder.
+
+    Several processes call it alike, under `accelerate launch` or `accelerate.notebook_launcher`.
+
+    Args:
+        dataset: what [`load_multilabel_dataset`] takes, such as `"scenes"`, a path or a Hub id, or what it returned.
+        arguments: whole groups of options, objects of [`ModelArguments`], [`DataArguments`], [`RecipeArguments`],
+            [`SourceOptions`] or [`HubArguments`].
+        config: a YAML file of options, beneath those that are given here.
+        options: single options of these groups by their names, such as `backbone` or `output_dir`.
+
+    Returns:
+        The model folder, the model in it, its metrics and the history of the training.
+
+    Raises:
+        TypeError: if there is no option of a name.
+        ConfigurationError: if an option has a value that it cannot have.
+        DataError: if the dataset cannot be read.
+        CheckpointError: if the folder holds another run's work, or nothing to resume.
+        OutputError: if the folder cannot be written to without loss.
+        TrainingError: if the gradients stay infinite or NaN.
+        Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
+    """
+    if not any(isinstance(group, DataArguments) for group in arguments):
+        options.setdefault("dataset", str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY)
+    model_args, data_args, recipe, source, hub = training_arguments(*arguments, config=config, **options)
+    accelerator = create_accelerator(recipe)
+    if hub.push_to_hub and accelerator.is_main_process:
+        create_repository(hub.hub_model_id, hub.hub_private_repo)
+
+    name = dataset_name(data_args.dataset)
+    splits = load_splits(dataset, data_args, source)
+    names = label_names(splits["train"])
+    if name not in DEFAULT_SPLITS:
+        accelerator.print(*brief_lines(check_labels(splits)), sep="\n")
+    model = create_model(model_args, names)
+    processor = create_processor(model_args)
+    train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
+    accelerator.print(
+        f"{name}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
+        f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
+        f"{sum(p.numel() for p in model.head.parameters()) / 1e3:.1f} k of them in the head"
+    )
+
+    origin = {
+        "dataset": name,
+        "train_split": str(splits["train"].split),
+        "eval_split": str(splits["validation"].split),
+        "train_images": len(train_images),
+        "backbone": Path(model_args.backbone).name,
+        "base_model": hub_id(model_args.backbone),
+    }
+
+    def save_best(model, weights, evaluation, state):
+        details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
+        with run.output.replacing("model") as folder:
+            save_model_folder(folder, model, processor, evaluation, details)
+
+    fixed = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": name}
+    for free in ("data_dir", "num_workers", "bad_images"):
+        del fixed[free]
+    run = TrainingRun(
+        model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, fixed, MODEL_FILES
+    )
+    state = run.run()  # the best weights are on the disk before any process comes out
+
+    result = TrainingResult(run.output.path, state.history, state.unreadable)
+    if accelerator.is_main_process:
+        print(f"\n{metrics_table(result.metrics)}\n\nsaved in {recipe.output_dir}")
+        if state.unreadable:
+            print(f"{len(state.unreadable)} images could not be read: {', '.join(state.unreadable)}")
+        if hub.push_to_hub:
+            result.url = publish(recipe.output_dir, splits["validation"], data_args, hub)
+            print(f"published: {result.url}")
+    return result
+
+
+def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> Mapping[str, datasets.Dataset]:
+    """The splits `train` and `validation` of a dataset; those that were loaded before as they are."""
+    if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys() and is_loaded(dataset["train"]):
+        return dataset
+    return load_multilabel_dataset(dataset, args.data_dir, args.train_split, args.eval_split, **asdict(source))
+
+
+def is_loaded(split: object) -> bool:
+    """Whether a split is in the package's schema already."""
+    if not isinstance(split, datasets.Dataset) or not {"image", "labels"} <= split.features.keys():
+        return False
+    return isinstance(getattr(split.features["labels"], "feature", None), datasets.ClassLabel)
+
+
+def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
+    """The model that the options describe: a preset with random weights, or a pretrained backbone."""
+    own = ("backbone", "image_size", "normalization")
+    config = {key: value for key, value in asdict(args).items() if key not in own}
+    config["id2label"] = dict(enumerate(names))
+    if args.backbone in BACKBONE_PRESETS:
+        backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
+        return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
+    return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
+
+
+def create_processor(args: ModelArguments) -> BaseImageProcessor:
+    """The image processor that the options describe; random weights are used to no normalisation."""
+    if args.normalization == "backbone" and args.backbone not in BACKBONE_PRESETS:
+        return backbone_image_processor(args.backbone, args.image_size)
+    if args.normalization not in ("none", "backbone"):
+        raise ConfigurationError(f"normalization must be none or backbone, got {args.normalization!r}")
+    return create_image_processor(args.image_size)
+
+
+def create_images(
+    splits: Mapping[str, datasets.Dataset], processor: BaseImageProcessor, args: DataArguments, seed: int
+) -> tuple[MultiLabelImages, MultiLabelImages]:
+    """The images to train on, augmented, and those to evaluate on, as the model takes them."""
+    augment = training_transform(
+        processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
+    )
+    reading = {"min_side": processor.size["height"], "bad_images": args.bad_images}
+    return (
+        MultiLabelImages(splits["train"], augment, seed, scale=pixel_scaling(processor), **reading),
+        MultiLabelImages(splits["validation"], evaluation_transform(processor), **reading),
+    )
+
+
+def hub_id(backbone: str) -> str | None:
+    """The backbone's name on the Hub, for the model card; a preset or a folder has none."""
+    return None if backbone in BACKBONE_PRESETS or Path(backbone).exists() else backbone
+
+
+def publish(folder: str, evaluated: datasets.Dataset, args: DataArguments, hub: HubArguments) -> str:
+    """Publishes a model folder, with some of the evaluated images to try it with; the model's URL."""
+    if hub.hub_sample_images:
+        samples = MultiLabelImages(evaluated, to_pil_image, bad_images=args.bad_images)
+        count = min(hub.hub_sample_images, len(samples))
+        add_sample_images(folder, [samples[i]["pixel_values"] for i in range(count)])
+    return publish_folder(folder, hub.hub_model_id, hub.hub_private_repo)

@@ -1,0 +1,105 @@
+"""`train` as it is called from Python: from names, paths, memory, and in several processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+import assocformer_hf
+from assocformer_hf import AssocFormerForMultiLabel, train
+from assocformer_hf.data.scenes.scenes import load_scenes
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.training.arguments import ModelArguments, RecipeArguments, read_recipe, training_arguments
+
+QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {"train": load_scenes("train", size=24), "validation": load_scenes("validation", size=12)}
+
+
+@pytest.fixture(scope="module")
+def trained(splits, tmp_path_factory):
+    output = tmp_path_factory.mktemp("train") / "model"
+    return train(splits, backbone="tiny-cvt", image_size=64, output_dir=output, **QUICK)
+
+
+def test_train_returns_model_processor_metrics_and_history(trained):
+    assert isinstance(trained.model, AssocFormerForMultiLabel)
+    assert trained.processor.size["height"] == 64
+    assert trained.metrics["images"] == 12
+    assert trained.metrics["run"]["dataset"] == "own data"
+    assert [entry["epoch"] for entry in trained.history] == [1]
+    assert max(trained.history[0][name]["mAP"] for name in ("raw", "ema")) == pytest.approx(trained.metrics["mAP"])
+    assert trained.url is None
+
+
+def test_groups_and_single_options_train_alike(trained, splits, tmp_path):
+    model = ModelArguments(backbone="tiny-cvt", image_size=64, normalization="backbone", association_norm="none")
+    again = train(splits, model, output_dir=tmp_path / "model", **QUICK)
+    assert again.metrics["mAP"] == trained.metrics["mAP"]
+
+
+def test_options_lie_over_the_recipe_of_the_dataset(tmp_path):
+    model, data, recipe, *_ = training_arguments(dataset="photos/", epochs=3)
+    assert (model.backbone, model.image_size) == ("timm/tf_efficientnet_lite0.in1k", 224)
+    assert (model.association_norm, data.horizontal_flip, recipe.epochs) == ("none", 0.5, 3)
+    assert (
+        training_arguments(dataset="photos/", config="paper")[:2]
+        == training_arguments(ModelArguments(), dataset="photos/", config="paper")[:2]
+    )
+    assert training_arguments(dataset="coco")[2] == RecipeArguments()
+    assert training_arguments()[0].backbone == "tiny-cvt"
+    own = tmp_path / "own.yaml"
+    own.write_text("learning_rate: 1e-3\nlabel_names: [a, b]\nepochs: 2\n")
+    _, _, recipe, source, _ = training_arguments(config=own, epochs=5)
+    assert (recipe.learning_rate, recipe.epochs, source.label_names) == (1e-3, 5, ["a", "b"])
+
+
+def test_the_recipe_of_the_paper_is_the_default_of_every_option():
+    model, data, recipe, *_ = training_arguments(config="paper")
+    assert (model, recipe, data.cutout) == (ModelArguments(), RecipeArguments(), 0.5)
+    assert {"association_norm", "ema_decay", "horizontal_flip"} <= read_recipe("paper").keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epoch": 3}, TypeError, "no option 'epoch'; did you mean 'epochs'?"),
+        ({"epochs": "many"}, ConfigurationError, "epochs must be int, got 'many'"),
+        ({"epochs": 2.5}, ConfigurationError, "epochs must be int, got 2.5"),
+        ({"overwrite": "yes"}, ConfigurationError, "overwrite must be bool, got 'yes'"),
+        ({"config": "papier"}, ConfigurationError, "config papier: No such file or directory; expected a YAML file or"),
+        ({"fusion": "sum"}, ConfigurationError, "fusion must be one of"),
+    ],
+)
+def test_bad_options_are_named(splits, tmp_path, options, error, message):
+    with pytest.raises(error) as caught:
+        train(splits, output_dir=tmp_path / "model", **({"backbone": "tiny-cvt"} | options))
+    assert message in str(caught.value)
+
+
+def test_the_package_lists_train():
+    assert "train" in dir(assocformer_hf)
+    assert assocformer_hf.train is train
+
+
+def test_a_notebook_starts_several_processes(tmp_path):
+    """As a cell of a notebook does; on a CPU `debug_launcher` is what starts more than one."""
+    cell = f"""
+from accelerate import debug_launcher
+from assocformer_hf import train
+from assocformer_hf.data.scenes.scenes import load_scenes
+
+def cell():
+    splits = {{"train": load_scenes("train", size=24), "validation": load_scenes("validation", size=12)}}
+    options = dict(backbone="tiny-cvt", image_size=64, epochs=1, batch_size=4, num_workers=0, report_to="none")
+    result = train(splits, output_dir={str(tmp_path / "model")!r}, **options)
+    assert result.metrics["images"] == 12 and result.model.config.num_labels == 20
+
+debug_launcher(cell, num_processes=2)
+"""
+    done = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "model/model.safetensors").is_file()
