@@ -9,6 +9,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 READOUTS = ("per_label", "shared")
 FUSIONS = ("equal", "association", "learnable", "linear")
+POOLINGS = ("mean", "attention")
 ASSOCIATION_NORMS = ("l2", "l1", "l1_l2", "nuclear", "none")
 PAPER_BACKBONE = {
     "model_type": "timm_wrapper",
@@ -37,6 +38,11 @@ class AssocFormerConfig(PreTrainedConfig):
             it sees the image only through a handful of numbers).
         fusion: eq. 7: `"equal"` (1/2, 1/2), `"association"` (1, 0), `"learnable"` (a parameter, 1) or `"linear"`
             (0, 1), the paper's baseline without the association module.
+        pooling: what N2 of eq. 7 reads: `"mean"`, the backbone's pooled feature L as in the paper, or `"attention"`,
+            the feature map with class-specific residual attention (Zhu & Wu, ICCV 2021), which has no parameter more
+            and says exactly where in the image each label was seen. A is of L in both.
+        attention_weight: lambda of the attention, at least 0.
+        attention_temperature: T of the attention, at least 0; the larger, the narrower each label looks.
         gamma_pos: focusing exponent of the positive labels in eq. 8, at least 0.
         gamma_neg: focusing exponent of the negative labels in eq. 8, at least 0.
         clip: probability margin of the ASL paper, in [0, 1); 0 is eq. 8.
@@ -60,6 +66,9 @@ class AssocFormerConfig(PreTrainedConfig):
     association_kernel_size: int = 3
     readout: str = "per_label"
     fusion: str = "equal"
+    pooling: str = "mean"
+    attention_weight: float | int = 1.0
+    attention_temperature: float | int = 1.0
     gamma_pos: float | int = 0
     gamma_neg: float | int = 2
     clip: float | int = 0
@@ -102,6 +111,11 @@ class AssocFormerConfig(PreTrainedConfig):
         _check_choice("readout", self.readout, READOUTS)
         _check_choice("fusion", self.fusion, FUSIONS)
         _check_choice("association_norm", self.association_norm, ASSOCIATION_NORMS)
+        _check_choice("pooling", self.pooling, POOLINGS)
+        if self.pooling == "attention" and self.fusion == "association":
+            raise ConfigurationError(
+                'pooling="attention" is of N2, which fusion="association" leaves out; use another fusion, or "mean"'
+            )
         _check_choice("problem_type", self.problem_type, ("multi_label_classification",))
         k = self.association_kernel_size
         if not isinstance(k, int) or k < 1 or k % 2 == 0:
@@ -111,6 +125,8 @@ class AssocFormerConfig(PreTrainedConfig):
         _check_range("gamma_pos", self.gamma_pos)
         _check_range("gamma_neg", self.gamma_neg)
         _check_range("association_weight", self.association_weight)
+        _check_range("attention_weight", self.attention_weight)
+        _check_range("attention_temperature", self.attention_temperature)
         _check_range("clip", self.clip, upper=1)
         if self.clip == 1:
             raise ConfigurationError("clip must be below 1: a margin of 1 would leave no loss on the negative labels")

@@ -1,6 +1,7 @@
 """AssocFormer: a vision backbone and the association head, as a transformers model."""
 
 import inspect
+import math
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +78,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             readout=config.readout,
             fusion=config.fusion,
             tiled=config.tiled_association,
+            attention_weight=config.attention_weight,
+            attention_temperature=config.attention_temperature,
         )
         self._check_memory()
         self.post_init()
@@ -149,7 +152,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
-        scores = self.head(_pooled_feature(outputs), whole=output_association)
+        places = self._places(outputs)[0] if self.config.pooling == "attention" else None
+        scores = self.head(_pooled_feature(outputs), whole=output_association, places=places)
         loss = penalty = None
         if labels is not None:
             loss, penalty = self._loss(scores, labels)
@@ -167,6 +171,13 @@ class AssocFormerForMultiLabel(PreTrainedModel):
 
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
+
+    def _places(self, outputs: ModelOutput) -> tuple[Tensor, tuple[int, int]]:
+        """The feature map `(batch, places, d)`, and how many rows and columns its places form."""
+        tokens, grid = _feature_map(outputs.last_hidden_state, self.head.embedding.in_features)
+        if isinstance(self.backbone, CvtBackbone):
+            tokens = self.backbone.layernorm(tokens)  # as its pooled feature
+        return tokens, grid
 
     def _loss(self, scores: AssociationScores, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Eq. 9, and its norm of A."""
@@ -202,6 +213,21 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             raise ValueError('fusion="linear" has no association module to explain; use another fusion')
         return self.head.contributions(_pooled_feature(self._run_backbone(pixel_values)))
 
+    @torch.no_grad()
+    def explain_places(self, pixel_values: Tensor) -> Tensor:
+        """Where each label was seen: what each place of the feature map gave to its logit, `(batch, labels, h, w)`.
+
+        Exact: the sum over the places is that part of the logit which comes of N2, `embedding_logits` times its factor
+        in eq. 7, less its constant part. Row 0 is the top of the image.
+
+        Raises:
+            ValueError: without `pooling="attention"`.
+        """
+        if self.config.pooling != "attention":
+            raise ValueError('only pooling="attention" says where a label was seen; train with it')
+        tokens, grid = self._places(self._run_backbone(pixel_values))
+        return self.head.evidence_by_place(tokens).mT.unflatten(2, grid)
+
 
 def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
     """Has timm interpolate the tables of a backbone, where it has any that depend on the input size."""
@@ -236,6 +262,25 @@ def _pooled_feature(outputs: ModelOutput) -> Tensor:
         return pooled.flatten(1)
     hidden = outputs.last_hidden_state
     return hidden.flatten(2).mean(-1) if hidden.ndim == 4 else hidden.mean(1)
+
+
+def _feature_map(hidden: Tensor, num_features: int) -> tuple[Tensor, tuple[int, int]]:
+    """The last hidden state as places `(batch, places, d)` without class and register tokens, and their grid.
+
+    Raises:
+        ConfigurationError: if the backbone gives no map.
+    """
+    if hidden.ndim == 4 and hidden.shape[1] == num_features:
+        return hidden.flatten(2).mT, tuple(hidden.shape[2:])
+    if hidden.ndim == 4 and hidden.shape[3] == num_features:
+        return hidden.flatten(1, 2), tuple(hidden.shape[1:3])
+    if hidden.ndim == 3 and hidden.shape[2] == num_features:
+        side = math.isqrt(hidden.shape[1])  # of a square image; the tokens before the patches are few
+        return hidden[:, -(side**2) :], (side, side)
+    raise ConfigurationError(
+        f'pooling="attention" needs a feature map with {num_features} channels, and this backbone gives '
+        f'{tuple(hidden.shape[1:])}; use pooling="mean"'
+    )
 
 
 AssocFormerForMultiLabel.register_for_auto_class("AutoModelForImageClassification")

@@ -131,6 +131,8 @@ class AssociationHead(nn.Module):
         readout: see [`AssociationModule`].
         fusion: `"equal"`, `"association"`, `"learnable"` or `"linear"`, see [`AssocFormerConfig`].
         tiled: see [`AssociationModule`].
+        attention_weight: weight of what each label sees where it looks, see [`AssociationHead.evidence_by_place`].
+        attention_temperature: how narrowly it looks; 0 looks everywhere alike.
     """
 
     def __init__(
@@ -141,9 +143,13 @@ class AssociationHead(nn.Module):
         readout: str = "per_label",
         fusion: str = "equal",
         tiled: bool | None = None,
+        attention_weight: float = 1.0,
+        attention_temperature: float = 1.0,
     ):
         super().__init__()
         self.fusion = fusion
+        self.attention_weight = attention_weight
+        self.attention_temperature = attention_temperature
         if fusion != "linear":
             self.association = AssociationModule(num_features, num_labels, kernel_size, readout, tiled)
         if fusion != "association":
@@ -151,8 +157,14 @@ class AssociationHead(nn.Module):
         if fusion == "learnable":
             self.alpha = nn.Parameter(torch.ones(()))
 
-    def forward(self, features: Tensor, whole: bool = False) -> AssociationScores:
-        """Features `(batch, d)` to [`AssociationScores`]; `whole` asks for A where it is computed in tiles."""
+    def forward(self, features: Tensor, whole: bool = False, places: Tensor | None = None) -> AssociationScores:
+        """Features `(batch, d)` to [`AssociationScores`].
+
+        Args:
+            features: L, the pooled feature of the backbone, `(batch, d)`.
+            whole: asks for A where it is computed in tiles.
+            places: the backbone's feature map, `(batch, places, d)`, for N2 with attention; without it N2 is of L.
+        """
         with torch.autocast(features.device.type, enabled=False):
             features = _at_least_float32(features)
             association = sums = association_logits = embedding_logits = None
@@ -160,7 +172,10 @@ class AssociationHead(nn.Module):
                 association, sums, association_logits = self.association(features, whole)
             if self.fusion != "association":
                 weight, bias = self.embedding.weight.to(features.dtype), self.embedding.bias.to(features.dtype)
-                embedding_logits = F.linear(features, weight, bias)
+                if places is None:
+                    embedding_logits = F.linear(features, weight, bias)
+                else:
+                    embedding_logits = self._evidence(places, weight).sum(1) + bias
             logits = self._fuse(association_logits, embedding_logits)
             return AssociationScores(logits, association, sums, association_logits, embedding_logits)
 
@@ -168,6 +183,29 @@ class AssociationHead(nn.Module):
         """Features `(batch, d)` to E `(batch, C, C)`, see [`AssociationModule.contributions`]."""
         with torch.autocast(features.device.type, enabled=False):
             return self.association.contributions(_at_least_float32(features))
+
+    def evidence_by_place(self, places: Tensor) -> Tensor:
+        """A feature map `(batch, places, d)` to what each place gives to each logit, `(batch, places, labels)`.
+
+        Class-specific residual attention: with `s = W x` the scores of a place, a label's N2 is the mean of its s and,
+        times `attention_weight`, the mean weighted by `softmax(attention_temperature * s)` over the places. So
+
+            N2 = sum over places of (1 / places + weight * softmax(temperature * s)) * s + b
+
+        is a sum over places without any parameter more than a linear layer's. The answer includes the fusion's factor
+        of N2 (eq. 7): summed over the places it is that part of the logit, less its constant b.
+
+        Source: Zhu & Wu, Residual Attention: A Simple but Effective Method for Multi-Label Recognition, ICCV 2021.
+        """
+        with torch.autocast(places.device.type, enabled=False):
+            factor = 0.5 if self.fusion == "equal" else 1.0
+            places = _at_least_float32(places)
+            return factor * self._evidence(places, self.embedding.weight.to(places.dtype))
+
+    def _evidence(self, places: Tensor, weight: Tensor) -> Tensor:
+        scores = F.linear(_at_least_float32(places), weight)
+        attention = torch.softmax(self.attention_temperature * scores, dim=1)
+        return (1 / scores.shape[1] + self.attention_weight * attention) * scores
 
     def _fuse(self, association_logits: Tensor | None, embedding_logits: Tensor | None) -> Tensor:
         """Eq. 7."""
