@@ -14,6 +14,7 @@ from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel, 
 __version__ = "0.1.0"
 
 _ON_DEMAND = {
+    "evaluate_module_path": "assocformer_hf.evaluation.metrics",
     "load_multilabel_dataset": "assocformer_hf.data.load",
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
     "train": "assocformer_hf.training.train",

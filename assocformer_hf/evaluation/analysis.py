@@ -6,6 +6,7 @@ import numpy as np
 
 from assocformer_hf.evaluation.calibration import log_loss
 from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.thresholds import ranked_decisions
 
 CURVE_POINTS = 60
@@ -117,4 +118,4 @@ def image_rows(evaluation: Evaluation, label_names: Sequence[str], thresholds: n
 
 
 def _predicted(evaluation: Evaluation, thresholds: np.ndarray) -> np.ndarray:
-    return (evaluation.scores >= thresholds) & (evaluation.targets != -1)
+    return reaches(evaluation.scores, thresholds) & (evaluation.targets != -1)

@@ -3,8 +3,9 @@
 import warnings
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.metrics import multilabel_metrics, reaches
 
 BLOCK_ENTRIES = 2**22  # of the weights of resamples that are held at a time
 
@@ -42,7 +43,8 @@ def bootstrap_metrics(
     step = max(1, BLOCK_ENTRIES // images)
     blocks = []
     for start in range(0, resamples, step):
-        weights = generator.multinomial(images, np.full(images, 1 / images), min(step, resamples - start))
+        drawn = generator.integers(0, images, (min(step, resamples - start), images))
+        weights = np.stack([np.bincount(row, minlength=images) for row in drawn])
         blocks.append(weighted_metrics(scores, targets, weights, threshold))
     tail = (1 - confidence) / 2
     intervals = {}
@@ -71,11 +73,13 @@ def weighted_metrics(
         `(resamples,)` for the means, `(resamples, labels)` for `per_label_AP`.
     """
     known, present = targets != -1, targets == 1
-    predicted = (scores >= threshold) & known
-    counts = weights.astype(np.float64)
-    predictions, hits, positives = (counts @ mask for mask in (predicted, predicted & present, present))
+    predicted = reaches(scores, threshold) & known
+    counts = np.ascontiguousarray(weights.T, dtype=np.float64)  # (images, resamples): an image's are side by side
+    predictions, hits, positives = (
+        csr_array(mask.T.astype(np.float64)).dot(counts).T for mask in (predicted, predicted & present, present)
+    )
     average_precisions = np.stack(
-        [_average_precision(scores[:, c], present[:, c], known[:, c], weights) for c in range(scores.shape[1])], axis=1
+        [_average_precision(scores[:, c], present[:, c], known[:, c], counts) for c in range(scores.shape[1])], axis=1
     )
     counted = positives > 0
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -96,18 +100,26 @@ def weighted_metrics(
         }
 
 
-def _average_precision(scores: np.ndarray, present: np.ndarray, known: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of one label in each resample; equal scores count as one threshold."""
-    order = np.flatnonzero(known)[np.argsort(-scores[known])]
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
-    positives = np.flatnonzero(present[order])
-    ends = last[np.searchsorted(last, positives)]  # how far the threshold of each positive reaches
-    drawn = weights[:, order]
-    counts = drawn[:, positives]
-    found = counts.cumsum(1)[:, np.searchsorted(positives, ends, side="right") - 1]
+def _average_precision(scores: np.ndarray, present: np.ndarray, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of one label in each resample; equal scores count as one threshold.
+
+    Precision counts at the scores of positives only: between two of these, the weights of the other images are summed.
+    """
+    levels = np.unique(scores[present])
+    if not len(levels):
+        return np.full(counts.shape[1], np.nan)
+    rows = np.flatnonzero(known)
+    place = len(levels) - np.searchsorted(levels, scores[rows], side="right")  # 0: from the highest level on
+    rows, place = rows[place < len(levels)], place[place < len(levels)]
+
+    def sums(chosen: np.ndarray) -> np.ndarray:
+        entries = (np.ones(len(chosen)), (place[chosen], rows[chosen]))
+        return csr_array(entries, shape=(len(levels), len(scores))).dot(counts)
+
+    hits = sums(np.flatnonzero(present[rows]))
     with np.errstate(invalid="ignore"):
-        precision = found / np.maximum(drawn.cumsum(1)[:, ends], 1)
-        return (precision * counts).sum(1) / counts.sum(1)
+        precision = hits.cumsum(0) / np.maximum(sums(np.arange(len(rows))).cumsum(0), 1)
+        return (precision * hits).sum(0) / hits.sum(0)
 
 
 def _harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Metrics of multi-label classification, as the field reports them."""
 
+from pathlib import Path
+
 import numpy as np
+from scipy.special import digamma
 
 TOP_K = 3
 # What is read at a time: bounds the memory where scores and targets are mapped from files.
@@ -56,7 +59,7 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
     Args:
         scores: probabilities, `(images, labels)`.
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (counts nowhere).
-        threshold: probability from which a label is predicted: one for all, or `(labels,)`.
+        threshold: probability from which a label is predicted: one for all, or `(labels,)`; rounded as the scores are.
 
     Returns:
         A dictionary of numbers that JSON can hold:
@@ -66,7 +69,7 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
         - `OP`, `OR`, `OF1`: the same over all predictions together;
         - the six with `_top3`, where at most the three highest scores of an image that reach the threshold are
           predicted, as in the published evaluation of ML-GCN;
-        - `chance_mAP`: the mean share of positives, which is the expected mAP of random scores;
+        - `chance_mAP`: the expected mAP of random scores, see [`chance_average_precision`];
         - `images`, and `labels_without_positives`, which are left out of every mean over labels.
 
         A precision without predictions counts as 0.
@@ -81,17 +84,38 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
     if not counted.any():
         raise ValueError("no label is present in any image: mAP has no meaning; evaluate on annotated images")
     average_precisions = average_precision(scores, targets)
+    chance = chance_average_precision(counts["positives"][counted], counts["known"][counted])
     return (
         {"mAP": float(average_precisions[counted].mean())}
         | _precision_recall(counts["hits"], counts["predictions"], counts["positives"])
         | _precision_recall(counts["top_hits"], counts["top_predictions"], counts["positives"], f"_top{TOP_K}")
         | {
             "per_label_AP": [None if np.isnan(value) else float(value) for value in average_precisions],
-            "chance_mAP": float((counts["positives"] / np.maximum(counts["known"], 1))[counted].mean()),
+            "chance_mAP": float(chance.mean()),
             "images": len(scores),
             "labels_without_positives": int((~counted).sum()),
         }
     )
+
+
+def chance_average_precision(positives: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The expected average precision of random scores without ties.
+
+    The image at rank k has the label with probability m/n, and then m-1 of the n-1 others have it too. So precision at
+    its rank is expected to be (1 + (k-1)(m-1)/(n-1)) / k, and AP is the mean of that over all ranks,
+    H/n + (1 - H/n) (m-1)/(n-1), where H = 1 + 1/2 + ... + 1/n. That is more than the label's share m/n of the images,
+    and much more for a rare label.
+
+    Args:
+        positives: m, how many images have the label, at least 1; `(labels,)`.
+        images: n, for how many it is known, likewise.
+
+    Returns:
+        `(labels,)`, in (0, 1].
+    """
+    images = np.asarray(images, dtype=float)
+    first = (digamma(images + 1) + np.euler_gamma) / images
+    return first + (1 - first) * (np.asarray(positives) - 1) / np.maximum(images - 1, 1)
 
 
 def _count(scores: np.ndarray, targets: np.ndarray, threshold: float | np.ndarray) -> dict[str, np.ndarray]:
@@ -103,12 +127,20 @@ def _count(scores: np.ndarray, targets: np.ndarray, threshold: float | np.ndarra
         block, block_targets = scores[start : start + step], targets[start : start + step]
         _check_values(block, block_targets, start)
         known, present = block_targets != -1, block_targets == 1
-        predicted = (block >= threshold) & known
-        top = predicted & _highest(block, TOP_K)
+        predicted = reaches(block, threshold) & known
+        top = predicted & _highest(block if known.all() else np.where(known, block, -np.inf), TOP_K)
         masks = (known, present, predicted, predicted & present, top, top & present)
         for name, mask in zip(names, masks, strict=True):
             counts[name] += np.count_nonzero(mask, axis=0)
     return counts
+
+
+def reaches(scores: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """Where scores are at least the threshold, `(images, labels)`.
+
+    A float32 score of 0.7 is less than 0.7 in float64, and reaches a threshold of 0.7 all the same.
+    """
+    return scores >= np.asarray(threshold, dtype=scores.dtype if scores.dtype.kind == "f" else float)
 
 
 def _highest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -163,3 +195,8 @@ def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
     wrong = (targets != 0) & (targets != 1) & (targets != -1)
     if wrong.any():
         raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")
+
+
+def evaluate_module_path() -> str:
+    """The folder of the package's module for the library `evaluate`: `evaluate.load(evaluate_module_path())`."""
+    return str(Path(__file__).with_name("multilabel"))

@@ -34,5 +34,5 @@ def metrics_table(metrics: dict) -> str:
         lines.append(f"{name:<{width}}  {value:>6}  {row['positives']:>6}")
     lines += ["", "  ".join(f"{key:>6}" for key in HEADLINE)]
     lines.append("  ".join(f"{100 * metrics[key]:>{max(len(key), 6)}.1f}" for key in HEADLINE))
-    lines.append(f"{metrics['images']} images; chance_mAP is the mean label frequency")
+    lines.append(f"{metrics['images']} images; chance_mAP is what random scores are expected to get")
     return "\n".join(lines)

@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.stats import bootstrap, rankdata, spearmanr
+from scipy.stats import rankdata
 
 from assocformer_hf.html_page import plot_name
 
@@ -79,29 +80,41 @@ def cooccurrence_correlation(
     if shape != cooccurrence.shape or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 3:
         raise ValueError(f"expected two (labels, labels) of at least 3 labels, got {shape} and {cooccurrence.shape}")
 
-    def correlation(labels: np.ndarray) -> float:
-        different = labels[:, None] != labels  # a label that was drawn twice makes no pair with itself
-        one, other = (matrix[np.ix_(labels, labels)][different] for matrix in (mean_association, cooccurrence))
-        counted = ~np.isnan(other)
-        if len(np.unique(one[counted])) < 2 or len(np.unique(other[counted])) < 2:
-            return np.nan
-        return spearmanr(one[counted], other[counted]).statistic
-
-    labels = np.arange(shape[0])
-    rho = correlation(labels)
+    pairs = ~np.eye(shape[0], dtype=bool) & ~np.isnan(cooccurrence)
+    ranked = [_ranks(matrix, pairs) for matrix in (mean_association, cooccurrence)]
+    labels = np.arange(len(pairs))
+    rho = _weighted_spearman(ranked, pairs, np.ones(len(labels)))
     if np.isnan(rho):
         return Correlation(np.nan, np.nan, np.nan)
-    drawn = bootstrap(
-        (labels,),
-        correlation,
-        vectorized=False,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).bootstrap_distribution
+    drawn = np.random.default_rng(seed).integers(0, len(labels), (resamples, len(labels)))
+    values = [_weighted_spearman(ranked, pairs, np.bincount(row, minlength=len(labels))) for row in drawn]
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    low, high = np.nanquantile(values, [tail, 1 - tail])
     return Correlation(float(rho), float(low), float(high))
+
+
+def _ranks(matrix: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, int]:
+    """The place of each pair's value among the different values, `(labels, labels)`, and the number of these."""
+    levels, place = np.unique(matrix[pairs], return_inverse=True)
+    places = np.zeros(matrix.shape, dtype=np.intp)
+    places[pairs] = place
+    return places, len(levels)
+
+
+def _weighted_spearman(ranked: Sequence[tuple[np.ndarray, int]], pairs: np.ndarray, counts: np.ndarray) -> float:
+    """Spearman's correlation where each label counts so often, and a pair as often as its two labels together."""
+    taken = np.flatnonzero(counts)
+    counts = counts[taken].astype(float)
+    weights = (np.outer(counts, counts) * pairs[taken].take(taken, axis=1)).ravel()
+    total, centred = weights.sum(), []
+    for places, levels in ranked:
+        place = places[taken].take(taken, axis=1).ravel()
+        held = np.bincount(place, weights, levels)
+        upto = held.cumsum(dtype=np.int64)  # whole numbers are summed up far quicker
+        # Twice the mean rank of equal values, less that of all values.
+        centred.append(2 * upto.take(place) - held.take(place) - total)
+    products = [np.dot(weights * one, other) for one, other in combinations_with_replacement(centred, 2)]
+    return products[1] / np.sqrt(products[0] * products[2]) if products[0] and products[2] else np.nan
 
 
 def rank_difference(association: np.ndarray, cooccurrence: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from assocformer_hf import multilabel_metrics
-from assocformer_hf.evaluation.metrics import average_precision
+from assocformer_hf.evaluation.metrics import average_precision, chance_average_precision
 
 
 @st.composite
@@ -111,7 +112,7 @@ def test_labels_without_positives_are_left_out_and_counted():
     assert metrics["per_label_AP"] == [1.0, None]
     assert metrics["mAP"] == metrics["CP"] == metrics["CR"] == 1
     assert metrics["OP"] == 1 / 3
-    assert metrics["chance_mAP"] == 0.5
+    assert metrics["chance_mAP"] == 0.75  # the one positive is first or second
     json.dumps(metrics, allow_nan=False)
 
 
@@ -130,6 +131,38 @@ def test_scores_on_disk_are_read_in_blocks_and_give_the_same_metrics(tmp_path):
     assert metrics["per_label_AP"][:200] == some["per_label_AP"]
     predicted = scores >= 0.5
     assert metrics["OP"] == pytest.approx(targets[predicted].mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize(("positives", "images"), [(1, 1), (1, 100), (3, 40), (20, 20), (30, 90)])
+def test_chance_is_the_mean_of_what_random_scores_get(positives, images):
+    generator, rounds = np.random.default_rng(0), 20_000
+    targets = np.zeros((images, rounds), dtype=np.int8)
+    targets[:positives] = 1
+    drawn = average_precision(generator.random(targets.shape), targets)
+    expected = multilabel_metrics(np.ones((images, 1)), targets[:, :1])["chance_mAP"]
+    assert drawn.mean() == pytest.approx(expected, abs=4 * drawn.std() / rounds**0.5 + 1e-12)
+
+
+def test_chance_is_exact_where_all_orders_can_be_listed():
+    for images in range(1, 7):
+        for positives in range(1, images + 1):
+            columns = [[int(i in chosen) for i in range(images)] for chosen in combinations(range(images), positives)]
+            scores = np.arange(images, 0, -1)[:, None] * np.ones(len(columns))
+            expected = average_precision(scores, np.array(columns).T).mean()
+            assert chance_average_precision([positives], [images]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_unknown_label_takes_no_place_in_the_top3():
+    scores, targets = np.array([[0.9, 0.8, 0.7, 0.6]]), np.array([[-1, 1, 1, 1]])
+    metrics = multilabel_metrics(scores, targets)
+    assert metrics["OR_top3"] == metrics["OR"] == 1
+
+
+def test_float32_scores_reach_the_threshold_that_they_were_rounded_from():
+    for dtype in (np.float32, np.float64):
+        scores = np.array([[0.7, 0.3]], dtype=dtype)
+        for threshold in (0.7, [0.7, 0.7], np.array([0.7, 0.7])):
+            assert multilabel_metrics(scores, np.array([[1, 0]]), threshold)["OR"] == 1
 
 
 def test_of_equal_scores_the_first_labels_are_the_top3():

@@ -1,6 +1,7 @@
 """Maps of A: what they hold, that they can be read, and how far A goes with the labels' co-occurrence."""
 
 import csv
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +46,24 @@ def test_correlation_is_spearmans_over_pairs_of_different_labels():
     same = cooccurrence_correlation(matrix, matrix**3, resamples=50)
     assert same == pytest.approx((1, 1, 1))
     assert cooccurrence_correlation(matrix, other, resamples=200) == found
+
+
+def test_the_interval_is_that_of_spearmans_correlation_on_drawn_labels():
+    """With ties, and a label without images: each resample by scipy, with the pairs of each draw written out."""
+    matrix, other = association(9).round(1), association(9, seed=1).round(1)
+    other[4] = np.nan
+    values = []
+    for drawn in np.random.default_rng(3).integers(0, 9, (60, 9)):
+        kept = (drawn[:, None] != drawn) & ~np.isnan(other[np.ix_(drawn, drawn)])
+        values.append(spearmanr(matrix[np.ix_(drawn, drawn)][kept], other[np.ix_(drawn, drawn)][kept]).statistic)
+    found = cooccurrence_correlation(matrix, other, resamples=60, seed=3)
+    assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(values, [0.025, 0.975])), abs=1e-12)
+
+
+def test_400_labels_take_seconds():
+    started = time.process_time()
+    cooccurrence_correlation(association(400), np.random.default_rng(0).random((400, 400)), resamples=100)
+    assert time.process_time() - started < 3  # 23 s where each resample is ranked anew
 
 
 def test_correlation_leaves_labels_without_images_out_and_has_no_value_for_a_flat_map():

@@ -29,11 +29,15 @@ class MultiLabel(evaluate.Metric):
             inputs_description=INPUTS,
             features=datasets.Features(
                 {
-                    "predictions": datasets.Sequence(datasets.Value("float32")),
+                    "predictions": datasets.Sequence(datasets.Value("float64")),
                     "references": datasets.Sequence(datasets.Value("int8")),
                 }
             ),
         )
 
     def _compute(self, predictions, references, threshold: float = 0.5) -> dict:
-        return multilabel_metrics(np.asarray(predictions), np.asarray(references), threshold)
+        scores = np.asarray(predictions, dtype=np.float64)
+        single = scores.astype(np.float32)
+        if (single == scores).all():  # they were float32 before they were stored, and are compared as such
+            scores = single
+        return multilabel_metrics(scores, np.asarray(references), threshold)
