@@ -11,6 +11,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
+from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import dataset_name
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError
@@ -109,7 +110,8 @@ def main():
     with OutputFolder(choice.output).replacing("model") as folder:
         run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
         if (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args)):
-            save_model_folder(folder, saved.model, saved.processor, evaluation, run, found)
+            used = ImagesUsed.of_model(args.model)
+            save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
             copy_sample_images(args.model, folder)
         else:  # what a card would say of the training and its evaluation is not known
             saved.model.save_pretrained(folder)

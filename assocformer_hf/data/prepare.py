@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
+from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
@@ -78,6 +79,7 @@ def write_prepared(
     run = {
         "source": source,
         "splits": {key: len(split) for key, split in splits.items()},
+        "images or labels": {key: dataset_identity(split) for key, split in splits.items()},
         "features": {key: repr(split.features) for key, split in splits.items()},
         "shard_size": shard_size,
         "bad_images": bad_images,

@@ -87,7 +87,7 @@ class _Run:
         self.association: Tensor | None = None
         self.whole = model.config.fusion != "linear" and not model.head.association.tiled
 
-    @torch.inference_mode()
+    @torch.no_grad()  # under FSDP, inference mode would leave weights behind that cannot be trained
     def add(self, batch: Mapping[str, Tensor], accelerator: Accelerator):
         with accelerator.autocast():
             output = self.model(batch["pixel_values"], output_association=self.whole)

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 
+from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
@@ -29,7 +30,7 @@ MODEL_ROOM = Path(__file__).parents[1] / "model"
 REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
 # What `save_model_folder` may write, weights in shards aside.
 MODEL_FILES = (
-    CARD_FILE, METRICS_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json", "model.safetensors",
+    CARD_FILE, METRICS_FILE, IMAGES_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json", "model.safetensors",
     "preprocessor_config.json", *REMOTE_CODE,
 )  # fmt: skip
 CALIBRATION_FILES = ("calibration.json", "reliability.png")  # of a model that was calibrated
@@ -52,6 +53,7 @@ def save_model_folder(
     evaluation: Evaluation,
     run: dict,
     calibration: dict | None = None,
+    images_used: ImagesUsed | None = None,
 ):
     """Writes weights, configuration, remote code, processor, endpoint handler, metrics, association map and model card.
 
@@ -63,6 +65,7 @@ def save_model_folder(
         run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
             `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training.
         calibration: what `examples/calibrate.py` found on the images of the evaluation; None where it was not run.
+        images_used: which images the weights were trained on; None where it is not known.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,8 @@ def save_model_folder(
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     shutil.copyfile(HANDLER, folder / HANDLER.name)
+    if images_used is not None:
+        images_used.save(folder)
     (folder / REQUIREMENTS_FILE).write_text(REQUIREMENTS, encoding="utf-8")
     metrics = evaluation_report(evaluation, names) | {
         "threshold": model.config.label_thresholds or model.config.threshold,

@@ -92,7 +92,9 @@ class RecipeArguments:
     output_dir: str = field(default="outputs/assocformer", metadata={"help": "Folder of the trained model."})
     epochs: int = field(default=40, metadata={"help": "Passes over the training images."})
     batch_size: int = field(default=16, metadata={"help": "Images in a batch of one process."})
-    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches in one optimizer step."})
+    gradient_accumulation_steps: int | None = field(
+        default=None, metadata={"help": "Batches in one optimizer step. Default: what the launcher says, else 1."}
+    )
     learning_rate: float = field(default=1e-4, metadata={"help": "Maximum of the 1-cycle schedule."})
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})

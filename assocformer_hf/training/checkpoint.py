@@ -15,7 +15,7 @@ from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_t
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "run.json"
 EMA_FILE = "ema.safetensors"
-FORMAT = "assocformer run 1"
+FORMAT = "assocformer run 2"
 
 
 class CheckpointError(ValueError):
@@ -31,22 +31,26 @@ class RunState:
         batches: batches of the next epoch that each process has trained on.
         sums: for each process, what it summed up over these batches: see `Progress`.
         seconds: time spent on these batches.
-        skipped_steps: optimizer steps of the whole run that were left out for gradients that were not finite.
+        learning_rate: of the last optimizer step that was taken.
+        skipped_in_a_row: optimizer steps that were left out since the last one that was taken.
         unreadable: names of images that could not be read and were replaced.
         best_mAP: best validation mAP so far, in [0, 1].
         history: one entry for each finished epoch.
         options: what the run was started with; a run that is resumed must have the same.
+        images: identities of the images and labels, by what they are for; likewise.
     """
 
     epoch: int = 0
     batches: int = 0
     sums: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
-    skipped_steps: int = 0
+    learning_rate: float = 0.0
+    skipped_in_a_row: int = 0
     unreadable: list[str] = field(default_factory=list)
     best_mAP: float = -1.0  # noqa: N815
     history: list[dict] = field(default_factory=list)
     options: dict = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -111,14 +115,14 @@ def remove_checkpoint(checkpoint: Path):
 
 
 def load_checkpoint(
-    accelerator: Accelerator, ema: ModelEmaV3, options: dict, folder: Path, which: str
+    accelerator: Accelerator, ema: ModelEmaV3, new: RunState, folder: Path, which: str
 ) -> RunState | None:
     """Restores a checkpoint. Called by every process.
 
     Args:
         accelerator: has prepared the model, optimizer, scheduler and loaders of the run.
         ema: the moving average of the weights.
-        options: what this run was started with.
+        new: the state of this run at its start.
         folder: where `save_checkpoint` wrote.
         which: `"last"`, the newest that is whole; `"auto"`, the same, or none where there is none yet; or a path.
 
@@ -126,7 +130,8 @@ def load_checkpoint(
         The state of the run; None where `"auto"` found no checkpoint.
 
     Raises:
-        CheckpointError: if there is no such checkpoint, it is not whole, or the run it belongs to had other options.
+        CheckpointError: if there is no such checkpoint, it is not whole, or the run it belongs to had other options,
+            images or labels.
     """
     found: list = [None, None]
     if accelerator.is_main_process:
@@ -140,8 +145,14 @@ def load_checkpoint(
     if checkpoint is None:
         return None
     state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["state"])
-    for name in options | state.options:
-        before, now = state.options.get(name), options.get(name)
+    for purpose, identity in new.images.items():
+        if state.images.get(purpose) != identity:
+            raise CheckpointError(
+                f"{checkpoint}: the images to {purpose}, or their labels, are not those of this run: one was added, "
+                "removed or changed; restore them, or start anew in another --output_dir"
+            )
+    for name in new.options | state.options:
+        before, now = state.options.get(name), new.options.get(name)
         if before != now:
             raise CheckpointError(
                 f"{checkpoint}: was trained with {name}={before}, not {now}; resume with the same options, "

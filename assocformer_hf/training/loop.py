@@ -1,5 +1,6 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, gather_object, set_seed
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from assocformer_hf.data.identity import dataset_identity, image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.output_folder import OutputError, OutputFolder
@@ -33,7 +36,15 @@ from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
 from assocformer_hf.training.sampling import ShuffledSampler
-from assocformer_hf.training.step import SUMS, Progress, TrainingError, peak_memory, train_one_epoch, whole_model
+from assocformer_hf.training.step import (
+    SUMS,
+    GradientGuard,
+    Progress,
+    TrainingError,
+    peak_memory,
+    train_one_epoch,
+    whole_model,
+)
 
 # Neither weights nor metrics depend on these: a run may be resumed with others.
 FREE_OPTIONS = {
@@ -50,9 +61,11 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
     """
     set_seed(recipe.seed)
+    steps = recipe.gradient_accumulation_steps
     return Accelerator(
         mixed_precision=recipe.mixed_precision,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        # As an argument by itself, the launcher's number would silently take its place.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=steps) if steps else None,
         step_scheduler_with_optimizer=False,
         log_with=tracker_names(recipe.report_to) or None,
         project_dir=str(Path(recipe.output_dir) / LOGS),
@@ -79,6 +92,7 @@ class TrainingRun:
 
     Attributes:
         output: the folder of the run.
+        images_used: which images are trained on and which held out, to be saved with the model; of the main process.
 
     Raises:
         DataError: if there are too few images for a batch.
@@ -124,7 +138,7 @@ class TrainingRun:
             DataLoader(eval_images, 2 * recipe.batch_size, **loading),
         )
         self.batches = len(self.train_loader)
-        self.steps = -(-self.batches // recipe.gradient_accumulation_steps)
+        self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
         # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
         model.to(accelerator.device, memory_format=torch.channels_last)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
@@ -132,11 +146,23 @@ class TrainingRun:
         scheduler = create_scheduler(optimizer, recipe.learning_rate, recipe.epochs * self.steps, recipe.pct_start)
         self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
 
+        self.guard = GradientGuard(self.model, self.optimizer, accelerator, recipe)
+
         fixed = {name: value for name, value in asdict(recipe).items() if name not in FREE_OPTIONS}
-        self.state = RunState(options=fixed | (options or {}) | {"processes": accelerator.num_processes})
+        launched = {
+            "processes": accelerator.num_processes,
+            "mixed_precision": accelerator.mixed_precision,
+            "gradient_accumulation_steps": accelerator.gradient_accumulation_steps,
+        }
+        identities = None
+        if accelerator.is_main_process:
+            self.images_used, identities = _identify(train_images, eval_images)
+        (identities,) = broadcast_object_list([identities])
+        self.state = RunState(options=fixed | (options or {}) | launched, images=identities)
         if recipe.resume:
-            restored = load_checkpoint(accelerator, self.ema, self.state.options, self.checkpoints, recipe.resume)
+            restored = load_checkpoint(accelerator, self.ema, self.state, self.checkpoints, recipe.resume)
             if restored is not None:
+                self.guard.in_a_row = restored.skipped_in_a_row
                 self.state = restored
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {recipe.epochs}{place}")
@@ -155,7 +181,10 @@ class TrainingRun:
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
         """
         self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
-        options = {name: value for name, value in self.state.options.items() if value is not None}
+        options = {  # TensorBoard takes no lists
+            name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+            for name, value in self.state.options.items()
+        }
         self.accelerator.init_trackers("assocformer", options)
         try:
             with self.stop:
@@ -184,11 +213,13 @@ class TrainingRun:
         self.train_loader.set_epoch(state.epoch)
         self.sampler.start = state.batches * self.images_per_batch
         sums = torch.tensor(state.sums[accelerator.process_index] if state.sums else [0.0] * SUMS)
-        self.progress = Progress(state.epoch, state.batches, self.batches, sums.to(accelerator.device))
+        self.progress = Progress(
+            state.epoch, state.batches, self.batches, sums.to(accelerator.device), state.learning_rate
+        )
 
         losses = train_one_epoch(
             self.model, self.ema, self.train_loader, self.optimizer, self.scheduler, accelerator, recipe, self.progress,
-            self._after_step, self.train_images.scale,
+            self.guard, self._after_step, self.train_images.scale,
         )  # fmt: skip
         images = self.batches * self.images_per_batch - losses["replaced_images"]
         speed = images / (time.perf_counter() - self.started)
@@ -200,6 +231,7 @@ class TrainingRun:
         entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
         state.history.append(entry | {key: _headline(evaluation) for key, evaluation in evaluations.items()})
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
+        state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
         if best.metrics["mAP"] > state.best_mAP:
             state.best_mAP = best.metrics["mAP"]
             model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
@@ -229,6 +261,8 @@ class TrainingRun:
         self.state.batches = self.progress.batches
         self.state.sums = self.accelerator.gather(self.progress.sums[None]).tolist()
         self.state.seconds = time.perf_counter() - self.started
+        self.state.learning_rate = self.progress.learning_rate
+        self.state.skipped_in_a_row = self.guard.in_a_row
         self._note_unreadable([])
         save_checkpoint(self.accelerator, self.ema, self.state, self.output, self.recipe.keep_checkpoints)
 
@@ -253,6 +287,14 @@ class TrainingRun:
         if new:
             self.accelerator.print(f"cannot be read, left out: {', '.join(new)}")
             self.state.unreadable = sorted(names | set(self.state.unreadable))
+
+
+def _identify(train_images: MultiLabelImages, eval_images: MultiLabelImages) -> tuple[ImagesUsed, dict[str, str]]:
+    """Which images a run uses, and the identities of both datasets."""
+    datasets = {"train on": train_images.dataset, "evaluate on": eval_images.dataset}
+    digests = {purpose: image_digests(dataset) for purpose, dataset in datasets.items()}
+    identities = {purpose: dataset_identity(dataset, digests[purpose]) for purpose, dataset in datasets.items()}
+    return ImagesUsed(*digests.values()), identities
 
 
 def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]):

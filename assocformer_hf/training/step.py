@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import DistributedType, broadcast, gather_object
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -36,6 +36,7 @@ class Progress:
         batches: batches of this epoch that are done.
         total: batches of the whole epoch.
         sums: over the batches that are done, `(SUMS,)`.
+        learning_rate: of the last optimizer step that was taken.
         unreadable: the images of the dataset that could not be read and were replaced.
     """
 
@@ -43,6 +44,7 @@ class Progress:
     batches: int
     total: int
     sums: Tensor
+    learning_rate: float = 0.0
     unreadable: set[int] = field(default_factory=set)
 
 
@@ -55,6 +57,7 @@ def train_one_epoch(
     accelerator: Accelerator,
     recipe: RecipeArguments,
     progress: Progress,
+    guard: "GradientGuard",
     after_step: Callable[[int], None] = lambda step: None,
     scale: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
@@ -69,22 +72,24 @@ def train_one_epoch(
         accelerator: devices, precision, processes and accumulation.
         recipe: the options of the run.
         progress: where the epoch stands; kept up to date.
+        guard: of the run.
         after_step: called with the number of each optimizer step of the epoch, once the step is done.
         scale: the loader's images to the model's input, on the device.
 
     Returns:
         Means over the epoch and all processes of the loss (eq. 9), its two parts `asl` (eq. 8) and
-        `association_penalty` (the norm of A, without its weight), the last `learning_rate`, and the numbers of
-        `replaced_images` and of `skipped_steps`.
+        `association_penalty` (the norm of A, without its weight), the `learning_rate` of the last step, and the
+        numbers of `replaced_images` and of `skipped_steps`.
 
     Raises:
         TrainingError: if the gradients of more than `recipe.max_skipped_steps` steps in a row are not finite.
     """
     model.train()
     scale = scale or nn.Identity()
-    guard = GradientGuard(model, optimizer, accelerator, recipe)
+    guard.start_epoch()
     images = recipe.batch_size * accelerator.num_processes
-    steps = -(-progress.total // recipe.gradient_accumulation_steps)
+    window = accelerator.gradient_accumulation_steps
+    steps = -(-progress.total // window)
     bar = tqdm(
         desc=f"epoch {progress.epoch + 1}/{recipe.epochs}",
         total=progress.total * images,
@@ -98,7 +103,9 @@ def train_one_epoch(
         torch.manual_seed(derived_seed(recipe.seed, progress.epoch, progress.batches, accelerator.process_index))
         with accelerator.accumulate(model):
             output = model(scale(batch["pixel_values"]), labels=batch["labels"])
-            accelerator.backward(output.loss)
+            # Accelerate divides by the whole window; the last one of an epoch may have fewer batches.
+            batches = min(window, progress.total - progress.batches // window * window)
+            accelerator.backward(output.loss * (window / batches))
             guard.seen.append((batch["index"], output.logits.detach()))
             progress.batches += 1
             _add_to_sums(progress, output, batch)
@@ -106,15 +113,17 @@ def train_one_epoch(
         bar.update(images)
         if applied is None:
             continue
-        step = -(-progress.batches // recipe.gradient_accumulation_steps)
+        step = -(-progress.batches // window)
+        rate = scheduler.get_last_lr()[0]
         if applied:
+            progress.learning_rate = rate
             scheduler.step()
             ema.update(WholeTensors(accelerator.unwrap_model(model)))
         else:
             progress.sums[4] += 1
-            guard.raise_if_it_persists(step, scheduler.get_last_lr()[0], loader)
+            guard.raise_if_it_persists(step, rate, loader)
         if step % recipe.log_every == 0:
-            values = {"loss": output.loss.item(), "learning_rate": scheduler.get_last_lr()[0]}
+            values = {"loss": output.loss.item(), "learning_rate": rate}
             values["gradient_norm"] = guard.norm.item()
             accelerator.log({f"train/{k}": v for k, v in values.items()}, step=progress.epoch * steps + step)
             bar.set_postfix(loss=f"{values['loss']:.4f}", GiB=f"{peak_memory(accelerator.device):.1f}")
@@ -126,7 +135,7 @@ def train_one_epoch(
         "loss": loss,
         "asl": loss - accelerator.unwrap_model(model).config.association_weight * penalty,
         "association_penalty": penalty,
-        "learning_rate": scheduler.get_last_lr()[0],
+        "learning_rate": progress.learning_rate,
         "replaced_images": int(replaced),
         "skipped_steps": int(skipped) // accelerator.num_processes,
     }
@@ -137,7 +146,14 @@ class GradientGuard:
 
     Gradients are the same on all processes, so that all of them decide alike.
 
+    Args:
+        model: prepared by the accelerator, as is the optimizer.
+        optimizer: of the model's weights.
+        accelerator: clips, and knows how the weights are spread.
+        recipe: the options of the run.
+
     Attributes:
+        in_a_row: steps that were left out since the last one that was taken.
         seen: indices and logits of the batches since the last step.
         norm: the gradients' norm at the last step.
     """
@@ -145,15 +161,19 @@ class GradientGuard:
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, recipe: RecipeArguments
     ):
-        self.optimizer, self.accelerator, self.recipe = optimizer, accelerator, recipe
-        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        # The forward pass has already changed these when it turns out that the step is to be left out.
-        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
-        self.statistics_before = [buffer.clone() for buffer in self.statistics]
+        self.model, self.optimizer, self.accelerator, self.recipe = model, optimizer, accelerator, recipe
+        # Accelerate knows the weights of a model that is spread (FSDP) by this list, in this order.
+        self.parameters = list(model.parameters())
         self.in_a_row = 0
         self.seen: list[tuple[Tensor, Tensor]] = []
         self.last_seen = self.seen
+
+    def start_epoch(self):
+        """Looks at the statistics of batch norm anew: an evaluation, or a checkpoint, may have set them."""
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        # The forward pass has already changed these when it turns out that the step is to be left out.
+        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
+        self.statistics_before = [buffer.clone() for buffer in self.statistics]
 
     def step(self) -> bool:
         """Clips the gradients and takes a step if they are finite; says whether it did."""
@@ -166,12 +186,23 @@ class GradientGuard:
             self.optimizer.step()
         self.optimizer.zero_grad()
         applied = finite and not self.optimizer.step_was_skipped
-        sources, targets = (self.statistics, self.statistics_before)[:: 1 if applied else -1]
-        if sources:
-            torch._foreach_copy_(targets, sources)
+        if self.statistics:
+            self._settle_statistics(applied)
         self.in_a_row = 0 if applied else self.in_a_row + 1
         self.last_seen, self.seen = self.seen, []
         return applied
+
+    def _settle_statistics(self, applied: bool):
+        """Keeps what the forward passes made of the statistics of batch norm, or takes it back."""
+        if not applied:
+            torch._foreach_copy_(self.statistics, self.statistics_before)
+            return
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            # As under DDP, those of the main process count: they are what a checkpoint holds.
+            means = [buffer for buffer in self.statistics if buffer.is_floating_point()]
+            flat = broadcast(torch.cat([mean.flatten() for mean in means]))
+            torch._foreach_copy_(means, flat.split([mean.numel() for mean in means]))
+        torch._foreach_copy_(self.statistics_before, self.statistics)
 
     def raise_if_it_persists(self, step: int, learning_rate: float, loader: DataLoader):
         """Ends the run if too many steps in a row were left out, naming the images of the last one."""

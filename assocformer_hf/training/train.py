@@ -130,9 +130,10 @@ def train(
     def save_best(model, weights, evaluation, state):
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
         with run.output.replacing("model") as folder:
-            save_model_folder(folder, model, processor, evaluation, details)
+            save_model_folder(folder, model, processor, evaluation, details, images_used=run.images_used)
 
-    fixed = asdict(model_args) | asdict(data_args) | asdict(source) | {"dataset": name}
+    fixed = asdict(model_args) | asdict(data_args) | asdict(source)
+    fixed |= {"dataset": name, "processor": processor.to_dict()}
     for free in ("data_dir", "num_workers", "bad_images"):
         del fixed[free]
     run = TrainingRun(

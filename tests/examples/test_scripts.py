@@ -1,6 +1,7 @@
 """The scripts as users run them: real processes on a small dataset."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.data.images_used import ImagesUsed, trained_on
 from assocformer_hf.data.readers.coco import load_coco
 from tests.conftest import ROOT
 from tests.examples.commands import run, training
@@ -94,6 +96,33 @@ def test_resuming_with_other_options_is_refused(trained, small_coco):
     output, _ = trained
     done = run(training(small_coco, output, "--resume", "--epochs", "5"), check=False)
     assert "was trained with epochs=3, not 5" in done.stderr
+
+
+def test_the_model_knows_its_training_images_wherever_they_lie(trained, small_coco, tmp_path):
+    output, _ = trained
+    moved = tmp_path / "moved"
+    shutil.copytree(small_coco, moved)
+    assert trained_on(output, load_coco(moved, "train")).all()
+    assert not trained_on(output, load_coco(moved, "val")).any()
+    used = ImagesUsed.of_model(output)
+    assert (len(used.trained_on), len(used.held_out)) == (48, 37)
+
+
+@pytest.mark.parametrize("change", ["label", "image"])
+def test_resuming_with_other_images_or_labels_is_refused(trained, small_coco, tmp_path, change):
+    changed = tmp_path / "coco"
+    shutil.copytree(small_coco, changed)
+    if change == "label":
+        file = changed / "annotations/instances_train.json"
+        content = json.loads(file.read_text())
+        content["annotations"].pop()
+        file.write_text(json.dumps(content))
+    else:
+        (changed / "val/0003.jpg").write_bytes((changed / "val/0004.jpg").read_bytes())
+    done = run(training(changed, trained[0], "--resume"), check=False)
+    purpose = {"label": "train", "image": "evaluate"}[change]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"the images to {purpose} on, or their labels, are not those of this run" in line
 
 
 def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):

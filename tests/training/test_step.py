@@ -8,11 +8,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import set_seed
 from timm.utils import ModelEmaV3
+from torch.utils.data import DataLoader
 
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.sampling import ShuffledSampler
-from assocformer_hf.training.step import SUMS, Progress, train_one_epoch
+from assocformer_hf.training.step import SUMS, GradientGuard, Progress, TrainingError, train_one_epoch
 from tests.conftest import images
 
 
@@ -27,8 +28,18 @@ def batches(count: int, size: int) -> list[dict]:
     return [{key: value[i * size : (i + 1) * size] for key, value in whole.items()} for i in range(count)]
 
 
-def epoch(model, data, accumulation=1, hook=None, **options):
-    """Trains a copy of a model on prepared batches; returns it with its average and the epoch's values."""
+class Examples(list):
+    """The examples of batches, as a dataset."""
+
+    def __init__(self, data: list[dict]):
+        super().__init__({key: batch[key][i] for key in batch} for batch in data for i in range(len(batch["index"])))
+
+    def name(self, index: int) -> str:
+        return f"image {index}"
+
+
+def epoch(model, data, accumulation=1, hook=None, epochs=1, **options):
+    """Trains a copy of a model on prepared batches; returns it with its average and the last epoch's values."""
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
     set_seed(0)
@@ -40,8 +51,11 @@ def epoch(model, data, accumulation=1, hook=None, **options):
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, create_scheduler(optimizer, 1e-3, 20))
     size = len(data[0]["index"])
     recipe = RecipeArguments(batch_size=size, gradient_accumulation_steps=accumulation, **options)
-    progress = Progress(0, 0, len(data), torch.zeros(SUMS))
-    values = train_one_epoch(model, ema, data, optimizer, scheduler, accelerator, recipe, progress)
+    loader = accelerator.prepare(DataLoader(Examples(data), size))
+    guard = GradientGuard(model, optimizer, accelerator, recipe)
+    for number in range(epochs):
+        progress = Progress(number, 0, len(data), torch.zeros(SUMS))
+        values = train_one_epoch(model, ema, loader, optimizer, scheduler, accelerator, recipe, progress, guard)
     return model, ema.module, values
 
 
@@ -58,6 +72,40 @@ def test_accumulated_batches_are_one_large_batch(create_model):
     assert_same_weights(small, large, rtol=1e-3, atol=1e-5)
     assert_same_weights(small_average, large_average, rtol=1e-3, atol=1e-5)
     assert same["loss"] == pytest.approx(values["loss"], rel=1e-5)
+
+
+def test_the_last_window_counts_as_much_as_its_batches(create_model):
+    """Three batches, two in a step: the second step has one, and takes its gradient whole."""
+    model, data = create_model("tiny-swin"), batches(4, 2)
+    first = {key: torch.cat([data[0][key], data[1][key]]) for key in data[0]}
+    expected, average, values = epoch(model, [first, data[2]], max_grad_norm=0.5)
+    small, small_average, same = epoch(model, data[:3], accumulation=2, max_grad_norm=0.5)
+    assert_same_weights(small, expected, rtol=1e-3, atol=1e-5)
+    assert_same_weights(small_average, average, rtol=1e-3, atol=1e-5)
+    assert same["learning_rate"] == values["learning_rate"]
+
+
+def test_the_learning_rate_is_that_of_the_last_step(create_model):
+    model, data = create_model("tiny-swin"), batches(2, 4)
+    optimizer = create_optimizer(model, 1e-3, 1e-4)
+    rates = []
+    scheduler = create_scheduler(optimizer, 1e-3, 20)
+    for _ in data:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert epoch(model, data)[2]["learning_rate"] == rates[-1]
+
+
+def test_steps_in_a_row_are_counted_across_epochs(create_model):
+    data = batches(2, 4)
+
+    def poison(_module, args, kwargs):
+        return (args[0] * torch.nan, *args[1:]), kwargs
+
+    epoch(create_model(), data, hook=poison, epochs=2, max_skipped_steps=4)
+    with pytest.raises(TrainingError, match="as in the 4 steps before .*images image 0, image 1"):
+        epoch(create_model(), data, hook=poison, epochs=3, max_skipped_steps=4)
 
 
 def test_a_step_with_gradients_that_are_not_finite_leaves_no_trace(create_model):

@@ -1,0 +1,64 @@
+"""Which images a model was trained on, and which were held out: a digest of each, in a file beside the weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from safetensors.numpy import load_file, save_file
+
+from assocformer_hf.data.identity import image_digests
+
+IMAGES_FILE = "images_used.safetensors"
+
+
+@dataclass
+class ImagesUsed:
+    """The images of a training run, as `image_digests` knows them.
+
+    Attributes:
+        trained_on: digests of the training images, uint64, in any order.
+        held_out: digests of the images that the best weights were chosen on.
+    """
+
+    trained_on: np.ndarray
+    held_out: np.ndarray
+
+    def save(self, folder: str | Path):
+        """Writes `images_used.safetensors`, eight bytes for each image; the digests do not tell what an image shows."""
+        save_file(
+            {"trained_on": np.unique(self.trained_on), "held_out": np.unique(self.held_out)}, Path(folder) / IMAGES_FILE
+        )
+
+    @classmethod
+    def of_model(cls, model: str | Path) -> "ImagesUsed | None":
+        """What a model says; None where it says nothing.
+
+        Args:
+            model: folder or Hub id.
+        """
+        file = Path(model) / IMAGES_FILE
+        if not Path(model).is_dir():
+            try:
+                file = Path(hf_hub_download(str(model), IMAGES_FILE))
+            except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+                return None  # the model's own loading says what is wrong with its name, or the network
+        return cls(**load_file(file)) if file.is_file() else None
+
+
+def trained_on(model: str | Path, dataset: datasets.Dataset) -> np.ndarray:
+    """Which images of a dataset a saved model was trained on, wherever their files lie now.
+
+    Args:
+        model: folder or Hub id of the model.
+        dataset: with a column `image`.
+
+    Returns:
+        `(images,)`, bool; all False where the model does not say what it was trained on.
+    """
+    used = ImagesUsed.of_model(model)
+    if used is None:
+        return np.zeros(len(dataset), bool)
+    return np.isin(image_digests(dataset), used.trained_on)
