@@ -108,7 +108,7 @@ def test_the_model_knows_its_training_images_wherever_they_lie(trained, small_co
     assert (len(used.trained_on), len(used.held_out)) == (48, 37)
 
 
-@pytest.mark.parametrize("change", ["label", "image"])
+@pytest.mark.parametrize("change", ["label", pytest.param("image", marks=pytest.mark.slow)])
 def test_resuming_with_other_images_or_labels_is_refused(trained, small_coco, tmp_path, change):
     changed = tmp_path / "coco"
     shutil.copytree(small_coco, changed)
