@@ -26,6 +26,7 @@ class Arguments:
 def main():
     args, options = parse_arguments([Arguments, SourceOptions])
     splits = load_multilabel_dataset(args.dataset, args.data_dir, args.train_split, args.eval_split, **asdict(options))
+    print(splits.summary)
     labels = check_labels(splits, args.min_positives)
     images = check_images(splits, args.num_workers)
     print(text_report(labels, images))

@@ -58,6 +58,8 @@ def main():
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return
+    if saved.dataset.info.description:
+        print(saved.dataset.info.description)
     for index in saved.evaluation.unreadable:
         print(f"{saved.images.name(index)}: cannot be read as an image; left out")
     metrics = evaluation_report(saved.evaluation, saved.label_names)

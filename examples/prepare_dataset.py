@@ -38,6 +38,7 @@ def main():
         dataset, archives = OFFICIAL[dataset]
         fetch(archives, args.data_dir, args.mirror)
     splits = load_multilabel_dataset(dataset, args.data_dir, args.train_split, args.eval_split, **asdict(options))
+    print(splits.summary)
     rows = write_prepared(
         splits, args.output, dataset_name(args.dataset), args.shard_size, args.num_proc, args.bad_images
     )

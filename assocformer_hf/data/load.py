@@ -1,21 +1,25 @@
-"""One entry point for datasets of every form: benchmarks by name, files and folders by their content, Hub ids."""
+"""One entry point for datasets of every form: benchmarks by name, files and folders, Hub ids, objects in memory."""
 
 import logging
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import datasets
 
 from assocformer_hf.data.readers.coco import load_coco
-from assocformer_hf.data.readers.exports import SUFFIXES, image_files
-from assocformer_hf.data.readers.hub import images_only, is_loadable, load_anything, stream_dataset
-from assocformer_hf.data.readers.registry import FORMS, SourceOptions, find_datasets
-from assocformer_hf.data.readers.tables import find_tables, read_table
+from assocformer_hf.data.readers.features import images_only, stream_dataset
+from assocformer_hf.data.readers.files import SUFFIXES, image_files
+from assocformer_hf.data.readers.hub import HubReader, load_from_hub
+from assocformer_hf.data.readers.reader import Match, Reader, SourceOptions, Splits
+from assocformer_hf.data.readers.registry import find_reader, forms
+from assocformer_hf.data.readers.shards import ShardReader
+from assocformer_hf.data.readers.tables import TABLE_SUFFIXES, read_table
 from assocformer_hf.data.readers.voc import load_voc
 from assocformer_hf.data.scenes.scenes import load_scenes
-from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
+from assocformer_hf.data.schema import DataError, LabelledImages, label_names, label_set, named_split, to_dataset
 from assocformer_hf.data.split import iterative_stratification
+from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
+from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
 
 logger = logging.getLogger(__name__)
 
@@ -24,91 +28,193 @@ DEFAULT_SPLITS = {
     "coco": ("train2014", "val2014"),
     "voc": ("trainval", "test"),
 }
-# The first name of a split that a dataset has is the one that counts.
-SPLIT_NAMES = {
-    "train": ("train", "training", "trainval"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
-}
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
+ALL = "all"  # every image of a source, whatever its split
 
 
-def load_split(name: str, split: str, data_dir: str | Path | None = None, **options) -> datasets.Dataset:
+def load_split(source, split: str, data_dir: str | Path | None = None, **options) -> datasets.Dataset:
     """One split of a dataset.
 
     Args:
-        name: `"scenes"` (drawn on the spot, needs no files), `"coco"`, `"voc"`, or a source of
+        source: `"scenes"` (drawn on the spot, needs no files), `"coco"`, `"voc"`, or a source of
             [`load_multilabel_dataset`].
-        split: the split's name in the dataset's own files, such as `"train2014"` or `"trainval"`, or `"train"`,
-            `"validation"` or `"test"` for a source of one's own.
+        split: `"train"`, `"validation"` or `"test"` as that function gives them; the split's name in the dataset's own
+            files, such as `"train2014"` or `"trainval"`, for all its images; or `"all"` for the images of all splits.
         data_dir: the folder of the dataset's official files; not for scenes.
         options: those of `load_scenes`, `load_coco`, `load_voc` or `load_multilabel_dataset`.
+
+    Returns:
+        The split; `info.description` says what was read.
 
     Raises:
         DataError: if the dataset is unknown, or its files are missing or malformed.
     """
-    if name not in DEFAULT_SPLITS:
-        splits = load_multilabel_dataset(name, data_dir, **options)
-        if split not in splits:
-            raise DataError(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-        return splits[split]
-    if name == "scenes":
-        return load_scenes(split, **options)
-    if data_dir is None:
-        raise DataError(f"dataset {name!r} is read from its official files: give their folder as data_dir")
-    return {"coco": load_coco, "voc": load_voc}[name](data_dir, split, **options)
+    if isinstance(source, str) and source in DEFAULT_SPLITS:
+        if source == "scenes":
+            return load_scenes(split, **options)
+        if data_dir is None:
+            raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
+        return {"coco": load_coco, "voc": load_voc}[source](data_dir, split, **options)
+    given = [options.pop(key, None) for key in ("train_split", "eval_split", "test_split")]
+    options = SourceOptions(**options)
+    reader, found = _open(source, data_dir, options)
+    name = _shown(source)
+    own = split in found and split not in SPLIT_NAMES
+    chosen = {} if own else choose_splits(name, found, *given, needs_train=False)
+    if own or split in found and split not in chosen:
+        chosen = {split: split}
+    splits = _assemble(name, reader, found, chosen, options, hold_out=not own and split in ("train", "validation"))
+    if split == ALL:
+        whole = datasets.concatenate_datasets(list(splits.values()), split=datasets.NamedSplit(ALL))
+    elif split in splits:
+        whole = splits[split]
+    else:
+        raise DataError(f"{name}: no split {split!r}; it has {', '.join(map(str, splits))}, or {ALL} for every image")
+    whole.info.description = str(splits.summary)
+    return whole
 
 
 def load_multilabel_dataset(
-    source: str | Path,
+    source,
     data_dir: str | Path | None = None,
     train_split: str | None = None,
     eval_split: str | None = None,
     streaming: bool = False,
+    test_split: str | None = None,
     **options,
-) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+) -> MultiLabelDataset | datasets.IterableDatasetDict:
     """A dataset with the splits `train` and `validation`, and `test` where there is one.
 
     The benchmarks follow the protocol of the paper: COCO trains on the images that have a label and evaluates on all.
     Of any other dataset without a validation split, a part of `train` is held out by iterative stratification.
 
     Args:
-        source: `"scenes"`, `"coco"` or `"voc"`; a file or folder of any form in [`FORMS`]; or the id of a Hub dataset,
-            `owner/name` or `owner/name:configuration`.
+        source: `"scenes"`, `"coco"` or `"voc"`; a file or folder of any form that a reader knows; the id of a Hub
+            dataset, `owner/name` or `owner/name:configuration`; a DataFrame, a `Dataset`, a list of dicts, or a dict of
+            splits of these, such as a `DatasetDict`.
         data_dir: the folder of the benchmark's official files; of other sources, the folder that their image paths are
             relative to.
-        train_split: the dataset's own name of the split to train on; by default the benchmark's, or `train`.
-        eval_split: the same of the split to evaluate on; by default `validation` or what is usually called so.
+        train_split: the dataset's own name of the split to train on; by default the benchmark's, or what is usually
+            called so.
+        eval_split: the same of the split to evaluate on.
         streaming: whether to read a Hub dataset or shards example by example, without a copy on the disk.
+        test_split: the same of the test split.
         options: those of [`SourceOptions`].
 
     Returns:
-        Splits in the schema of `multilabel_features`; images of files are read when they are used.
+        Splits in the schema of `multilabel_features`, with `summary`, which says what was read; images of files are
+        read when they are used.
 
     Raises:
-        DataError: if no form fits, or the dataset is malformed; it names the file or value, and the way out.
+        DataError: if no form or several fit, splits are named alike or share an image, or the dataset is malformed; it
+            names the file or value, and the way out.
     """
-    source, options = str(source), SourceOptions(**options)
-    if source in DEFAULT_SPLITS:
+    options = SourceOptions(**options)
+    if isinstance(source, str) and source in DEFAULT_SPLITS:
         return _load_benchmark(source, data_dir, train_split, eval_split)
+    name = _shown(source)
     if streaming:
-        return _stream(source, train_split, eval_split, options)
-    found = _read_splits(source, data_dir, options, lambda names: _choose(source, names, train_split, eval_split))
-    names = label_set(found.values(), options.label_names)
-    unknown = any(any(split.unknown) for split in found.values())
-    splits = datasets.DatasetDict({key: to_dataset(split, names, key, unknown) for key, split in found.items()})
-    if "validation" in splits:
-        return splits
-    whole = splits["train"]
-    parts = iterative_stratification(whole["labels"], len(names), options.validation_share, options.split_seed)
-    logger.warning(
-        "%s: no validation split; %d of %d images are held out by iterative stratification, seed %d",
-        source, len(parts[1]), len(whole), options.split_seed,
-    )  # fmt: skip
-    for key, rows in zip(("train", "validation"), parts, strict=True):
-        part = whole.select(rows)
-        splits[key] = datasets.Dataset(part.data, part.info, datasets.NamedSplit(key), part._indices)
+        return _stream(source, data_dir, train_split, eval_split, test_split, options)
+    reader, found = _open(source, data_dir, options)
+    chosen = choose_splits(name, found, train_split, eval_split, test_split)
+    return _assemble(name, reader, found, chosen, options)
+
+
+def _open(source, data_dir: str | Path | None, options: SourceOptions) -> tuple[Reader, Splits]:
+    """The reader of a source, and its splits."""
+    source = _existing(source, options)
+    reader = find_reader(source, options, data_dir)
+    found = reader.read(source)
+    if not found:
+        raise DataError(f"{_shown(source)}: no images")
+    return reader, found
+
+
+def _existing(source, options: SourceOptions):
+    """A path where there is one, text that may be a Hub id, or an object.
+
+    Raises:
+        DataError: if it is text or a path that is neither.
+    """
+    if not isinstance(source, (str, Path)):
+        return source
+    if options.form not in (None, *forms()) or ("\0" not in str(source) and Path(source).exists()):
+        return Path(source)
+    is_id = isinstance(source, str) and options.form in (None, HubReader.form)
+    if is_id and HubReader(options).matches(source):
+        return source
+    if is_id and source.isidentifier():
+        raise DataError(
+            f"unknown dataset {source!r}; expected one of {', '.join(DEFAULT_SPLITS)}, a file or folder, or a Hub id "
+            "such as owner/name"
+        )
+    raise DataError(f"{source}: no such file or folder")
+
+
+def _shown(source) -> str:
+    return str(source) if isinstance(source, (str, Path)) else f"a {type(source).__name__}"
+
+
+def _assemble(
+    source: str,
+    reader: Reader,
+    found: Splits,
+    chosen: Mapping[str, str | None],
+    options: SourceOptions,
+    hold_out: bool = True,
+) -> MultiLabelDataset:
+    """The chosen splits in the package's schema, with one held out where there is none to validate on."""
+    read = {own: found[own]() for own in dict.fromkeys(chosen.values())}
+    _refuse_shared(source, read)
+    names = label_set(read.values(), options.label_names)
+    unknown = any(any(map(len, split.unknown)) for split in read.values())
+    splits = MultiLabelDataset({key: to_dataset(read[own], names, key, unknown) for key, own in chosen.items()})
+    summary = splits.summary = ReadSummary(source, reader.form, left_out=dict(reader.left_out))
+    for own in found:
+        uses = [key for key, name in chosen.items() if name == own]
+        what = f"is {' and '.join(uses)}" if uses else "is not used"
+        summary.splits[str(own) if own is not None else "the one split"] = what
+    for part in read.values():
+        summary.files = list(dict.fromkeys([*summary.files, part.origin]))
+        summary.columns |= part.columns
+        summary.notes = list(dict.fromkeys([*summary.notes, *part.notes]))
+        summary.left_out |= part.left_out
+    if hold_out and "validation" not in splits and "train" in splits:
+        _hold_out(splits, options)
+    summary.count(splits)
     return splits
+
+
+def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
+    """Divides `train` by iterative stratification."""
+    whole = splits["train"]
+    names = label_names(whole)
+    parts = iterative_stratification(whole["labels"][:], len(names), options.validation_share, options.split_seed)
+    how = f"by iterative stratification, seed {options.split_seed}"
+    splits.summary.notes.append(
+        f"no validation split: {len(parts[1])} of {len(whole)} images of train are held out {how}"
+    )
+    logger.warning("%s: %s", splits.summary.source, splits.summary.notes[-1])
+    for key, rows in zip(("train", "validation"), parts, strict=True):
+        splits[key] = named_split(whole.select(rows), key)
+
+
+def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):
+    """Refuses image files that are in a split twice, or in two splits."""
+    split_of: dict[str, str | None] = {}
+    for own, part in read.items():
+        if isinstance(part.images, datasets.Dataset):
+            continue
+        for image in part.images:
+            before = split_of.setdefault(image, own)
+            if before != own:
+                raise DataError(
+                    f"{source}: {image} is in both {before} and {own}: evaluation would not be on unseen images; take "
+                    "it out of one, or choose other splits as train_split and eval_split"
+                )
+        if len(set(part.images)) < len(part.images):
+            seen: set[str] = set()
+            twice = next(image for image in part.images if image in seen or seen.add(image))
+            raise DataError(f"{part.origin}: {twice} is there twice; keep one of them")
 
 
 def load_images(sources: Iterable[str | Path], image_column: str | None = None) -> datasets.Dataset:
@@ -127,21 +233,22 @@ def load_images(sources: Iterable[str | Path], image_column: str | None = None) 
 
 
 def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
-    path = Path(source)
     if source == "scenes":
         return [images_only(load_scenes(split), None, source) for split in DEFAULT_SPLITS[source]]
-    if path.is_dir() and not is_loadable(path):
+    options, path = SourceOptions(image_column=image_column), Path(source)
+    shards = ShardReader(options)
+    if path.exists() and shards.matches(path) is Match.SURE:
+        return [images_only(split, image_column, source) for split in shards.load(path).values()]
+    if path.is_dir():
         files = image_files(path)
-    elif path.is_file() and find_tables(path) and not is_loadable(path):
-        files = [
-            file for part in read_table(path, image_column=image_column, labels=False).values() for file in part.images
-        ]
-    elif path.is_file() and not is_loadable(path):
+    elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        files = [file for part in read_table(path, options, labels=False).values() for file in part.images]
+    elif path.is_file():
         files = [source]
+    elif path.suffix.lower() in SUFFIXES or not HubReader(options).matches(source):
+        raise DataError(f"{source}: no such file or folder")
     else:
-        if not path.exists() and (path.suffix.lower() in SUFFIXES or not HUB_ID.fullmatch(source)):
-            raise DataError(f"{source}: no such file or folder")
-        return [images_only(split, image_column, source) for split in load_anything(source).values()]
+        return [images_only(split, image_column, source) for split in load_from_hub(source).values()]
     if not files:
         raise DataError(f"{source}: no image files in this folder")
     features = datasets.Features({"image": datasets.Image(decode=False)})
@@ -150,85 +257,50 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
 
 def _load_benchmark(
     name: str, data_dir: str | Path | None, train_split: str | None, eval_split: str | None
-) -> datasets.DatasetDict:
+) -> MultiLabelDataset:
     default_train, default_eval = DEFAULT_SPLITS[name]
     train_options = {"keep_unlabelled": False} if name == "coco" else {}
-    splits = datasets.DatasetDict(
-        train=load_split(name, train_split or default_train, data_dir, **train_options),
-        validation=load_split(name, eval_split or default_eval, data_dir),
+    own = {"train": train_split or default_train, "validation": eval_split or default_eval}
+    splits = MultiLabelDataset(
+        train=load_split(name, own["train"], data_dir, **train_options),
+        validation=load_split(name, own["validation"], data_dir),
     )
     if splits["train"].features["labels"] != splits["validation"].features["labels"]:
         raise DataError(f"{name}: the splits {train_split} and {eval_split} do not have the same labels")
+    splits.summary = ReadSummary(name, "benchmark", files=[str(data_dir)] if data_dir else [])
+    for key, split in own.items():
+        summary = splits.summary.splits
+        summary[split] = f"{summary[split]} and {key}" if split in summary else f"is {key}"
+    if train_options:
+        splits.summary.notes.append("images without a label are not trained on")
+    splits.summary.count(splits)
     return splits
 
 
-def _read_splits(
-    source: str,
-    data_dir: str | Path | None,
-    options: SourceOptions,
-    choose: Callable[[Iterable[str | None]], dict[str, str | None]],
-) -> dict[str, LabelledImages]:
-    """The chosen splits of a source, in the form given or found."""
-    if options.form is not None and options.form not in FORMS:
-        raise DataError(f"unknown form {options.form!r}; expected one of {', '.join(FORMS)}")
-    path = Path(source)
-    if not path.exists():
-        if not HUB_ID.fullmatch(source) or options.form not in (None, "hub"):
-            raise DataError(f"{source}: no such file or folder")
-        if "/" not in source:
-            raise DataError(
-                f"unknown dataset {source!r}; expected one of {', '.join(DEFAULT_SPLITS)}, a file or folder, "
-                "or a Hub id such as owner/name"
-            )
-        form, found = FORMS["hub"], find_datasets(source)
-    else:
-        candidates = [FORMS[options.form]] if options.form else list(FORMS.values())
-        for form in candidates:
-            if found := form.find(path, data_dir, options):
-                break
-        else:
-            raise DataError(
-                f"{source}: no dataset found; looked for {'; '.join(form.looks_for for form in candidates)}"
-            )
-    return {key: form.read(found[name], data_dir, options) for key, name in choose(found).items()}
-
-
-def _choose(
-    source: str, names: Iterable[str | None], train_split: str | None, eval_split: str | None
-) -> dict[str, str | None]:
-    """The dataset's own names of its splits by ours."""
-    names = list(names)
-    shown = ", ".join(str(name or "one without a name") for name in names)
-    chosen = {}
-    for key, given in (("train", train_split), ("validation", eval_split), ("test", None)):
-        if given is not None and given not in names:
-            raise DataError(f"{source}: no split {given!r}; it has {shown}")
-        plain = {re.sub(r"[-_ ]?\d+$", "", name.lower()): name for name in names if name}
-        usual = (plain[name] for name in SPLIT_NAMES[key] if name in plain and plain[name] not in chosen.values())
-        name = given or next(usual, None)
-        if name is not None:
-            chosen[key] = name
-    if "train" not in chosen:
-        if len(names) > 1:
-            raise DataError(f"{source}: none of its splits is called train; choose one as train_split: {shown}")
-        chosen["train"] = names[0]
-    return chosen
-
-
 def _stream(
-    source: str, train_split: str | None, eval_split: str | None, options: SourceOptions
+    source,
+    data_dir: str | Path | None,
+    train_split: str | None,
+    eval_split: str | None,
+    test_split: str | None,
+    options: SourceOptions,
 ) -> datasets.IterableDatasetDict:
-    if not (is_loadable(Path(source)) or (not Path(source).exists() and HUB_ID.fullmatch(source))):
-        raise DataError(f"{source}: only Hub datasets and {FORMS['hub'].looks_for} can be streamed")
-    found = load_anything(source, streaming=True)
-    chosen = _choose(source, found, train_split, eval_split)
-    columns = (options.image_column, options.label_column, options.delimiter, options.label_names)
+    name = _shown(source)
+    place = _existing(source, options)
+    readers = [kind(options, data_dir) for kind in (ShardReader, HubReader) if isinstance(place, kind.reads)]
+    reader = next((reader for reader in readers if reader.matches(place)), None)
+    if reader is None:
+        raise DataError(f"{name}: only Hub datasets and {ShardReader.looks_for} can be streamed")
+    found = reader.stream(place)
+    chosen = choose_splits(name, found, train_split, eval_split, test_split)
     return datasets.IterableDatasetDict(
-        {key: stream_dataset(found[name], f"{source} ({name})", *columns) for key, name in chosen.items()}
+        {key: stream_dataset(found[own], f"{name} ({own})", options) for key, own in chosen.items()}
     )
 
 
-def dataset_name(source: str) -> str:
+def dataset_name(source) -> str:
     """What a dataset is called in reports: a Hub id or benchmark as it is, a path by its last part."""
+    if not isinstance(source, (str, Path)):
+        return _shown(source)
     path = Path(source)
-    return path.resolve().name if path.exists() and source not in DEFAULT_SPLITS else source
+    return path.resolve().name if path.exists() and source not in DEFAULT_SPLITS else str(source)

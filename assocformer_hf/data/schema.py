@@ -1,9 +1,7 @@
 """The one dataset schema of the package, what its readers fill it from, and the error they raise."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import datasets
 
@@ -45,6 +43,9 @@ class LabelledImages:
         labels: for each image the names of the labels that are present.
         unknown: for each image the names of those that are neither known to be present nor absent; empty for none.
         names: the label set in its own order, where the source declares one.
+        columns: the columns used, by what they are for.
+        notes: what else to know, such as where images were found.
+        left_out: what was not used, and why.
     """
 
     origin: str
@@ -52,6 +53,9 @@ class LabelledImages:
     labels: list[Sequence[str]] = field(default_factory=list)
     unknown: list[Sequence[str]] = field(default_factory=list)
     names: list[str] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, image: str, labels: Iterable[str], unknown: Iterable[str] = ()):
         """Adds an image that is a file."""
@@ -82,11 +86,24 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
                 )
     else:
         names = sorted({name for split in splits for row in (*split.labels, *split.unknown) for name in row})
-    if len(set(names)) != len(names) or not names:
-        raise DataError(
-            f"{splits[0].origin}: labels must have names, and each another one; got {', '.join(names) or 'none'}"
-        )
+    if len(set(names)) != len(names) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        shown = ", ".join(map(str, names)) or "none"
+        raise DataError(f"{splits[0].origin}: labels must have names, and each another one; got {shown}")
+    for name in names:
+        require_text(name, f"{splits[0].origin}: the label")
     return names
+
+
+def require_text(name: str, what: str):
+    """Refuses text that cannot be written as UTF-8, such as file names in another encoding.
+
+    Raises:
+        DataError: naming it.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} {name!r} is not valid text (UTF-8); rename it") from error
 
 
 def to_dataset(source: LabelledImages, names: list[str], split: str, unknown: bool | None = None) -> datasets.Dataset:
@@ -104,76 +121,34 @@ def to_dataset(source: LabelledImages, names: list[str], split: str, unknown: bo
     if not len(source.images):
         raise DataError(f"{source.origin}: no images")
     index = {name: i for i, name in enumerate(names)}
-    unknown = any(source.unknown) if unknown is None else unknown
+    unknown = any(map(len, source.unknown)) if unknown is None else unknown
     columns = {"labels": source.labels}
     if unknown:
         columns["unknown"] = source.unknown or [()] * len(source.labels)
-    for rows in columns.values():
-        for i, row in enumerate(rows):
-            if not index.keys() >= set(row):
-                outside = next(name for name in row if name not in index)
-                image = f"row {i + 1}" if isinstance(source.images, datasets.Dataset) else source.images[i]
-                raise DataError(
-                    f"{source.origin}: {image}: unknown label {outside!r}; expected one of {', '.join(names)}"
-                )
-    columns = {key: [sorted({index[name] for name in row}) for row in rows] for key, rows in columns.items()}
+    indices = {key: [] for key in columns}
+    for key, rows in columns.items():
+        of_row: dict[tuple[str, ...], list[int]] = {}  # few of the rows differ
+        for i, row in enumerate(map(tuple, rows)):
+            if row not in of_row:
+                if outside := [name for name in row if name not in index]:
+                    image = f"row {i + 1}" if isinstance(source.images, datasets.Dataset) else source.images[i]
+                    raise DataError(
+                        f"{source.origin}: {image}: unknown label {outside[0]!r}; expected one of {', '.join(names)}"
+                    )
+                of_row[row] = sorted({index[name] for name in row})
+            indices[key].append(of_row[row])
     features = multilabel_features(names, unknown)
     if not isinstance(source.images, datasets.Dataset):
-        return datasets.Dataset.from_dict({"image": source.images, **columns}, features=features, split=split)
+        for image in source.images:
+            if not image.isascii():
+                require_text(image, f"{source.origin}: the name of the image")
+        return datasets.Dataset.from_dict({"image": source.images, **indices}, features=features, split=split)
     dataset = source.images
-    for key, rows in columns.items():
+    for key, rows in indices.items():
         dataset = dataset.add_column(key, rows, feature=features[key])
-    dataset = dataset.cast_column("image", datasets.Image())
-    return datasets.Dataset(dataset.data, dataset.info, datasets.NamedSplit(split))
+    return named_split(dataset.cast_column("image", datasets.Image()), split)
 
 
-def image_file(folder: Path, name: str, origin: str) -> str:
-    """The path of an image that a file of annotations names, which must not lead out of the folder.
-
-    Args:
-        folder: the folder that holds the images, absolute.
-        name: the path in it; backslashes separate too where no file has them in its name.
-        origin: what errors call the file that names it.
-
-    Raises:
-        DataError: if there is no name, or it leads out of the folder. Whether the file exists is not looked at:
-            [`require_files`] does that for all.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise DataError(f"{origin}: an image without a file name")
-    path = os.path.normpath(folder / name)
-    if "\\" in name and not os.path.exists(path):
-        path = os.path.normpath(folder / name.replace("\\", "/"))
-    if not Path(path).is_relative_to(folder):
-        raise DataError(
-            f"{origin}: {name} leads out of {folder}; give the folder that holds all the images as data_dir"
-        )
-    return path
-
-
-def require_files(source: LabelledImages):
-    """Refuses images whose files are missing.
-
-    Raises:
-        DataError: naming the first, and how many there are.
-    """
-    missing = [path for path in source.images if not os.path.isfile(path)]
-    if missing:
-        raise DataError(
-            f"{missing[0]}: missing, with {len(missing) - 1} more of the {len(source.images)} images that "
-            f"{source.origin} lists; complete them, or give the folder that they are in as data_dir"
-        )
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        DataError: if the file is missing or in another encoding.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+def named_split(dataset: datasets.Dataset, split: str) -> datasets.Dataset:
+    """The same dataset as the split of this name."""
+    return datasets.concatenate_datasets([dataset], split=datasets.NamedSplit(split))

@@ -12,6 +12,7 @@ from assocformer_hf.data.checks.check import cooccurrence
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
+from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
@@ -66,7 +67,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
     processor = AutoImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
-    dataset = _load(args, source, trained, evaluation_split(args))
+    dataset = from_main_process(lambda: _load(args, source, trained, evaluation_split(args)))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")

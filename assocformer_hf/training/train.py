@@ -20,8 +20,10 @@ from assocformer_hf.data.images.transforms import (
     training_transform,
 )
 from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name, load_multilabel_dataset
+from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.summary import MultiLabelDataset
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
@@ -107,6 +109,8 @@ def train(
     name = dataset_name(data_args.dataset)
     splits = load_splits(dataset, data_args, source)
     names = label_names(splits["train"])
+    if isinstance(splits, MultiLabelDataset):
+        accelerator.print(splits.summary)
     if name not in DEFAULT_SPLITS:
         accelerator.print(*brief_lines(check_labels(splits)), sep="\n")
     model = create_model(model_args, names)
@@ -156,7 +160,8 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
     """The splits `train` and `validation` of a dataset; those that were loaded before as they are."""
     if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys() and is_loaded(dataset["train"]):
         return dataset
-    return load_multilabel_dataset(dataset, args.data_dir, args.train_split, args.eval_split, **asdict(source))
+    own = (args.data_dir, args.train_split, args.eval_split)
+    return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **asdict(source)))
 
 
 def is_loaded(split: object) -> bool:

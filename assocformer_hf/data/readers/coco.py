@@ -1,19 +1,13 @@
 """MS-COCO from its official folder layout, and any other set in its format, read in place."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.schema import (
-    DataError,
-    LabelledImages,
-    image_file,
-    label_set,
-    read_text,
-    require_files,
-    to_dataset,
-)
+from assocformer_hf.data.readers.files import image_file, read_json, require_files
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 
 LISTS = ("images", "annotations", "categories")
 
@@ -47,6 +41,19 @@ def load_coco(data_dir: str | Path, split: str, keep_unlabelled: bool = True) ->
     return to_dataset(found, label_set([found]), split, unknown=False)
 
 
+class CocoReader(Reader):
+    """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone."""
+
+    form = "coco"
+    looks_for = "annotations/*.json, _annotations.coco.json or a JSON file in COCO's format"
+
+    def matches(self, source: Path) -> Match:
+        return Match.SURE if find_coco(source) else Match.NO
+
+    def read(self, source: Path) -> Splits:
+        return {split: partial(read_coco, file, self.data_dir) for split, file in find_coco(source).items()}
+
+
 def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
     """The images of a JSON file in COCO's format, of any label set.
 
@@ -58,28 +65,51 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
         DataError: as [`load_coco`].
     """
     content = _parse(source)
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    found = LabelledImages(str(source), names=[category["name"] for category in categories])
+    label_of = _by_id(content["categories"], "category", "name", source)
+    file_of = _by_id(content["images"], "image", "file_name", source)
+    label_of = dict(sorted(label_of.items(), key=lambda entry: (isinstance(entry[0], str), entry[0])))
+    found = LabelledImages(str(source), names=list(label_of.values()))
     label_set([found])
-    label_of = {category["id"]: category["name"] for category in categories}
-    labels_of = {image["id"]: {} for image in content["images"]}
+    labels_of = {number: {} for number in file_of}
     for annotation in content["annotations"]:
-        if annotation["image_id"] not in labels_of:
+        if not isinstance(annotation, dict):
+            raise DataError(f"{source}: an annotation that is not an object with image_id and category_id")
+        shown, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
+        if not _is_id(image) or image not in labels_of:
             raise DataError(
-                f"{source}: annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not in "
-                "the list of images; restore the image's entry or remove the annotation"
+                f"{source}: annotation {shown} is of image {image}, which is not in the list of images; restore the "
+                "image's entry or remove the annotation"
             )
-        if annotation["category_id"] not in label_of:
+        if not _is_id(category) or category not in label_of:
             raise DataError(
-                f"{source}: annotation {annotation.get('id')} has the category {annotation['category_id']}, which is "
-                f"not in the list of categories (ids {', '.join(map(str, label_of))})"
+                f"{source}: annotation {shown} has the category {category}, which is not in the list of categories "
+                f"(ids {', '.join(map(str, label_of))})"
             )
-        labels_of[annotation["image_id"]][label_of[annotation["category_id"]]] = None
-    folder = folder or _image_folder(source, content["images"])
-    for image in content["images"]:
-        found.add(image_file(folder, image["file_name"], str(source)), labels_of[image["id"]])
+        labels_of[image][label_of[category]] = None
+    folder = folder or _image_folder(source, list(file_of.values()))
+    for number, name in file_of.items():
+        found.add(image_file(folder, name, str(source)), labels_of[number])
     require_files(found)
     return found
+
+
+def _by_id(entries: list, what: str, key: str, source: Path) -> dict[int | str, str]:
+    """What a list of COCO names, by the ids."""
+    found = {}
+    for entry in entries:
+        number, name = (entry.get("id"), entry.get(key)) if isinstance(entry, dict) else (None, None)
+        if not _is_id(number) or not isinstance(name, str):
+            raise DataError(f"{source}: an entry of a {what} without an id or {key}: {entry!r:.80}")
+        if number in found:
+            raise DataError(
+                f"{source}: the {what} id {number} is given to both {found[number]} and {name}; give each its own"
+            )
+        found[number] = name
+    return found
+
+
+def _is_id(value) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def find_coco(path: Path) -> dict[str | None, Path]:
@@ -90,8 +120,8 @@ def find_coco(path: Path) -> dict[str | None, Path]:
     instances = {file.stem.removeprefix("instances_"): file for file in files if file.stem.startswith("instances_")}
     if instances:
         return instances
-    if files:
-        return {file.stem: file for file in files if _is_coco(file)}
+    if in_format := [file for file in files if _is_coco(file)]:
+        return {file.stem: file for file in in_format}
     roboflow = {file.parent.name: file for file in sorted(path.glob("*/_annotations.coco.json"))}
     alone = [file for file in sorted(path.glob("*.json")) if _is_coco(file)]
     return roboflow or {file.stem if len(alone) > 1 else None: file for file in alone}
@@ -99,22 +129,22 @@ def find_coco(path: Path) -> dict[str | None, Path]:
 
 def _is_coco(path: Path) -> bool:
     try:
-        return is_coco(json.loads(read_text(path)))
-    except (json.JSONDecodeError, DataError):
+        return has_lists(read_json(path))
+    except DataError:
         return False
 
 
-def is_coco(content) -> bool:
+def has_lists(content) -> bool:
     """Whether parsed JSON has COCO's three lists."""
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS)
 
 
-def _image_folder(source: Path, images: list[dict]) -> Path:
+def _image_folder(source: Path, names: list[str]) -> Path:
     split = source.stem.removeprefix("instances_")
     root = source.parent.parent if source.parent.name == "annotations" else source.parent
     places = [root / split, root / "images" / split, root / "images", root, source.parent]
-    if images:
-        places = [place for place in places if (place / images[0]["file_name"]).is_file()] or places
+    if names and "\0" not in names[0]:
+        places = [place for place in places if (place / names[0]).is_file()] or places
     return places[0].resolve()
 
 
@@ -127,10 +157,7 @@ def _require_annotations(data_dir: Path, source: Path):
 
 
 def _parse(source: Path) -> dict:
-    try:
-        content = json.loads(read_text(source))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{source}: not valid JSON ({error}); download it again") from error
-    if not is_coco(content):
+    content = read_json(source)
+    if not has_lists(content):
         raise DataError(f"{source}: not in COCO's format, which has the lists {', '.join(LISTS)}")
     return content

@@ -1,11 +1,14 @@
 """PASCAL VOC from its official folder layout, and any other set in its format, read in place."""
 
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import datasets
 
-from assocformer_hf.data.schema import DataError, LabelledImages, image_file, read_text, require_files, to_dataset
+from assocformer_hf.data.readers.files import image_file, read_lines, read_xml, require_files
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.schema import DataError, LabelledImages, to_dataset
 
 VOC_LABELS = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -47,27 +50,45 @@ def load_voc(data_dir: str | Path, split: str, year: str = "2007", difficult: st
     return to_dataset(found, list(VOC_LABELS), split, unknown=difficult == "unknown")
 
 
-def find_voc(path: Path) -> dict[str | None, Path]:
-    """What lists the images of each split: files of `ImageSets/Main`, else folders that hold XML files.
+class VocReader(Reader):
+    """XML files in VOC's format, of any label set: in VOC's layout, in `Annotations` alone, or beside their images."""
 
-    Understands `VOC2007`, `VOCdevkit` and the folder around it, `Annotations` without `ImageSets`, and folders such as
-    `train` and `valid` with the XML files beside their images.
-    """
-    if not path.is_dir():
-        return {}
-    roots = [path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))]
-    for root in roots:
-        listings = [file for file in sorted(root.glob("ImageSets/Main/*.txt")) if "_" not in file.stem]
-        if listings:
-            return {file.stem: file for file in listings}
-        if any(root.glob("Annotations/*.xml")):
-            return {None: root / "Annotations"}
+    form = "voc"
+    looks_for = "ImageSets/Main, Annotations/*.xml or XML files in VOC's format beside the images"
+
+    def matches(self, source: Path) -> Match:
+        return Match.SURE if source.is_dir() and (_roots(source) or _beside(source)) else Match.NO
+
+    def read(self, source: Path) -> Splits:
+        roots = _roots(source)
+        if len(roots) > 1:
+            raise DataError(f"{roots[0]} and {roots[1]} both hold a dataset; give one of them as the dataset")
+        listings = _listings(roots[0]) if roots else _beside(source)
+        return {split: partial(read_voc, listing) for split, listing in listings.items()}
+
+
+def _roots(path: Path) -> list[Path]:
+    """The folders in VOC's layout: the path, those called `VOC…` in it, or those in `VOCdevkit`."""
+    places = [path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))]
+    return [place for place in places if _listings(place)]
+
+
+def _listings(root: Path) -> dict[str | None, Path]:
+    """What lists the images of each split of a folder in VOC's layout."""
+    files = {file.stem: file for file in sorted(root.glob("ImageSets/Main/*.txt"))}
+    # Files such as `cat_train.txt` list the images of one class.
+    splits = {name: file for name, file in files.items() if name.rpartition("_")[2] not in files or "_" not in name}
+    return splits or ({None: root / "Annotations"} if any(root.glob("Annotations/*.xml")) else {})
+
+
+def _beside(path: Path) -> dict[str | None, Path]:
+    """The folders that hold XML files beside images: those in the path, else the path itself."""
     found = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir() and _holds_voc(folder)}
     return found or ({None: path} if _holds_voc(path) else {})
 
 
 def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
-    """The images of one entry of [`find_voc`], of any label set.
+    """The images that a file or folder lists, of any label set.
 
     Args:
         listing: a file of image names, or a folder of XML files.
@@ -81,7 +102,7 @@ def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
     root = listing.parent.resolve() if listing.name == "Annotations" else listing.resolve()
     found = LabelledImages(str(listing))
     for path in sorted(listing.glob("*.xml")):
-        tree = _parse(root, path)
+        tree = _parse(path)
         named = tree.findtext("filename", default="").strip()
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
         beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named]
@@ -97,10 +118,13 @@ def _read_listed(root: Path, listing: Path, difficult: str) -> LabelledImages:
     if difficult not in DIFFICULT:
         raise DataError(f"difficult must be one of {', '.join(DIFFICULT)}; got {difficult!r}")
     found = LabelledImages(str(listing))
-    file_of = {path.stem: path.name for path in (root / "JPEGImages").glob("*.*")}
-    for name in read_text(listing).split():
+    file_of: dict[str, str] = {}
+    for path in (root / "JPEGImages").glob("*.*"):
+        if file_of.setdefault(path.stem, path.name) != path.name:
+            raise DataError(f"{path}: {file_of[path.stem]} has the same name; their annotations cannot be told apart")
+    for name in read_lines(listing):
         image = image_file(root / "JPEGImages", file_of.get(name, f"{name}.jpg"), str(listing))
-        found.add(image, *_split_objects(_parse(root, root / "Annotations" / f"{name}.xml"), difficult))
+        found.add(image, *_split_objects(_parse(root / "Annotations" / f"{name}.xml"), difficult))
     require_files(found)
     return found
 
@@ -118,20 +142,19 @@ def _holds_voc(folder: Path) -> bool:
     """Whether an XML file of the folder, the first, is in VOC's format."""
     for path in folder.glob("*.xml"):
         try:
-            return ElementTree.parse(path).getroot().tag == "annotation"
-        except ElementTree.ParseError:
+            return read_xml(path).tag == "annotation"
+        except DataError:
             return False
     return False
 
 
-def _parse(root: Path, path: Path) -> ElementTree.Element:
-    shown = path.relative_to(root.parent)
-    try:
-        return ElementTree.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise DataError(f"{shown}: missing; complete the download") from error
-    except ElementTree.ParseError as error:
-        raise DataError(f"{shown}: not valid XML ({error}); download it again") from error
+def _parse(path: Path) -> ElementTree.Element:
+    if not path.is_file():
+        raise DataError(f"{'/'.join(path.parts[-3:])}: missing; complete the download")
+    tree = read_xml(path)
+    if tree.tag != "annotation":
+        raise DataError(f"{path}: not in VOC's format: its root is {tree.tag!r}, not 'annotation'")
+    return tree
 
 
 def _split_objects(tree: ElementTree.Element, difficult: str) -> tuple[list[str], list[str]]:

@@ -180,7 +180,7 @@ def yolo(content: Content, folder: Path) -> dict:
         (folder / "labels" / split).mkdir(parents=True)
         for f in files:
             rows = [f"{content.names.index(name)} 0.5 0.5 0.2 0.2\n" for name in content.labels[f.name]]
-            if rows:
+            if rows or f == files[0]:  # an image without boxes may have an empty file, or none
                 (folder / f"labels/{split}/{f.stem}.txt").write_text("".join(rows))
     body = {"names": content.names, "train": "images/train", "val": "images/validation"}
     (folder / "data.yaml").write_text(yaml.safe_dump(body, allow_unicode=True), encoding="utf-8")

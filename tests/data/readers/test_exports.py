@@ -155,5 +155,8 @@ def test_cvat_shapes_of_a_task_and_missing_images(tmp_path):
 
 def test_the_form_can_be_chosen_where_two_fit(roboflow):
     (roboflow / "labels.csv").write_text("file_name,labels\ntrain/images/a.jpg,x\nvalid/images/c.jpg,y\n")
-    assert label_names(load_multilabel_dataset(roboflow, validation_share=0.5)["train"]) == ["x", "y"]
+    with pytest.raises(DataError, match=r"reads as table \(.*\) and yolo \(data.yaml.*\); choose one as form"):
+        load_multilabel_dataset(roboflow)
+    by_table = load_multilabel_dataset(roboflow, validation_share=0.5, form="table")
+    assert label_names(by_table["train"]) == ["x", "y"]
     assert label_names(load_multilabel_dataset(roboflow, form="yolo")["train"]) == ["Katze", "Hündin"]

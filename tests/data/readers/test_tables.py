@@ -129,7 +129,7 @@ def test_numbers_are_indices_into_the_label_set_or_states(folder):
         ("file_name,labels\n", {}, "metadata.csv: a table without rows"),
         (b"file_name,labels\n0.jpg,M\xfcller\n", {}, r"not in UTF-8 \(invalid start byte at byte 24\)"),
         ("file_name,labels\n0.jpg,[\"cat\"]\n1.jpg,dog\n", {}, "row 2: 'dog' is not a list, as other rows are"),
-        (ROWS, {"form": "csv"}, "unknown form 'csv'; expected one of hub, table, yolo, coco"),
+        (ROWS, {"form": "csv"}, "unknown form 'csv'; expected one of coco, cvat, hub, imagefolder, .*table, voc, yolo"),
         (ROWS, {"form": "yolo"}, "no dataset found; looked for data.yaml with names"),
         (ROWS, {"validation_share": 1.5}, "share of the validation split must be above 0 and below 1; got 1.5"),
     ],
@@ -167,7 +167,7 @@ def test_images_may_lie_in_a_folder_of_their_own(folder, tmp_path_factory):
 
 def test_what_is_no_dataset_says_what_was_looked_for(tmp_path):
     with pytest.raises(
-        DataError, match=r"no dataset found; looked for a folder of `datasets`.*data.yaml.*ImageSets/Main"
+        DataError, match=r"no dataset found; looked for annotations/.*a folder of `datasets`.*ImageSets/Main.*data.yaml"
     ):
         load_multilabel_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere/at/all: no such file or folder"):

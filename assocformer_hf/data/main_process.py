@@ -1,0 +1,34 @@
+"""Reading once for all processes of a run."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from assocformer_hf.data.schema import DataError
+
+Read = TypeVar("Read")
+
+
+def from_main_process(read: Callable[[], Read]) -> Read:
+    """What the main process reads, in every process: the others get its result, and all have the same.
+
+    Tables travel as Arrow data; splits that `datasets` keeps in its cache as the paths of its files.
+
+    Raises:
+        DataError: in every process, if the main process raises it.
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return read()
+    outcome: list = [None]
+    if state.is_main_process:
+        try:
+            outcome = [read()]
+        except DataError as error:
+            outcome = [DataError(str(error))]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], DataError):
+        raise outcome[0]
+    return outcome[0]

@@ -1,0 +1,57 @@
+"""CVAT's XML for images."""
+
+import os
+from pathlib import Path
+
+from assocformer_hf.data.readers.files import image_file, read_xml, require_files
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.schema import DataError, LabelledImages
+
+
+class CvatReader(Reader):
+    """An export "CVAT for images 1.1": tags and the labels of shapes, by subset where there are any.
+
+    The images are in `data_dir`, or in the folder of the file or `images` in it.
+    """
+
+    form = "cvat"
+    looks_for = "annotations.xml of CVAT for images"
+
+    def matches(self, source: Path) -> Match:
+        path = _file(source)
+        if path.suffix != ".xml" or not path.is_file():
+            return Match.NO
+        try:
+            return Match.SURE if read_xml(path).tag == "annotations" else Match.NO
+        except DataError:
+            return Match.SURE if path != source else Match.NO
+
+    def read(self, source: Path) -> Splits:
+        path = _file(source)
+        root = read_xml(path)
+        names = [entry.text.strip() for entry in root.iterfind("./meta//labels/label/name") if entry.text]
+        places = [self.data_dir] if self.data_dir else [path.parent / "images", path.parent]
+        places = [place.resolve() for place in places if place.is_dir()]
+        if not places:
+            raise DataError(f"{self.data_dir}: no such folder; give the one that holds the images as data_dir")
+        splits: dict[str | None, LabelledImages] = {}
+        for image in root.iterfind("image"):
+            name, subset = image.get("name", ""), image.get("subset") or None
+            candidates = [
+                image_file(place, tail, str(path))
+                for tail in ([f"{subset}/{name}", name] if subset and name else [name])
+                for place in places
+            ]
+            labels = dict.fromkeys(shape.get("label") for shape in image if shape.get("label"))
+            found = splits.setdefault(subset, LabelledImages(str(path), names=names or None))
+            found.add(next((path for path in candidates if os.path.isfile(path)), candidates[0]), labels)
+        if not splits:
+            raise DataError(f"{path}: no images")
+        for found in splits.values():
+            require_files(found)
+        return {subset: lambda found=found: found for subset, found in splits.items()}
+
+
+def _file(source: Path) -> Path:
+    """The XML file: the path itself, or `annotations.xml` in the folder."""
+    return source if source.is_file() else source / "annotations.xml"

@@ -1,0 +1,180 @@
+"""Splits that `datasets` holds: which of their columns are images and labels, whatever they are called."""
+
+from collections.abc import Iterator
+
+import datasets
+
+from assocformer_hf.data.readers.labels import (
+    LABEL_COLUMNS,
+    UNKNOWN_COLUMN,
+    find_column,
+    read_labels,
+    state_of,
+    table_labels,
+)
+from assocformer_hf.data.readers.reader import SourceOptions
+from assocformer_hf.data.readers.tables import IMAGE_COLUMNS
+from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
+
+
+def image_column(dataset, given: str | None, origin: str) -> str:
+    """The column of images: the given one, else the first of type Image, else one with a usual name.
+
+    Raises:
+        DataError: if there is none.
+    """
+    features = dataset.features
+    images = (name for name, kind in features.items() if isinstance(kind, datasets.Image))
+    found = given or next(images, None)
+    found = find_column(list(features), found, IMAGE_COLUMNS, origin, "image")
+    if found is None:
+        raise DataError(
+            f"{origin}: no column of images; name it as image_column; the columns are {', '.join(features)}"
+        )
+    return found
+
+
+def images_only(dataset, given: str | None, origin: str):
+    """A dataset reduced to its images, undecoded, in the column `image`."""
+    column = image_column(dataset, given, origin)
+    dataset = dataset.select_columns([column])
+    dataset = dataset if column == "image" else dataset.rename_column(column, "image")
+    return dataset.cast_column("image", datasets.Image(decode=False))
+
+
+def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions) -> LabelledImages:
+    """Images and labels of a dataset with any usual column names.
+
+    Args:
+        dataset: one split.
+        origin: what errors call it.
+        options: the columns, where they are not the first of type Image and that with a usual name (with dots into
+            structures: `objects.category`), or one column for each label; the label set, where it is not that of the
+            column's ClassLabel or what occurs.
+
+    Raises:
+        DataError: if a column is missing or malformed.
+    """
+    image = image_column(dataset, options.image_column, origin)
+    flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
+    found = _label_column(flat, options, origin)
+    chosen = list(flat)
+    if found:
+        chosen = [name for name in flat if name == found or name.lower() == UNKNOWN_COLUMN]
+    columns = {}
+    for name in chosen:
+        top, *path = name.split(".") if name not in dataset.features else [name]
+        columns[name] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
+    declared = _class_names(flat[found]) if found else None
+    if declared:
+        columns = {name: _to_names(values, declared, f"{origin}: column {name!r}") for name, values in columns.items()}
+    labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
+    read = LabelledImages(
+        origin, images_only(dataset, image, origin), labels.present, labels.unknown, declared or labels.names
+    )
+    read.columns = {"image": image} | labels.columns
+    ignored = [name for name in flat if name not in chosen] + labels.ignored
+    read.left_out |= dict.fromkeys(map(repr, ignored), "columns that are not used")
+    return read
+
+
+def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None:
+    """The column of labels; None if every label has one of its own."""
+    if options.label_names and options.label_column is None and set(options.label_names) <= flat.keys():
+        return None
+    if found := find_column(list(flat), options.label_column, LABEL_COLUMNS, origin, "label", alternatives=False):
+        return found
+    nested = [name.lower() for name in flat if "." in name and name.lower().rpartition(".")[2] in LABEL_COLUMNS]
+    return find_column(list(flat), None, [*nested, "cls", "txt"], origin, "label")
+
+
+def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: SourceOptions) -> datasets.IterableDataset:
+    """The same of a stream, example by example, in the schema of `multilabel_features`.
+
+    The label set must be given or stand in the features, and a delimiter that is not a comma must be given: a stream
+    cannot be read to the end first. Each example has `unknown` where the stream has that column or one for each label.
+
+    Raises:
+        DataError: as [`read_dataset`], and if the label set is neither given nor in the features.
+    """
+    if dataset.features is None:
+        dataset = dataset.cast(datasets.Dataset.from_list(list(dataset.take(1))).features)
+    image = image_column(dataset, options.image_column, origin)
+    flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
+    found, names = _label_column(flat, options, origin), options.label_names
+    by_column = found is None and bool(names) and set(names) <= flat.keys()
+    declared = _class_names(flat[found]) if found else None
+    label_names = list(names or declared or ())
+    if not label_names:
+        raise DataError(f"{origin}: a stream cannot be searched for its labels first; give them as label_names")
+    if not by_column and found is None:
+        raise DataError(f"{origin}: no labels; name their column as label_column; the columns are {', '.join(flat)}")
+    index = {name: i for i, name in enumerate(label_names)}
+    unknown = by_column or UNKNOWN_COLUMN in flat
+
+    def indices(example: dict, column: str) -> list[int]:
+        values = [_value(example[column.split(".")[0]], column.split(".")[1:])]
+        if declared:
+            values = _to_names(values, declared, f"{origin}: column {column!r}")
+        (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)
+        if not index.keys() >= set(row):
+            raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
+        return sorted({index[name] for name in row})
+
+    def convert(example: dict) -> dict:
+        if by_column:
+            states = [state_of(example[name]) for name in label_names]
+            if None in states:
+                wrong = label_names[states.index(None)]
+                raise DataError(f"{origin}: column {wrong!r}: {example[wrong]!r} is not 1, 0, -1 or nothing")
+            row = {"labels": [i for i, state in enumerate(states) if state == 1]}
+            row["unknown"] = [i for i, state in enumerate(states) if state == -1]
+        else:
+            row = {"labels": indices(example, found)}
+            if unknown:
+                row["unknown"] = sorted(set(indices(example, UNKNOWN_COLUMN)) - set(row["labels"]))
+        return {"image": example[image], **row}
+
+    features = multilabel_features(label_names, unknown)
+    others = [name for name in dataset.features if name not in features]
+    undecoded = dataset.cast_column(image, datasets.Image(decode=False))
+    return undecoded.map(convert, remove_columns=others, features=features)
+
+
+def _leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The columns with their types; those of structures and of lists of structures with dotted names."""
+    for name, kind in features.items():
+        inner = kind.feature if isinstance(kind, datasets.List) else kind
+        if isinstance(inner, dict):
+            yield from _leaves(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind
+
+
+def _class_names(kind) -> list[str] | None:
+    """The names of a ClassLabel, alone or in lists."""
+    while isinstance(kind, datasets.List):
+        kind = kind.feature
+    return list(kind.names) if isinstance(kind, datasets.ClassLabel) else None
+
+
+def _value(value, path: list[str]):
+    """What stands at a dotted name, through lists of structures."""
+    for key in path:
+        if isinstance(value, list):
+            value = [entry[key] for entry in value if entry and entry[key] is not None]
+        elif value is not None:
+            value = value[key]
+    if isinstance(value, list) and any(isinstance(entry, list) for entry in value):
+        value = [inner for entry in value for inner in entry]
+    return value
+
+
+def _to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
+    """Class indices as names; -1 is a class that is not known, and none."""
+    rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
+    for i, row in enumerate(rows):
+        for label in row:
+            if isinstance(label, int) and not -1 <= label < len(names):
+                raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
+    return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]

@@ -1,0 +1,145 @@
+"""Files of annotations and images: read with errors of one line that name them, found below a folder, and checked."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import yaml
+from PIL import Image
+
+from assocformer_hf.data.schema import DataError, LabelledImages
+
+SUFFIXES = frozenset(Image.registered_extensions())
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: if the file is missing or in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped, without empty ones."""
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def read_json(path: Path):
+    """Parsed JSON.
+
+    Raises:
+        DataError: as [`read_text`], and if it is not valid JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); write or download it again") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: JSON that is nested too deeply") from error
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Everything as text, as `no` and `1` are names of labels too; a key that is given twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.constructor.ConstructorError(problem="a key is given twice", problem_mark=node.start_mark)
+        return found
+
+
+def read_yaml(path: Path):
+    """Parsed YAML, with all values as text.
+
+    Raises:
+        DataError: as [`read_text`], and if it is not valid YAML.
+    """
+    try:
+        return yaml.load(read_text(path), _TextLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of parsed XML.
+
+    Raises:
+        DataError: if the file is missing or not valid XML.
+    """
+    try:
+        return ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two for odd encodings
+        raise DataError(f"{path}: not valid XML ({error}); write or download it again") from error
+
+
+def image_files(folder: Path) -> list[str]:
+    """The paths of the image files in a folder and those below it, by their endings, sorted.
+
+    Folders that are links are entered, each place once; hidden ones are not.
+    """
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        places = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders) if name[0] != "."}
+        folders[:] = [name for name, place in places.items() if place not in seen and not seen.add(place)]
+        found += [os.path.join(parent, name) for name in names if is_image_name(name)]
+    return sorted(found)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is called as images are."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not os.path.basename(name).startswith(".")
+
+
+def image_file(folder: Path, name: str, origin: str) -> str:
+    """The path of an image that a file of annotations names, which must not lead out of the folder.
+
+    Args:
+        folder: the folder that holds the images, absolute.
+        name: the path in it; backslashes separate too where no file has them in its name.
+        origin: what errors call the file that names it.
+
+    Raises:
+        DataError: if there is no name, or it leads out of the folder. Whether the file exists is not looked at:
+            [`require_files`] does that for all.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise DataError(f"{origin}: an image without a file name")
+    root = str(folder)
+    path = os.path.normpath(os.path.join(root, name))
+    if "\\" in name and not os.path.exists(path):
+        path = os.path.normpath(os.path.join(root, name.replace("\\", "/")))
+    if path != root and not path.startswith(root.rstrip("/\\") + os.sep):
+        raise DataError(
+            f"{origin}: {name} leads out of {folder}; give the folder that holds all the images as data_dir"
+        )
+    return path
+
+
+def require_files(source: LabelledImages):
+    """Refuses images whose files are missing.
+
+    Raises:
+        DataError: naming the first, and how many there are.
+    """
+    missing = missing_files(source.images)
+    if missing:
+        raise DataError(
+            f"{missing[0]}: missing, with {len(missing) - 1} more of the {len(source.images)} images that "
+            f"{source.origin} lists; complete them, or give the folder that they are in as data_dir"
+        )
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of the paths that are no files."""
+    return [path for path in paths if not os.path.isfile(path)]

@@ -1,0 +1,67 @@
+"""A folder of images for each label."""
+
+import os
+from pathlib import Path
+
+from assocformer_hf.data.readers.files import image_files, is_image_name
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.split_names import split_of
+
+# Folders that other forms put their files in; they are no labels.
+NO_LABELS = frozenset(("images", "imgs", "labels", "masks", "annotations", "jpegimages", "imagesets", "__macosx"))
+
+
+class ImageFolderReader(Reader):
+    """A folder of images for each label, such as `cat/1.jpg`, or below folders of splits, `train/cat/1.jpg`.
+
+    It is read so where no other form fits. Each image has one label: that of its folder.
+    """
+
+    form = "imagefolder"
+    looks_for = "a folder of images for each of two labels or more"
+
+    def matches(self, source: Path) -> Match:
+        if not source.is_dir():
+            return Match.NO
+        labels = {name for folders in _splits(source).values() for name in folders}
+        return Match.MAYBE if len(labels) > 1 and not {name.lower() for name in labels} & NO_LABELS else Match.NO
+
+    def read(self, source: Path) -> Splits:
+        splits = _splits(source)
+        if not splits:
+            raise DataError(f"{source}: no folders of images")
+        return {split: lambda folders=folders: _read_folders(source, folders) for split, folders in splits.items()}
+
+
+def _splits(source: Path) -> dict[str | None, dict[str, Path]]:
+    """The folders of labels by split."""
+    folders = _folders(source)
+    if folders and all(map(split_of, folders)):
+        below = {split: _folders(folder) for split, folder in folders.items()}
+        return {split: labels for split, labels in below.items() if labels}
+    return {None: folders} if folders else {}
+
+
+def _folders(parent: Path) -> dict[str, Path]:
+    """The folders in a folder that hold images, or folders that do, by name."""
+    inside = [path for path in sorted(parent.iterdir()) if path.is_dir() and path.name[0] != "."]
+    return {path.name: path for path in inside if image_files(path)}
+
+
+def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
+    found = LabelledImages(str(source))
+    if splits := [name for name in folders if split_of(name)]:
+        other = next((name for name in folders if not split_of(name)), splits[0])
+        raise DataError(f"{source}: are {splits[0]} and {other} labels or splits? Give the folder of each by itself")
+    beside = [path for parent in {folder.parent for folder in folders.values()} for path in sorted(parent.iterdir())]
+    if loose := [path for path in beside if path.is_file() and is_image_name(path.name)]:
+        raise DataError(f"{loose[0]}: beside the folders of labels; move it into one")
+    for name, folder in folders.items():
+        for image in image_files(folder):
+            if os.path.dirname(image) != str(folder):
+                raise DataError(
+                    f"{image}: below {folder}; is its label {name} or {os.path.basename(os.path.dirname(image))}?"
+                )
+            found.add(os.path.abspath(image), [name])
+    return found

@@ -1,0 +1,325 @@
+"""Labels in the columns of a table: which columns they are, and their names whatever form they are written in."""
+
+import ast
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from assocformer_hf.data.schema import DataError
+
+LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
+UNKNOWN_COLUMN = "unknown"
+DELIMITERS = ("|", ";", ",")
+STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
+
+
+@dataclass
+class TableLabels:
+    """The labels of a table.
+
+    Attributes:
+        present: for each row the names of the labels that are present.
+        unknown: for each row the names of those that are unknown.
+        names: the label set, where the table declares it by a column for each label.
+        columns: the columns used, by what they are for.
+        ignored: the columns that were not used.
+    """
+
+    present: list[Sequence[str]]
+    unknown: list[Sequence[str]]
+    names: list[str] | None
+    columns: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+
+def find_column(
+    columns: Sequence[str],
+    given: str | None,
+    usual: Sequence[str],
+    origin: str | Path,
+    what: str,
+    alternatives: bool = True,
+) -> str | None:
+    """The given column, else the first of the usual names that is there, in any case; None if none is.
+
+    Args:
+        columns: the names.
+        given: the option's value.
+        usual: the usual names.
+        origin: what errors call the table.
+        what: the option's name without `_column`.
+        alternatives: whether a table may have several of the usual names, of which the first counts.
+
+    Raises:
+        DataError: if the given column is not there, or two could be meant.
+    """
+    if given is not None:
+        if given not in columns:
+            raise DataError(
+                f"{origin}: no column {given!r} for {what}_column; the columns are {', '.join(map(str, columns))}"
+            )
+        return given
+    found: dict[str, list[str]] = {}
+    for name in columns:
+        found.setdefault(name.lower(), []).append(name)
+    there = [name for key in usual for name in found.get(key, [])]
+    if len(there) > 1 and (not alternatives or there[0].lower() == there[1].lower()):
+        decide = f"choose one as {what}_column" if what in ("image", "label") else "remove or rename one of them"
+        raise DataError(f"{origin}: the columns {there[0]!r} and {there[1]!r} may both be the {what} column; {decide}")
+    return there[0] if there else None
+
+
+def table_labels(
+    columns: dict[str, list],
+    origin: str | Path,
+    others: Sequence[str],
+    label_column: str | None = None,
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+) -> TableLabels:
+    """The labels of a table in any form.
+
+    Args:
+        columns: the table's columns, each as long as the others.
+        origin: what errors call the table.
+        others: the columns that may be labels.
+        label_column: the column of labels; default: that with a usual name. Without any, one column for each label.
+        delimiter: see [`find_delimiter`].
+        names: the label set; with columns of these names, they are the label columns.
+
+    Raises:
+        DataError: if there are no labels, they are malformed, or two columns may be meant.
+    """
+    if names and label_column is None and set(names) <= set(others):
+        return _of_columns(columns, names, others, origin)
+    given = label_column is not None
+    label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
+    if label_column is not None:
+        rest = [name for name in others if name != label_column]
+        if not given and _holds_states(columns[label_column]):
+            beside = next((name for name in rest if _holds_states(columns[name])), None)
+            if beside is not None:
+                raise DataError(
+                    f"{origin}: columns {label_column!r} and {beside!r} both hold 1 and 0: give {label_column!r} as "
+                    "label_column if it names the labels, or the labels that have a column as label_names"
+                )
+        unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
+        used = [label_column, unknown_column] if unknown_column else [label_column]
+        delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
+        parts = [read_labels(columns[name], f"{origin}: column {name!r}", delimiter, names) for name in used]
+        unknown = [()] * len(parts[0])
+        if unknown_column:
+            unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
+        roles = dict(zip(("labels", "unknown"), used, strict=False))
+        return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
+    found = [name for name in others if _holds_states(columns[name])]
+    if not found:
+        way = (
+            f"a column for each of {', '.join(names)}" if names else "a column for each label with 1, 0, -1 or nothing"
+        )
+        raise DataError(
+            f"{origin}: no labels; expected a column {' or '.join(LABEL_COLUMNS[:3])}, label_column, or {way}; the "
+            f"columns are {', '.join(columns)}"
+        )
+    if names and (missing := [name for name in names if name not in columns]):
+        raise DataError(f"{origin}: no column {missing[0]!r}, which is in label_names; found {', '.join(found)}")
+    return _of_columns(columns, found, others, origin)
+
+
+def _holds_states(values: Sequence) -> bool:
+    """Whether most of a column's filled cells are 1, 0 or -1."""
+    counts = _counts(values)
+    filled = {key: count for key, count in counts.items() if not is_empty(key[1])}
+    states = sum(count for key, count in filled.items() if state_of(key[1]) is not None)
+    return bool(filled) and states > sum(filled.values()) / 2
+
+
+def _counts(values: Sequence) -> dict[tuple, int]:
+    """How often each value occurs, by its type and itself; what has no hash counts as its text."""
+    counts: dict[tuple, int] = {}
+    for value in values:
+        key = (type(value), value if isinstance(value, (str, int, float, type(None))) else repr(value))
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def is_empty(value) -> bool:
+    """Whether a cell says nothing: None, NaN or empty text."""
+    return (
+        value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
+    )
+
+
+def state_of(value) -> int | None:
+    """1, 0 or -1 for what a cell says about a label; None for anything else."""
+    if is_empty(value):
+        return -1
+    if isinstance(value, str):
+        return STATES.get(value.strip().lower().removesuffix(".0"))
+    return int(value) if isinstance(value, (bool, int, float)) and value in (1, 0, -1) else None
+
+
+def _of_columns(columns: dict[str, list], labels: Sequence[str], others: Sequence[str], origin) -> TableLabels:
+    """The labels of columns of states."""
+    length = len(columns[labels[0]])
+    present, unknown = [[] for _ in range(length)], [[] for _ in range(length)]
+    for name in labels:
+        known: dict = {}
+        for i, value in enumerate(columns[name]):
+            try:
+                state = known[value]
+            except (KeyError, TypeError):
+                state = state_of(value)
+                if state is None:
+                    raise DataError(
+                        f"{origin}: row {i + 1}, column {name!r}: {value!r} is not 1, 0, -1 or nothing; correct it, or "
+                        "say which columns are labels as label_names"
+                    ) from None
+                known[value] = state
+            if state:
+                (present if state == 1 else unknown)[i].append(name)
+    shown = f"{', '.join(labels[:3])} and {len(labels) - 3} more" if len(labels) > 4 else ", ".join(labels)
+    ignored = [name for name in others if name not in labels]
+    return TableLabels(present, unknown, list(labels), {"labels": shown}, ignored)
+
+
+def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequence[str] | None = None) -> str | None:
+    """What divides the labels in cells of text; None where nothing does.
+
+    With a label set it is the first of none, `|`, `;`, `,` and the space that divides every cell into labels of the
+    set; without one it is whichever of `|`, `;` and `,` occurs.
+
+    Raises:
+        DataError: if several of them occur, and no label set tells which one divides.
+    """
+    cells = {value.strip() for value in values if isinstance(value, str)} - {""}
+    if delimiter is not None or any(cell.startswith("[") for cell in cells):
+        return delimiter
+    if names:
+        for candidate in (None, *DELIMITERS, " "):
+            if all(set(divide(cell, candidate)) <= set(names) for cell in cells):
+                return candidate
+    found = [candidate for candidate in DELIMITERS if any(candidate in cell for cell in cells)]
+    if len(found) > 1:
+        example = next(cell for cell in cells if found[0] in cell)
+        raise DataError(
+            f"labels such as {example!r}: {' and '.join(found)} both occur; say which one divides them as delimiter, "
+            "or write lists in JSON"
+        )
+    return found[0] if found else None
+
+
+def divide(cell: str, delimiter: str | None) -> list[str]:
+    """The labels in a cell of text; those that contain the delimiter are in double quotes."""
+    if not cell.strip():
+        return []
+    if delimiter is None:
+        return [cell.strip()]
+    try:
+        parts = next(csv.reader([cell], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise DataError(f"labels {cell!r}: a quote is not closed or not at the start of a label ({error})") from error
+    return [part.strip() for part in parts if part.strip()]
+
+
+def read_labels(
+    values: Sequence, origin: str, delimiter: str | None = None, names: Sequence[str] | None = None
+) -> list[Sequence[str]]:
+    """A column of labels as lists of names.
+
+    Args:
+        values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
+            A text may be a list in JSON or Python's notation; else the delimiter divides it.
+        origin: what errors call the column.
+        delimiter: from [`find_delimiter`].
+        names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
+            nothing but 1 and 0, states of each label. Without it, numbers are names.
+
+    Raises:
+        DataError: if a column mixes types, or lists of 1 and 0 can be read in two ways.
+    """
+    if all(type(value) is str for value in values):
+        if any(value.lstrip().startswith("[") for value in set(values)):
+            lists = [_written_list(value, f"{origin}: row {i + 1}") for i, value in enumerate(values)]
+            return read_labels(lists, origin, names=names)
+        rows_of = {value: divide(value, delimiter) for value in set(values)}
+        return [rows_of[value] for value in values]
+    values = [
+        None if is_empty(value) else value.tolist() if isinstance(value, np.ndarray) else value for value in values
+    ]
+    values = [list(value) if isinstance(value, tuple) else value for value in values]
+    kinds: dict[str, int] = {}
+    for i, value in enumerate(values):
+        if value is not None:
+            kinds.setdefault(_kind(value), i)
+            if isinstance(value, list):
+                for entry in value:
+                    kinds.setdefault(f"list of {_kind(entry)}", i)
+    entries = [kind for kind in kinds if kind.startswith("list of")]
+    for mixed in ([kind for kind in kinds if kind not in entries], entries):
+        if len(mixed) > 1:
+            where = " and ".join(f"{kind} (row {kinds[kind] + 1})" for kind in mixed[:2])
+            raise DataError(f"{origin}: mixes {where}; write all rows alike")
+    allowed = ("text", "whole number", "list", "list of text", "list of whole number")
+    if wrong := [kind for kind in kinds if kind not in allowed]:
+        shown = wrong[0].removeprefix("list of ")
+        raise DataError(f"{origin}: row {kinds[wrong[0]] + 1}: {shown} is no label; use names or whole numbers")
+    if "text" in kinds:
+        return read_labels([value or "" for value in values], origin, delimiter, names)
+    rows = [[] if value is None else value if isinstance(value, list) else [value] for value in values]
+    if "whole number" in kinds or "list of whole number" in kinds:
+        return _named(rows, origin, names, lists="list" in kinds)
+    return rows
+
+
+def _kind(value) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, list)):
+        return type(value).__name__
+    return {str: "text", int: "whole number", list: "list"}[type(value)]
+
+
+def _written_list(value: str, origin: str) -> list | None:
+    """A list that is written as text."""
+    if not value.strip():
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            parsed = parse(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(parsed, list):
+            return parsed
+    raise DataError(f'{origin}: {value!r:.80} is not a list, as other rows are; write all rows alike, such as ["cat"]')
+
+
+def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, lists: bool) -> list[list[str]]:
+    filled = [row for row in rows if row]
+    states = lists and all(set(row) <= {0, 1, -1} for row in filled)
+    length = len(filled[0]) if filled else 0
+    if names is None:
+        if states and length > 1 and all(len(row) == length for row in filled):
+            raise DataError(
+                f"{origin}: lists of {length} numbers that are all 1 or 0: give the names of the {length} labels as "
+                "label_names"
+            )
+        return [[str(number) for number in row] for row in rows]
+    if states and all(len(row) == len(names) for row in filled):
+        if any(-1 in row for row in filled):
+            raise DataError(f"{origin}: -1 in a list of 1 and 0; give a column for each label, or a column unknown")
+        if len(filled) < len(rows) or (len(names) == 1 and not any(1 in row for row in filled)):
+            raise DataError(
+                f"{origin}: lists of {len(names)} numbers 1 and 0 can be states of the labels or their indices; write "
+                "names, and an empty list for no label"
+            )
+        return [[name for name, state in zip(names, row, strict=True) if state] for row in rows]
+    for i, row in enumerate(rows):
+        outside = [number for number in row if not 0 <= number < len(names)]
+        if outside:
+            raise DataError(
+                f"{origin}: row {i + 1}: label {outside[0]}, but there are {len(names)} (0 to {len(names) - 1})"
+            )
+    return [[names[number] for number in row] for row in rows]

@@ -1,0 +1,102 @@
+"""Folders that `datasets` reads itself: saved datasets, Parquet with the images in it, and WebDataset shards."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import datasets
+
+from assocformer_hf.data.readers.features import read_dataset
+from assocformer_hf.data.readers.hub import loaded
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.tables import holds_images
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.split_names import split_of
+
+
+class ShardReader(Reader):
+    """A folder of `save_to_disk`, Parquet files with images in them, or WebDataset shards such as `train-0000.tar`."""
+
+    form = "shards"
+    looks_for = "a folder of `datasets` (dataset_dict.json), Parquet files with images in them, tar shards"
+
+    def matches(self, source: Path) -> Match:
+        if _is_saved(source) or _shard_files(source, "parquet"):
+            return Match.SURE
+        files = _shard_files(source, "tar")
+        if source.is_file() and files:
+            return Match.SURE
+        # A tar file without a number or split in its name may be of anything.
+        numbered = [file for file in files if re.search(r"\d", file.stem) or split_of(file.stem)]
+        return Match.SURE if numbered and len(numbered) == len(files) else Match.MAYBE if files else Match.NO
+
+    def read(self, source: Path) -> Splits:
+        found = self.load(source)
+        shown = {name: f"{source}, split {name}" if name else str(source) for name in found}
+        return {name: partial(read_dataset, split, shown[name], self.options) for name, split in found.items()}
+
+    def stream(self, source: Path) -> dict[str, datasets.IterableDataset]:
+        """The splits, read as they are used."""
+        return self.load(source, streaming=True)
+
+    def load(self, source: Path, streaming: bool = False) -> dict:
+        """The splits as `datasets` loads them."""
+        if _is_saved(source):
+            saved = loaded(source, lambda: datasets.load_from_disk(str(source)))
+            return {name: split.to_iterable_dataset() for name, split in saved.items()} if streaming else saved
+        parquet, tar = (_shard_files(source, ending) for ending in ("parquet", "tar"))
+        if parquet and tar:
+            raise DataError(f"{parquet[0]} and {tar[0]} are shards of two kinds; give one of them as the dataset")
+        if tar:
+            files = _by_split(tar)
+            kinds = loaded(source, lambda: _features_of_tar(files))
+            kinds = datasets.Features(kinds)
+            return loaded(
+                source,
+                lambda: datasets.load_dataset("webdataset", data_files=files, features=kinds, streaming=streaming),
+            )
+        if parquet and not (source / "README.md").is_file():
+            files = _by_split(parquet)
+            return loaded(source, lambda: datasets.load_dataset("parquet", data_files=files, streaming=streaming))
+        return loaded(source, lambda: datasets.load_dataset(str(source), streaming=streaming))
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def _shard_files(path: Path, ending: str) -> list[Path]:
+    """The files of a kind in a folder and those in it; Parquet files only if the images are in them."""
+    files = [path] if path.is_file() else sorted([*path.glob(f"*.{ending}"), *path.glob(f"*/*.{ending}")])
+    files = [file for file in files if file.suffix == f".{ending}" and file.is_file() and file.name[0] != "."]
+    return [file for file in files if ending == "tar" or holds_images(file)]
+
+
+def _by_split(files: list[Path]) -> dict[str, list[str]]:
+    """The files by split, which their name or their folder tells; else `train`.
+
+    Raises:
+        DataError: if a name tells two.
+    """
+    found: dict[str, list[str]] = {}
+    for file in files:
+        words = [word for word in re.split(r"[-_. ]", file.stem.lower()) if split_of(word)]
+        words = words or [word for word in [file.parent.name.lower()] if split_of(word)] or ["train"]
+        if len(set(map(split_of, words))) > 1:
+            raise DataError(f"{file}: is it of {words[0]} or of {words[1]}? Rename it so that its name has one of them")
+        found.setdefault(words[0], []).append(str(file))
+    return found
+
+
+def _features_of_tar(files: dict[str, list[str]]) -> dict:
+    """The types that `datasets` finds in the first examples; lists that are empty in all of these are of text."""
+    found = next(iter(datasets.load_dataset("webdataset", data_files=files, streaming=True).values())).features
+
+    def complete(kind):
+        if isinstance(kind, dict):
+            return {name: complete(inner) for name, inner in kind.items()}
+        if isinstance(kind, datasets.List):
+            return datasets.List(complete(kind.feature))
+        return datasets.Value("string") if kind == datasets.Value("null") else kind
+
+    return complete(dict(found))
