@@ -124,6 +124,9 @@ def apply_temperature(model: PreTrainedModel, temperature: float):
     for module in linear:
         module.weight /= temperature
         module.bias /= temperature
+    # What a label looks at depends on the scores before the division.
+    config.attention_temperature *= temperature
+    head.attention_temperature = config.attention_temperature
     config.threshold = float(scale(config.threshold, temperature))
     if config.label_thresholds is not None:
         config.label_thresholds = scale(np.array(config.label_thresholds), temperature).tolist()

@@ -57,9 +57,19 @@ def test_scores_of_zero_and_one_have_a_finite_loss():
         fit_temperature(np.array([[0.2]]), np.array([[1]]))
 
 
-@pytest.mark.parametrize("fusion", ["equal", "association", "learnable", "linear"])
-def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, fusion):
-    model = create_model(fusion=fusion, threshold=0.3, label_thresholds=[0.2, 0.4, 0.5, 0.9]).double()
+@pytest.mark.parametrize(
+    ("fusion", "pooling"),
+    [
+        ("equal", "mean"),
+        ("equal", "attention"),
+        ("association", "mean"),
+        ("learnable", "mean"),
+        ("linear", "attention"),
+    ],
+)
+def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, fusion, pooling):
+    config = {"threshold": 0.3, "label_thresholds": [0.2, 0.4, 0.5, 0.9]}
+    model = create_model(fusion=fusion, pooling=pooling, **config).double()
     pixel_values = images(3).double()
     with torch.no_grad():
         before = model(pixel_values)
@@ -71,6 +81,9 @@ def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, 
     torch.testing.assert_close(after.logits, before.logits / 0.4, rtol=1e-12, atol=1e-12)
     assert ((after.logits.sigmoid().numpy() >= np.array(cooler.config.label_thresholds)) == predicted).all()
     assert cooler.config.threshold == pytest.approx(scale(0.3, 0.4))
+    if pooling == "attention":
+        evidence = cooler.explain_places(pixel_values)
+        torch.testing.assert_close(evidence, model.explain_places(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)
     if fusion != "linear":
         contributions = cooler.explain(pixel_values)
         torch.testing.assert_close(contributions, model.explain(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)
