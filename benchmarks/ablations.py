@@ -239,7 +239,7 @@ def run(arm: Arm, scale: Scale, rate: float, seed: int) -> dict:
     model, accelerator = create_model(arm), Accelerator(cpu=True)
     steps = -(-scale.train // BATCH)
     optimizer = create_optimizer(model, rate, weight_decay=1e-4)
-    scheduler = create_scheduler(optimizer, rate, scale.epochs * steps)
+    scheduler = create_scheduler(optimizer, scale.epochs * steps)
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     recipe = RecipeArguments(batch_size=BATCH, epochs=scale.epochs, learning_rate=rate, seed=seed)
     ema = ModelEmaV3(model)  # part of the loop; a run is too short for an average

@@ -81,7 +81,7 @@ def loop_overhead(batch: int = 16, rounds: int = 12) -> list[dict]:
     accelerator, bare = Accelerator(cpu=True), deepcopy(model).train()
     bare_optimizer = torch.optim.AdamW(parameter_groups(bare, 1e-4), lr=1e-6, fused=True)
     ema, optimizer = ModelEmaV3(model), create_optimizer(model, 1e-6, 1e-4)
-    scheduler = create_scheduler(optimizer, 1e-6, 10_000)
+    scheduler = create_scheduler(optimizer, 10_000)
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     stop = StopRequest()
 

@@ -96,6 +96,10 @@ class RecipeArguments:
         default=None, metadata={"help": "Batches in one optimizer step. Default: what the launcher says, else 1."}
     )
     learning_rate: float = field(default=1e-4, metadata={"help": "Maximum of the 1-cycle schedule."})
+    backbone_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "The same of a pretrained backbone, where it shall be lower. Default: as the head."},
+    )
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})

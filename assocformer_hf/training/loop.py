@@ -142,8 +142,8 @@ class TrainingRun:
         # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
         model.to(accelerator.device, memory_format=torch.channels_last)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
-        optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay)
-        scheduler = create_scheduler(optimizer, recipe.learning_rate, recipe.epochs * self.steps, recipe.pct_start)
+        optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
+        scheduler = create_scheduler(optimizer, recipe.epochs * self.steps, recipe.pct_start)
         self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
 
         self.guard = GradientGuard(self.model, self.optimizer, accelerator, recipe)

@@ -42,8 +42,8 @@ def test_one_step_of_every_recipe(config, tmp_path):
     model = create_model(args, list(NAMES)).train()
     assert (model.config.fusion, model.config.association_norm) == (args.fusion, args.association_norm)
     assert create_processor(args).size["height"] == args.image_size
-    optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay)
-    scheduler = create_scheduler(optimizer, recipe.learning_rate, 10 * recipe.epochs, recipe.pct_start)
+    optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
+    scheduler = create_scheduler(optimizer, 10 * recipe.epochs, recipe.pct_start)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     labels = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, -1]])
     model(images(height=args.image_size, width=args.image_size), labels=labels).loss.backward()

@@ -37,7 +37,7 @@ def test_weight_decay_is_decoupled():
 def test_one_cycle_rises_for_its_share_and_falls_to_zero():
     weight = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = create_optimizer(torch.nn.ParameterList([weight]), learning_rate=1e-4, weight_decay=0)
-    scheduler = create_scheduler(optimizer, 1e-4, total_steps=101, pct_start=0.2)
+    scheduler = create_scheduler(optimizer, total_steps=101, pct_start=0.2)
     rates = [scheduler.get_last_lr()[0]]
     for _ in range(100):
         optimizer.step()
@@ -46,3 +46,15 @@ def test_one_cycle_rises_for_its_share_and_falls_to_zero():
     assert max(rates) == pytest.approx(1e-4, rel=1e-3)
     assert rates.index(max(rates)) == pytest.approx(0.2 * 101, abs=2)
     assert rates[-1] < 1e-8
+
+
+def test_a_pretrained_backbone_may_have_a_rate_of_its_own(create_model):
+    model = create_model()
+    optimizer = create_optimizer(model, 1e-3, weight_decay=0, backbone_learning_rate=1e-4)
+    scheduler = create_scheduler(optimizer, total_steps=11, pct_start=0.2)
+    rate_of = {id(p): group["max_lr"] for group in optimizer.param_groups for p in group["params"]}
+    rates = {name: rate_of[id(parameter)] for name, parameter in model.named_parameters()}
+    assert {rates[name] for name in rates if name.startswith("backbone.")} == {1e-4}
+    assert {rates[name] for name in rates if name.startswith("head.")} == {1e-3}
+    head, *_, backbone = scheduler.get_last_lr()
+    assert head == pytest.approx(10 * backbone)

@@ -48,7 +48,7 @@ def epoch(model, data, accumulation=1, hook=None, epochs=1, **options):
     if hook is not None:
         model.register_forward_pre_hook(hook, with_kwargs=True)
     ema, optimizer = ModelEmaV3(model, decay=0.5), create_optimizer(model, 1e-3, 1e-4)
-    model, optimizer, scheduler = accelerator.prepare(model, optimizer, create_scheduler(optimizer, 1e-3, 20))
+    model, optimizer, scheduler = accelerator.prepare(model, optimizer, create_scheduler(optimizer, 20))
     size = len(data[0]["index"])
     recipe = RecipeArguments(batch_size=size, gradient_accumulation_steps=accumulation, **options)
     loader = accelerator.prepare(DataLoader(Examples(data), size))
@@ -89,7 +89,7 @@ def test_the_learning_rate_is_that_of_the_last_step(create_model):
     model, data = create_model("tiny-swin"), batches(2, 4)
     optimizer = create_optimizer(model, 1e-3, 1e-4)
     rates = []
-    scheduler = create_scheduler(optimizer, 1e-3, 20)
+    scheduler = create_scheduler(optimizer, 20)
     for _ in data:
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
