@@ -11,7 +11,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, rates: Mapping[str, 
     Args:
         model: the model.
         weight_decay: of the weights.
-        rates: learning rates by the beginning of the parameters' names, `""` for all others; each has groups of its own.
+        rates: learning rates by the beginning of the parameters' names, `""` for all others.
     """
     rates = rates or {"": None}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {
