@@ -169,6 +169,10 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
 
+    def pooled_feature(self, pixel_values: Tensor) -> Tensor:
+        """L of eq. 1 to 3: images `(batch, 3, height, width)` to the feature `(batch, d)` that the head gets."""
+        return _pooled_feature(self._run_backbone(pixel_values))
+
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 

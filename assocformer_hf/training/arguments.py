@@ -100,6 +100,10 @@ class RecipeArguments:
         default=None,
         metadata={"help": "The same of a pretrained backbone, where it shall be lower. Default: as the head."},
     )
+    head_epochs: int = field(
+        default=0,
+        metadata={"help": "Epochs in which the head alone is trained first, on features of a pretrained backbone."},
+    )
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})

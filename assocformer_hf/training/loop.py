@@ -33,6 +33,7 @@ from assocformer_hf.training.checkpoint import (
     save_checkpoint,
 )
 from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
+from assocformer_hf.training.head_start import train_head
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
 from assocformer_hf.training.sampling import ShuffledSampler
@@ -141,6 +142,9 @@ class TrainingRun:
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
         # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
         model.to(accelerator.device, memory_format=torch.channels_last)
+        if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
+            plain = accelerator.prepare(DataLoader(train_images, 2 * recipe.batch_size, **loading))
+            train_head(model, train_images, plain, accelerator, recipe.head_epochs, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
         scheduler = create_scheduler(optimizer, recipe.epochs * self.steps, recipe.pct_start)

@@ -1,0 +1,79 @@
+"""A head start: the head alone is trained on the features of a pretrained backbone before both are trained together."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.model.losses import asymmetric_loss
+from assocformer_hf.training.optimization import create_optimizer, create_scheduler
+from assocformer_hf.training.sampling import derived_seed
+
+# The best of a sweep over heads on frozen features of photographs: docs/photographs.md.
+BATCH_SIZE = 64
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 3.0
+
+
+def train_head(
+    model: PreTrainedModel,
+    images: MultiLabelImages,
+    loader: DataLoader,
+    accelerator: Accelerator,
+    epochs: int,
+    seed: int = 0,
+):
+    """Trains the head, with the backbone as it is; called by every process, which all end with the same head.
+
+    A head with random weights sends gradients into the backbone that destroy what it knows (Kumar et al., Fine-Tuning
+    can Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022). The backbone runs once over the
+    images, so that this costs about a third of an epoch.
+
+    Args:
+        model: AssocFormer with a pretrained backbone, on the accelerator's device, not prepared; changed in place.
+        images: the training images; their `scale` is applied.
+        loader: of the images, prepared by the accelerator, without an order of its own.
+        accelerator: devices, precision and processes.
+        epochs: passes over the features.
+        seed: of their order.
+    """
+    features, labels = _features(model, images, loader, accelerator)
+    head, config = model.head, model.config
+    head.train()
+    optimizer = create_optimizer(head, LEARNING_RATE, WEIGHT_DECAY)
+    steps = -(-len(features) // BATCH_SIZE)
+    scheduler = create_scheduler(optimizer, epochs * steps)
+    for epoch in range(epochs):
+        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
+        for chosen in order.split(BATCH_SIZE):
+            pooled, target = (part[chosen].to(accelerator.device) for part in (features, labels))
+            # An image that is one place: the attention then has nothing to choose from.
+            places = pooled.unsqueeze(1) if config.pooling == "attention" else None
+            logits = head(pooled, places=places).logits
+            asymmetric_loss(logits, target, config.gamma_pos, config.gamma_neg, config.clip).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            scheduler.step()
+    for parameter in head.parameters():
+        broadcast(parameter.data)
+
+
+@torch.no_grad()
+def _features(
+    model: PreTrainedModel, images: MultiLabelImages, loader: DataLoader, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """L of every training image `(images, d)` and its labels `(images, labels)`, on the CPU of every process."""
+    model.eval()
+    features, labels = [], []
+    shown = None if accelerator.is_main_process else True
+    for batch in tqdm(loader, desc="head start", unit="batch", leave=False, disable=shown):
+        with accelerator.autocast():
+            pooled = model.pooled_feature(images.scale(batch["pixel_values"]))
+        pooled, target = accelerator.gather_for_metrics((pooled.float(), batch["labels"]))
+        features.append(pooled.cpu())
+        labels.append(target.cpu())
+    return torch.cat(features), torch.cat(labels)
