@@ -104,6 +104,10 @@ class RecipeArguments:
         default=0,
         metadata={"help": "Epochs in which the head alone is trained first, on features of a pretrained backbone."},
     )
+    frozen_batch_norm: bool = field(
+        default=False,
+        metadata={"help": "Whether batch norm keeps the mean and variance of the backbone's pretraining."},
+    )
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})

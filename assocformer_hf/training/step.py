@@ -85,6 +85,9 @@ def train_one_epoch(
         TrainingError: if the gradients of more than `recipe.max_skipped_steps` steps in a row are not finite.
     """
     model.train()
+    if recipe.frozen_batch_norm:
+        for norm in batch_norms(model):
+            norm.eval()
     scale = scale or nn.Identity()
     guard.start_epoch()
     images = recipe.batch_size * accelerator.num_processes
@@ -170,9 +173,8 @@ class GradientGuard:
 
     def start_epoch(self):
         """Looks at the statistics of batch norm anew: an evaluation, or a checkpoint, may have set them."""
-        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
         # The forward pass has already changed these when it turns out that the step is to be left out.
-        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
+        self.statistics = [buffer for norm in batch_norms(self.model) for buffer in norm.buffers()]
         self.statistics_before = [buffer.clone() for buffer in self.statistics]
 
     def step(self) -> bool:
@@ -217,6 +219,11 @@ class GradientGuard:
             f"step {step} of the epoch: the gradients are not finite, as in the {self.in_a_row - 1} steps before "
             f"(learning rate {learning_rate:.2e}; images {', '.join(names)}{', …' if len(suspects) > 8 else ''})"
         )
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of a model that have statistics of the images they saw."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 class WholeTensors:

@@ -97,6 +97,19 @@ def test_the_learning_rate_is_that_of_the_last_step(create_model):
     assert epoch(model, data)[2]["learning_rate"] == rates[-1]
 
 
+def test_frozen_batch_norm_keeps_its_statistics(create_model):
+    model = create_model("tiny-cvt")
+    trained, average, _ = epoch(model, batches(2, 4), frozen_batch_norm=True)
+    free, _, _ = epoch(model, batches(2, 4))
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(trained.get_buffer(name), buffer)
+            assert torch.equal(average.get_buffer(name), buffer)
+            assert not torch.equal(free.get_buffer(name), buffer)
+    weights = "backbone.cvt.encoder.stages.0.embedding.convolution_embeddings.projection.weight"
+    assert not torch.equal(trained.get_parameter(weights), model.get_parameter(weights))
+
+
 def test_steps_in_a_row_are_counted_across_epochs(create_model):
     data = batches(2, 4)
 
