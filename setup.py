@@ -48,7 +48,7 @@ setup(
         "torch>=2.11",
         "torchvision",
         "transformers>=5.17",
-        "timm>=1.0.20",
+        "timm>=1.0.31",  # below, other scores of Swin or a crash: see REQUIREMENTS of hub/model_folder.py
         "datasets>=4.0",
         "accelerate>=1.10",
         "safetensors>=0.6",

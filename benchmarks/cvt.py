@@ -90,7 +90,9 @@ def compared(what: str, calls: dict, name: str, base: str, rounds: int) -> dict:
 
 def main(image_size: int = 384, rounds: int = 5):
     images = torch.rand(BATCH, 3, image_size, image_size, device=DEVICE)
-    rows = compare_with_transformers(cvt_w24(), images, rounds)
+    config = cvt_w24()
+    config.hidden_act = "gelu"  # the only one of transformers
+    rows = compare_with_transformers(config, images, rounds)
     for name, config in (("CvT-w24", cvt_w24()), ("Swin-L", swin_large(image_size))):
         rows.append(checkpointing(name, config, images, rounds))
     report("cvt", rows, "python -m benchmarks.cvt")

@@ -42,7 +42,8 @@ class LiteralAssociationHead(AssociationHead):
         rows, module = features.unsqueeze(1), self.association
         keys, messages = nn.Conv1d.forward(module.key, rows), nn.Conv1d.forward(module.message, rows)
         association = torch.sigmoid(keys @ keys.mT)
-        first, second = module.readout(association @ messages).squeeze(-1), self.embedding(features)
+        first = nn.Conv1d.forward(module.readout, association @ messages).squeeze(-1)
+        second = self.embedding(features)
         return AssociationScores(0.5 * first + 0.5 * second, association, None, first, second)
 
 

@@ -60,6 +60,11 @@ class AssocFormerConfig(PreTrainedConfig):
 
     model_type = "assocformer"
     sub_configs = {"backbone_config": AutoConfig}
+    # The Trainer's predictions are then the logits alone.
+    keys_to_ignore_at_inference = [
+        "association", "association_sums", "association_logits", "embedding_logits", "association_penalty",
+        "hidden_states",
+    ]  # fmt: skip
 
     backbone_config: PreTrainedConfig | dict | None = None
     image_size: int | None = None
@@ -154,14 +159,21 @@ class AssocFormerConfig(PreTrainedConfig):
 def _as_config(backbone_config):
     """A configuration object of the backbone that the caller's copy does not share."""
     if isinstance(backbone_config, PreTrainedConfig):
-        return copy.deepcopy(backbone_config)
+        return _without_classifier(copy.deepcopy(backbone_config))
     model_type = backbone_config.get("model_type") if isinstance(backbone_config, dict) else None
     if model_type not in CONFIG_MAPPING:
         raise ConfigurationError(
             "backbone_config must be a transformers configuration, or a dict whose `model_type` is one that "
             f"transformers knows, such as 'timm_wrapper' or 'cvt'; got {model_type or type(backbone_config).__name__!r}"
         )
-    return CONFIG_MAPPING[model_type].from_dict(backbone_config)
+    return _without_classifier(CONFIG_MAPPING[model_type].from_dict(backbone_config))
+
+
+def _without_classifier(config: PreTrainedConfig) -> PreTrainedConfig:
+    """timm's own `save_for_hf` writes the size of the classifier among the arguments of the model."""
+    if getattr(config, "model_args", None):
+        config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
+    return config
 
 
 def _check_choice(name, value, choices):

@@ -3,7 +3,8 @@
 The layers that hold the weights are those of transformers, under the same names, so that its checkpoints load as they
 are. What transformers' own assembly gets wrong for training is done here: drop-path acts on each residual branch and
 never on the residual, its rates rise over the blocks of a stage, any depth can be built, attention runs through the
-attention interface (SDPA by default), and each block can be checkpointed.
+attention interface (SDPA by default), and each block can be checkpointed. Microsoft's checkpoints were trained with
+QuickGELU, which transformers' class does not have: `hidden_act` of the configuration chooses.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CvtConfig, CvtPreTrainedModel
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -130,6 +132,7 @@ class CvtLayer(GradientCheckpointingLayer):
         size, mlp_ratio = config.embed_dim[stage], config.mlp_ratio[stage]
         self.attention = CvtAttention(config, stage)
         self.intermediate = CvtIntermediate(size, mlp_ratio)
+        self.intermediate.activation = ACT2FN[getattr(config, "hidden_act", "gelu")]
         self.output = CvtOutput(size, mlp_ratio, config.drop_rate[stage])
         self.drop_path = CvtDropPath(drop_path_rate)
         self.layernorm_before = nn.LayerNorm(size)
@@ -195,7 +198,8 @@ class CvtBackbone(CvtPreTrainedModel):
     """CvT without its classifier: the pooled feature is the class token behind the checkpoint's final LayerNorm.
 
     Loads the checkpoints of `CvtForImageClassification` and of `CvtModel`; the latter lack the final LayerNorm, which
-    then starts as it is initialised.
+    then starts as it is initialised. The activation is `config.hidden_act`: `"quick_gelu"`, or `"gelu"`, the exact one,
+    where the configuration has none.
 
     Raises:
         ValueError: if the configuration asks for a projection other than `"dw_bn"`.
@@ -229,7 +233,8 @@ class CvtBackbone(CvtPreTrainedModel):
 
         Without a class token in the last stage the feature is the mean of the normalised map.
         """
-        feature_map, class_token, hidden_states = pixel_values, None, []
+        weight = self.cvt.encoder.stages[0].embedding.convolution_embeddings.projection.weight
+        feature_map, class_token, hidden_states = pixel_values.to(weight.dtype), None, []
         for stage in self.cvt.encoder.stages:
             feature_map, class_token = stage(feature_map)
             hidden_states.append(feature_map)

@@ -1,19 +1,33 @@
 """AssocFormer: a vision backbone and the association head, as a transformers model."""
 
+import difflib
 import inspect
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import ConversionOps, WeightConverter
 from transformers.utils import ModelOutput
 
 from .association import AssociationHead, AssociationScores, LabelProjection
 from .configuration_assocformer import AssocFormerConfig, ConfigurationError
 from .cvt import CvtBackbone
 from .losses import association_penalty, association_penalty_from_sums, asymmetric_loss
+from .presets import BACKBONE_PRESETS
+
+# What `from_backbone` passes on to `from_pretrained`.
+LOADING_OPTIONS = (
+    "attn_implementation", "cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token",
+    "use_safetensors", "variant",
+)  # fmt: skip
 
 
 @dataclass
@@ -57,15 +71,14 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     _supports_sdpa = True
     accepts_loss_kwargs = False  # the loss is a mean over the batch: the Trainer shall divide it when it accumulates
     _no_split_modules = ["AssociationHead"]
-    _keep_in_fp32_modules_strict = ["head"]
+    _keep_in_fp32_modules_strict = [r"^head\."]  # searched for in the names of weights; backbones have heads too
 
     def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
         if backbone is None:
-            is_cvt = config.backbone_config.model_type == "cvt"
-            build = CvtBackbone._from_config if is_cvt else AutoModel.from_config
-            backbone = build(config.backbone_config)
+            backbone = _build_backbone(config.backbone_config)
         _fit_input_size(backbone, config.image_size)
+        _mask_tokens_to_buffers(backbone)
         self.backbone = backbone
         self.supports_gradient_checkpointing = backbone.supports_gradient_checkpointing
         # A ViT scales its position table to other input sizes on request only.
@@ -85,34 +98,56 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_backbone(cls, name_or_path: str, image_size: int | None = None, **config) -> "AssocFormerForMultiLabel":
-        """A pretrained backbone with a fresh head.
+    def from_backbone(
+        cls,
+        name_or_path: str | PathLike,
+        image_size: int | None = None,
+        dtype: torch.dtype | str = torch.float32,
+        **options,
+    ) -> "AssocFormerForMultiLabel":
+        """A pretrained backbone with a fresh head, in evaluation mode, as `from_pretrained` leaves a model.
 
         Args:
-            name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads.
+            name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads; or
+                one of `BACKBONE_PRESETS`, such as `"tiny-cvt"`, with random weights.
             image_size: side of the square input in pixels, where it shall differ from that of the pretraining.
-            config: values of [`AssocFormerConfig`], such as `id2label`.
+            dtype: of the backbone's weights. They are float32 whatever the checkpoint holds, as most updates of weights
+                in half precision are rounded away; `"auto"` takes the checkpoint's. The head is float32.
+            options: values of [`AssocFormerConfig`], such as `id2label`; options of `from_pretrained`, such as
+                `revision` or `attn_implementation`; values of the backbone's own configuration, such as `hidden_act`
+                of CvT.
 
         Raises:
-            ConfigurationError: if there is no such model, it is not one of images, or a value of the configuration is
-                out of its range.
+            ConfigurationError: if there is no such model, it is not one of images, an option is unknown, or a value of
+                the configuration is out of its range.
         """
-        try:
-            backbone_config = AutoConfig.from_pretrained(name_or_path)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"{name_or_path}: neither a folder of a model with its config.json nor a model that can be had from "
-                f"the Hub ({str(error).splitlines()[0]})"
-            ) from error
-        backbone_class = CvtBackbone if backbone_config.model_type == "cvt" else AutoModel
-        backbone = backbone_class.from_pretrained(name_or_path, config=backbone_config)
+        name = str(name_or_path)
+        own = {"num_labels", "id2label", "label2id", *AssocFormerConfig.__annotations__} - {"backbone_config"}
+        values = {key: options.pop(key) for key in own & options.keys()}
+        loading = {key: options.pop(key) for key in LOADING_OPTIONS if key in options}
+        if name in BACKBONE_PRESETS:
+            backbone_config = BACKBONE_PRESETS[name](**({} if image_size is None else {"image_size": image_size}))
+        else:
+            backbone_config = _load_backbone_config(name, loading)
+            values["image_size"] = image_size
+        for key, value in options.items():
+            if key not in (known := backbone_config.to_dict()):
+                raise _unknown_option(name, key, [*own, *LOADING_OPTIONS, *known, "dtype", "image_size"])
+            setattr(backbone_config, key, value)
+        config = AssocFormerConfig(backbone_config=backbone_config, **values)
+        if name in BACKBONE_PRESETS:
+            if refused := loading.keys() - {"attn_implementation"}:
+                raise ConfigurationError(f"{name} is a preset with random weights; {min(refused)} is for checkpoints")
+            backbone = _build_backbone(config.backbone_config, dtype=None if dtype == "auto" else dtype, **loading)
+        else:
+            backbone_class = CvtBackbone if backbone_config.model_type == "cvt" else AutoModel
+            backbone = backbone_class.from_pretrained(name, config=config.backbone_config, dtype=dtype, **loading)
         if backbone.main_input_name != "pixel_values":
             raise ConfigurationError(
-                f"{name_or_path}: {type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision "
+                f"{name}: {type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision "
                 "backbone, such as timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
             )
-        config = AssocFormerConfig(backbone_config=backbone.config, image_size=image_size, **config)
-        return cls(config, backbone=backbone)
+        return cls(config, backbone=backbone).eval()
 
     def _set_gradient_checkpointing(self, *args, **kwargs):
         # Each kind of backbone has its own way; the head is too small to be worth it.
@@ -141,7 +176,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
 
         Args:
             pixel_values: `(batch, 3, height, width)`, in [0, 1].
-            labels: `(batch, labels)`: 1 present, 0 absent, -1 unknown.
+            labels: `(batch, labels)`: 1 present, 0 absent, in between the share of both, -1 unknown.
             output_association: whether to return A.
             output_hidden_states: whether to return the hidden states of the backbone.
             return_dict: whether to return an [`AssocFormerOutput`] rather than a tuple of what it holds.
@@ -208,14 +243,16 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     def explain(self, pixel_values: Tensor) -> Tensor:
         """E `(batch, labels, labels)`: how much of label c's association logit came through label j.
 
-        Exact: `E[:, c].sum(-1)` is `association_logits[:, c]` less the readout's bias.
+        Exact: `E[:, c].sum(-1)` is `association_logits[:, c]` less the readout's bias. It is that of evaluation mode,
+        whatever mode the model is in.
 
         Raises:
             ValueError: for `fusion="linear"`, which has no association module.
         """
         if self.config.fusion == "linear":
             raise ValueError('fusion="linear" has no association module to explain; use another fusion')
-        return self.head.contributions(_pooled_feature(self._run_backbone(pixel_values)))
+        with _evaluating(self):
+            return self.head.contributions(_pooled_feature(self._run_backbone(pixel_values)))
 
     @torch.no_grad()
     def explain_places(self, pixel_values: Tensor) -> Tensor:
@@ -229,8 +266,36 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """
         if self.config.pooling != "attention":
             raise ValueError('only pooling="attention" says where a label was seen; train with it')
-        tokens, grid = self._places(self._run_backbone(pixel_values))
+        with _evaluating(self):
+            tokens, grid = self._places(self._run_backbone(pixel_values))
         return self.head.evidence_by_place(tokens).mT.unflatten(2, grid)
+
+
+def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
+    """The configuration of a checkpoint, for CvT with the activation that it was trained with."""
+    options = {key: value for key, value in loading.items() if key not in ("use_safetensors", "variant")}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{name}: neither a folder of a model with its config.json, nor a model that can be had from the Hub "
+            f"({str(error).splitlines()[0]}), nor one of {', '.join(BACKBONE_PRESETS)}"
+        ) from error
+    if config.model_type == "cvt" and not hasattr(config, "hidden_act"):
+        # transformers' class computes the exact GELU, so that what others trained with it expects that.
+        config.hidden_act = "quick_gelu" if re.search(r"microsoft(/|--)cvt-", name) else "gelu"
+    return config
+
+
+def _build_backbone(config: PreTrainedConfig, **options) -> PreTrainedModel:
+    """A backbone with random weights."""
+    return (CvtBackbone._from_config if config.model_type == "cvt" else AutoModel.from_config)(config, **options)
+
+
+def _unknown_option(name: str, option: str, known: list[str]) -> ConfigurationError:
+    close = difflib.get_close_matches(option, known, 1)
+    hint = f"did you mean {close[0]}?" if close else "see AssocFormerConfig for what there is"
+    return ConfigurationError(f"{name}: from_backbone knows no option {option!r}; {hint}")
 
 
 def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
@@ -243,20 +308,42 @@ def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
         timm_model.set_input_size(img_size=size)
 
 
+def _mask_tokens_to_buffers(backbone: PreTrainedModel):
+    """Mask tokens serve masked pretraining only: parameters that never get a gradient stop DistributedDataParallel."""
+    for module in backbone.modules():
+        if isinstance(getattr(module, "mask_token", None), nn.Parameter):
+            token = module.mask_token.detach()
+            del module.mask_token
+            module.register_buffer("mask_token", token)
+
+
 def _feature_size(backbone: PreTrainedModel) -> int:
-    """The size d of the pooled feature of a backbone."""
+    """The size d of the pooled feature of a backbone; where its configuration is not sure, it runs once."""
     if hasattr(backbone, "timm_model"):
         return getattr(backbone.timm_model, "head_hidden_size", backbone.timm_model.num_features)
     config = backbone.config
+    if isinstance(backbone, CvtBackbone):
+        return config.embed_dim[-1]
     if hasattr(config, "hidden_size"):
         return config.hidden_size
-    sizes = getattr(config, "hidden_sizes", None) or getattr(config, "embed_dim", None)
-    if not sizes:
-        raise ConfigurationError(
-            f"{type(backbone).__name__} ({config.model_type}) does not say how large its feature is "
-            "(hidden_size, hidden_sizes or embed_dim in its configuration); use another vision backbone"
-        )
-    return sizes[-1]
+    size = getattr(config, "image_size", 224)
+    height, width = (size, size) if isinstance(size, int) else size
+    like = next(backbone.parameters())
+    image = torch.zeros(1, getattr(config, "num_channels", 3), height, width, dtype=like.dtype, device=like.device)
+    with _evaluating(backbone), torch.no_grad():
+        return _pooled_feature(backbone(image, return_dict=True)).shape[1]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; each module is then left in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _pooled_feature(outputs: ModelOutput) -> Tensor:
@@ -287,4 +374,21 @@ def _feature_map(hidden: Tensor, num_features: int) -> tuple[Tensor, tuple[int, 
     )
 
 
+class _AsVector(ConversionOps):
+    """The alpha of `fusion="learnable"`, which was a scalar in older checkpoints."""
+
+    def convert(self, input_dict: dict, source_patterns: list[str], target_patterns: list[str], **kwargs) -> dict:
+        value = next(iter(input_dict.values()))
+        return {target_patterns[0]: (value[0] if isinstance(value, list) else value).reshape(1)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return self
+
+
+register_checkpoint_conversion_mapping(
+    AssocFormerForMultiLabel.__name__,
+    [WeightConverter("head.alpha", "head.alpha", operations=[_AsVector()])],
+    overwrite=True,  # the remote code of a checkpoint may be beside the package
+)
 AssocFormerForMultiLabel.register_for_auto_class("AutoModelForImageClassification")

@@ -52,6 +52,7 @@ def cvt_w24(image_size: int = 384) -> PreTrainedConfig:
         num_heads=[3, 12, 16],
         depth=[2, 2, 20],
         drop_path_rate=[0.0, 0.0, 0.3],
+        hidden_act="quick_gelu",  # as microsoft/cvt-w24-384-22k
     )
 
 

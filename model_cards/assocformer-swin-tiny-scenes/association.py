@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .tiled import tiled_association
+from .whole import full_precision, shifted, whole_association
 
 TILED_FROM = 1024  # labels; below, A of a batch is small, and faster as a whole
 
@@ -30,7 +31,7 @@ class AssociationScores(NamedTuple):
 
 
 class LabelProjection(nn.Conv1d):
-    """A convolution of eq. 4: features `(batch, 1, d)` to one row for each label, `(batch, labels, d)`.
+    """A convolution of eq. 4, held as the map from the shifts of the features to one row for each label.
 
     Args:
         num_features: size d of the feature vector.
@@ -44,9 +45,29 @@ class LabelProjection(nn.Conv1d):
         # sigmoid(K K') starts neither saturated nor, for want of gradient, frozen at 1/2.
         self.initial_std = (num_features * kernel_size**0.5) ** -0.5
 
-    def matrix(self, dtype: torch.dtype) -> Tensor:
-        """The same map as a matrix `(labels, kernel_size + 1)` that multiplies the shifts and the ones."""
+    def forward(self, dtype: torch.dtype) -> Tensor:
+        """The convolution as a matrix `(labels, kernel_size + 1)` that multiplies the shifts and the ones."""
         return torch.cat([self.weight.squeeze(1), self.bias.unsqueeze(1)], dim=1).to(dtype)
+
+
+class LabelReadout(nn.Conv1d):
+    """The convolution of eq. 6, held as one row for each label, or one for all."""
+
+    def __init__(self, num_features: int, num_labels: int, shared: bool):
+        channels = 1 if shared else num_labels
+        super().__init__(channels, channels, num_features, groups=channels)
+
+    def forward(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """U `(labels or 1, d)` and b `(labels or 1,)`."""
+        return self.weight.to(dtype).flatten(1), self.bias.to(dtype)
+
+
+class EmbeddingClassifier(nn.Linear):
+    """N2 of eq. 7; computes in the dtype of the features, whatever that of its weights is."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features `(batch, d)` to logits `(batch, labels)`."""
+        return F.linear(features, self.weight.to(features.dtype), self.bias.to(features.dtype))
 
 
 class AssociationModule(nn.Module):
@@ -59,7 +80,8 @@ class AssociationModule(nn.Module):
         A  = sigmoid(W_K S S' W_K')
         N1 = rowsum((A W_M) * (U S')) + b
 
-    which costs `labels^2 * (kernel_size + 1)` where the convolutions cost `labels^2 * features`.
+    which costs `labels^2 * (kernel_size + 1)` where the convolutions cost `labels^2 * features`. Each part is called
+    for what it holds, so that the hooks of offloading and of sharding have the weights there when they are needed.
 
     Args:
         num_features: size d of the pooled backbone feature.
@@ -81,41 +103,33 @@ class AssociationModule(nn.Module):
         self.tiled = num_labels >= TILED_FROM if tiled is None else tiled
         self.key = LabelProjection(num_features, num_labels, kernel_size)
         self.message = LabelProjection(num_features, num_labels, kernel_size)
-        channels = 1 if readout == "shared" else num_labels
-        self.readout = nn.Conv1d(channels, channels, num_features, groups=channels)
+        self.readout = LabelReadout(num_features, num_labels, shared=readout == "shared")
 
     def forward(self, features: Tensor, whole: bool = False) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Features `(batch, d)` to A `(batch, C, C)`, its sums `(batch, 2)`, and N1 `(batch, C)`.
 
         In tiles A is None, else the sums are; `whole` asks for A whatever the module does by default.
         """
-        keys, gram, projected = self._factors(features)
-        messages = self.message.matrix(features.dtype)
-        if self.tiled and not whole:
-            gathered, total, squares = tiled_association(keys, gram, messages)
-            association, sums = None, torch.stack([total, squares], dim=1)
-        else:
-            association, sums = _whole(keys, gram), None
-            gathered = association @ messages
-        return association, sums, (gathered * projected).sum(-1) + self.readout.bias.to(features.dtype)
+        keys, messages = self.key(features.dtype), self.message(features.dtype)
+        readout, bias = self.readout(features.dtype)
+        if not self.tiled or whole:
+            association, evidence = whole_association(features, keys, messages, readout)
+            return association, None, evidence + bias
+        shifts = shifted(features, keys.shape[1])
+        gathered, total, squares = tiled_association(keys, shifts @ shifts.mT, messages)
+        evidence = (gathered * (shifts @ readout.T).mT).sum(-1)
+        return None, torch.stack([total, squares], dim=1), evidence + bias
 
     def contributions(self, features: Tensor) -> Tensor:
         """Features `(batch, d)` to E `(batch, C, C)`: what label j gives to the association logit of label c.
 
         `E[c, j] = A[c, j] * <U_c, M_j>`, so that the rows of E sum to N1 less its bias.
         """
-        keys, gram, projected = self._factors(features)
-        messages = projected @ self.message.matrix(features.dtype).T
-        return _whole(keys, gram) * messages
-
-    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """W_K `(C, k + 1)`, S S' `(batch, k + 1, k + 1)`, and the readout of S, U S' `(batch, C or 1, k + 1)`."""
-        num_features, padding = features.shape[-1], self.key.padding[0]
-        shifts = F.pad(features, (padding, padding)).unfold(-1, num_features, 1)
-        shifts = torch.cat([shifts, torch.ones_like(shifts[:, :1])], dim=1)
-        readout = self.readout.weight.to(features.dtype).flatten(1)
-        # In this order the product is one of two matrices, not one for each image.
-        return self.key.matrix(features.dtype), shifts @ shifts.mT, (shifts @ readout.T).mT
+        keys, messages = self.key(features.dtype), self.message(features.dtype)
+        readout, _ = self.readout(features.dtype)
+        shifts = shifted(features, keys.shape[1])
+        association = torch.sigmoid(keys @ (shifts @ shifts.mT) @ keys.T)
+        return association * ((shifts @ readout.T).mT @ messages.T)
 
 
 class AssociationHead(nn.Module):
@@ -153,9 +167,14 @@ class AssociationHead(nn.Module):
         if fusion != "linear":
             self.association = AssociationModule(num_features, num_labels, kernel_size, readout, tiled)
         if fusion != "association":
-            self.embedding = nn.Linear(num_features, num_labels)
+            self.embedding = EmbeddingClassifier(num_features, num_labels)
         if fusion == "learnable":
-            self.alpha = nn.Parameter(torch.ones(()))
+            self.alpha = nn.Parameter(torch.ones(1))  # of one dimension: FSDP shards no scalar
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args):
+        if f"{prefix}alpha" in state_dict:  # a scalar in older checkpoints
+            state_dict[f"{prefix}alpha"] = state_dict[f"{prefix}alpha"].reshape(1)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, features: Tensor, whole: bool = False, places: Tensor | None = None) -> AssociationScores:
         """Features `(batch, d)` to [`AssociationScores`].
@@ -165,23 +184,23 @@ class AssociationHead(nn.Module):
             whole: asks for A where it is computed in tiles.
             places: the backbone's feature map, `(batch, places, d)`, for N2 with attention; without it N2 is of L.
         """
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features.device):
             features = _at_least_float32(features)
             association = sums = association_logits = embedding_logits = None
             if self.fusion != "linear":
                 association, sums, association_logits = self.association(features, whole)
             if self.fusion != "association":
-                weight, bias = self.embedding.weight.to(features.dtype), self.embedding.bias.to(features.dtype)
                 if places is None:
-                    embedding_logits = F.linear(features, weight, bias)
+                    embedding_logits = self.embedding(features)
                 else:
-                    embedding_logits = self._evidence(places, weight).sum(1) + bias
+                    evidence, bias = self._evidence(places)
+                    embedding_logits = evidence.sum(1) + bias
             logits = self._fuse(association_logits, embedding_logits)
             return AssociationScores(logits, association, sums, association_logits, embedding_logits)
 
     def contributions(self, features: Tensor) -> Tensor:
         """Features `(batch, d)` to E `(batch, C, C)`, see [`AssociationModule.contributions`]."""
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features.device):
             return self.association.contributions(_at_least_float32(features))
 
     def evidence_by_place(self, places: Tensor) -> Tensor:
@@ -197,15 +216,17 @@ class AssociationHead(nn.Module):
 
         Source: Zhu & Wu, Residual Attention: A Simple but Effective Method for Multi-Label Recognition, ICCV 2021.
         """
-        with torch.autocast(places.device.type, enabled=False):
-            factor = 0.5 if self.fusion == "equal" else 1.0
-            places = _at_least_float32(places)
-            return factor * self._evidence(places, self.embedding.weight.to(places.dtype))
+        with full_precision(places.device):
+            return (0.5 if self.fusion == "equal" else 1.0) * self._evidence(places)[0]
 
-    def _evidence(self, places: Tensor, weight: Tensor) -> Tensor:
-        scores = F.linear(_at_least_float32(places), weight)
+    def _evidence(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What each place gives to N2, `(batch, places, labels)`, and b, `(1, labels)`."""
+        places = _at_least_float32(places)
+        # Called, not read: offloaded weights come and LoRA acts when a module is called.
+        bias = self.embedding(torch.zeros_like(places[:1, 0]))
+        scores = self.embedding(places) - bias
         attention = torch.softmax(self.attention_temperature * scores, dim=1)
-        return (1 / scores.shape[1] + self.attention_weight * attention) * scores
+        return (1 / scores.shape[1] + self.attention_weight * attention) * scores, bias
 
     def _fuse(self, association_logits: Tensor | None, embedding_logits: Tensor | None) -> Tensor:
         """Eq. 7."""
@@ -215,13 +236,8 @@ class AssociationHead(nn.Module):
             return embedding_logits
         if self.fusion == "learnable":
             return self.alpha.to(association_logits.dtype) * association_logits + embedding_logits
-        return 0.5 * association_logits + 0.5 * embedding_logits
+        return torch.lerp(association_logits, embedding_logits, 0.5)
 
 
 def _at_least_float32(features: Tensor) -> Tensor:
     return features.to(torch.promote_types(features.dtype, torch.float32))
-
-
-def _whole(keys: Tensor, gram: Tensor) -> Tensor:
-    """Eq. 5, `(batch, labels, labels)`."""
-    return torch.sigmoid((gram @ keys.T).mT @ keys.T)

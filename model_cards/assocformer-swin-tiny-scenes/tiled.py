@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .whole import full_precision
+
 # Entries of A that are held at a time: on a CPU they stay in the cache of a core.
 TILE_ENTRIES = {"cpu": 768**2, "cuda": 2**24}
 TILE_LABELS = {"cpu": 768, "cuda": 2048}
@@ -63,30 +65,41 @@ class _Tiled(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gathered_gradient: Tensor, total_gradient: Tensor, squares_gradient: Tensor):
-        keys, gram, values = ctx.saved_tensors
-        outer = gathered_gradient.mT.contiguous()
-        keys_t, values_t = (x.T.expand(len(gram), -1, -1) for x in (keys, values))
-        # dA + dA' = left right + 4 dsquares A; the gradient of the sum is a pair of rows of its own.
-        ones = total_gradient[:, None, None].expand(-1, len(keys), 1)
-        left = torch.cat([outer.mT, values_t.mT, 2 * ones], dim=2)
-        right = torch.cat([values_t, outer, torch.ones_like(ones).mT], dim=1)
-        propagated = torch.zeros_like(outer)  # W_K' (dZ + dZ')
-        values_gradient = torch.zeros_like(outer)
-        memory = torch.empty_like(left[:0])
-        for images, rows, columns, tile in _tiles(keys @ gram, keys.T):
-            values_gradient[images, :, columns].baddbmm_(outer[images, :, rows], tile)
-            if rows != columns:
-                values_gradient[images, :, rows].baddbmm_(outer[images, :, columns], tile.mT)
-            memory, buffer = _reuse(memory, tile.shape)
-            torch.mul(tile, 4 * squares_gradient[images, None, None], out=buffer)
-            buffer.baddbmm_(left[images, rows], right[images, :, columns])
-            torch.ops.aten.sigmoid_backward.grad_input(buffer, tile, grad_input=buffer)
-            propagated[images, :, rows].baddbmm_(keys_t[images, :, columns], buffer.mT)
-            if rows != columns:
-                propagated[images, :, columns].baddbmm_(keys_t[images, :, rows], buffer)
-        keys_gradient = (gram @ propagated).sum(0).T
-        return keys_gradient, 0.5 * propagated @ keys, values_gradient.sum(0).T
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with full_precision(gradients[0].device):
+            return _gradients(*ctx.saved_tensors, *gradients)
+
+
+def _gradients(
+    keys: Tensor,
+    gram: Tensor,
+    values: Tensor,
+    gathered_gradient: Tensor,
+    total_gradient: Tensor,
+    squares_gradient: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    outer = gathered_gradient.mT.contiguous()
+    keys_t, values_t = (x.T.expand(len(gram), -1, -1) for x in (keys, values))
+    # dA + dA' = left right + 4 dsquares A; the gradient of the sum is a pair of rows of its own.
+    ones = total_gradient[:, None, None].expand(-1, len(keys), 1)
+    left = torch.cat([outer.mT, values_t.mT, 2 * ones], dim=2)
+    right = torch.cat([values_t, outer, torch.ones_like(ones).mT], dim=1)
+    propagated = torch.zeros_like(outer)  # W_K' (dZ + dZ')
+    values_gradient = torch.zeros_like(outer)
+    memory = torch.empty_like(left[:0])
+    for images, rows, columns, tile in _tiles(keys @ gram, keys.T):
+        values_gradient[images, :, columns].baddbmm_(outer[images, :, rows], tile)
+        if rows != columns:
+            values_gradient[images, :, rows].baddbmm_(outer[images, :, columns], tile.mT)
+        memory, buffer = _reuse(memory, tile.shape)
+        torch.mul(tile, 4 * squares_gradient[images, None, None], out=buffer)
+        buffer.baddbmm_(left[images, rows], right[images, :, columns])
+        torch.ops.aten.sigmoid_backward.grad_input(buffer, tile, grad_input=buffer)
+        propagated[images, :, rows].baddbmm_(keys_t[images, :, columns], buffer.mT)
+        if rows != columns:
+            propagated[images, :, columns].baddbmm_(keys_t[images, :, rows], buffer)
+    keys_gradient = (gram @ propagated).sum(0).T
+    return keys_gradient, 0.5 * propagated @ keys, values_gradient.sum(0).T
 
 
 def _tiles(queries: Tensor, keys_t: Tensor) -> Iterator[tuple[slice, slice, slice, Tensor]]:

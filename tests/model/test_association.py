@@ -20,7 +20,7 @@ def literal_module(module: AssociationModule, features: torch.Tensor) -> tuple[t
         return association, nn.functional.conv1d(gathered.flatten(0, 1).unsqueeze(1), weight, bias).view(
             len(features), -1
         )
-    return association, module.readout(gathered).squeeze(-1)
+    return association, nn.Conv1d.forward(module.readout, gathered).squeeze(-1)
 
 
 def randomise(module: nn.Module, seed: int):
@@ -62,7 +62,7 @@ def test_low_rank_form_equals_the_literal_convolutions(labels, size, kernel, rea
         if double:
             torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-10)
         else:
-            scale = reference.abs().max().clamp(min=1e-3)
+            scale = reference.abs().max().clamp(min=1e-2)  # below, terms of order one cancel
             assert (mine - reference).abs().max() <= 1e-4 * scale
 
 

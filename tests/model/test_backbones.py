@@ -3,16 +3,25 @@
 import pytest
 import torch
 from PIL import Image
+from timm import create_model
+from timm.models import save_for_hf
 from transformers import (
     BertConfig,
     BertModel,
     BitImageProcessor,
     ConvNextConfig,
     ConvNextModel,
+    CvtForImageClassification,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     EfficientNetConfig,
     EfficientNetModel,
+    MobileViTConfig,
+    MobileViTModel,
     SwinConfig,
     SwinModel,
     ViTConfig,
@@ -24,8 +33,10 @@ from transformers.models.timm_wrapper import TimmWrapperConfig, TimmWrapperModel
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.images.transforms import backbone_image_processor
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.cvt import CvtBackbone
 from assocformer_hf.model.presets import tiny_cvt
+from tests.conftest import images
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -48,6 +59,17 @@ BACKBONES = {
     "ViT": lambda: ViTModel(ViTConfig(image_size=64, patch_size=16, **SMALL)),
     "DINOv2": lambda: Dinov2Model(Dinov2Config(image_size=64, patch_size=16, **SMALL)),
     "ConvNeXt": lambda: ConvNextModel(ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])),
+    "DINOv2 with registers": lambda: Dinov2WithRegistersModel(
+        Dinov2WithRegistersConfig(image_size=64, patch_size=16, **SMALL)
+    ),
+    "DINOv3": lambda: DINOv3ViTModel(DINOv3ViTConfig(image_size=64, patch_size=16, num_register_tokens=2, **SMALL)),
+    # The configurations of these do not say how large their feature is, or say it wrongly.
+    "EfficientNet": lambda: EfficientNetModel(
+        EfficientNetConfig(width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128)
+    ),
+    "MobileViT": lambda: MobileViTModel(
+        MobileViTConfig(image_size=64, hidden_sizes=[16, 24, 32], neck_hidden_sizes=[8, 8, 16, 16, 24, 32, 40])
+    ),
 }
 
 
@@ -58,15 +80,20 @@ def test_any_vision_backbone_at_its_own_and_another_size(kind, size, tmp_path):
     backbone = BACKBONES[kind]().eval()
     backbone.save_pretrained(tmp_path / "backbone")
     model = AssocFormerForMultiLabel.from_backbone(tmp_path / "backbone", image_size=size, num_labels=5).eval()
-    images = torch.rand(2, 3, size, size)
-    logits = model(images).logits
+    inputs = images(2, size, size)
+    logits = model(inputs).logits
     assert logits.shape == (2, 5)
+    assert {name: value.tolist() for name, value in backbone.state_dict().items() if "mask_token" in name} == {
+        name: value.tolist() for name, value in model.backbone.state_dict().items() if "mask_token" in name
+    }
     if size == 64:
-        torch.testing.assert_close(model.backbone(images).pooler_output, backbone(images).pooler_output)
+        torch.testing.assert_close(model.backbone(inputs).pooler_output, backbone(inputs).pooler_output)
     model.save_pretrained(tmp_path / "model")
     again = AssocFormerForMultiLabel.from_pretrained(tmp_path / "model")
-    torch.testing.assert_close(again(images).logits, logits, rtol=1e-4, atol=1e-5)
-    model.train()(images, labels=torch.ones(2, 5)).loss.backward()
+    torch.testing.assert_close(again(inputs).logits, logits, rtol=1e-4, atol=1e-5)
+    model.train()(inputs, labels=torch.ones(2, 5)).loss.backward()
+    # A parameter without a gradient, such as the mask token of DINO, stops a training by several processes.
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 @pytest.mark.parametrize(
@@ -137,8 +164,90 @@ def test_a_text_model_is_refused(tmp_path):
         AssocFormerForMultiLabel.from_backbone(tmp_path)
 
 
-def test_a_model_that_does_not_tell_its_feature_size_is_refused(tmp_path):
-    config = EfficientNetConfig(width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=32)
-    EfficientNetModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"EfficientNetModel \(efficientnet\) does not say how large its feature is"):
-        AssocFormerForMultiLabel.from_backbone(tmp_path)
+def test_a_preset_is_a_backbone_too_with_random_weights(tmp_path):
+    model = AssocFormerForMultiLabel.from_backbone("tiny-cvt", num_labels=3, fusion="linear", drop_path_rate=[0.1] * 3)
+    assert isinstance(model.backbone, CvtBackbone)
+    assert model.backbone.config.drop_path_rate == [0.1, 0.1, 0.1]
+    assert (
+        AssocFormerForMultiLabel.from_backbone("tiny-swin", image_size=128)(torch.rand(1, 3, 128, 128)).logits.ndim == 2
+    )
+    with pytest.raises(
+        ConfigurationError, match="tiny-cvt is a preset with random weights; revision is for checkpoints"
+    ):
+        AssocFormerForMultiLabel.from_backbone("tiny-cvt", revision="v2")
+    with pytest.raises(
+        ConfigurationError, match="tiny-cvd: neither a folder .* one of micro-swin, tiny-swin, tiny-cvt"
+    ):
+        AssocFormerForMultiLabel.from_backbone("tiny-cvd")
+
+
+@pytest.mark.parametrize("kind", ["CvT", "timm ConvNeXt", "ViT"])
+def test_half_precision_checkpoints_become_float32_unless_asked(kind, tmp_path):
+    """In bfloat16 an update of less than 1/256 of a weight is lost."""
+    half = BACKBONES[kind]().to(torch.bfloat16)
+    half.save_pretrained(tmp_path)
+    model = AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=3)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    for name, value in half.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], value.to(model.backbone.state_dict()[name].dtype))
+    for dtype in ("auto", "bfloat16", torch.bfloat16):
+        asked = AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=3, dtype=dtype)
+        assert {p.dtype for p in asked.backbone.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in asked.head.parameters()} == {torch.float32}
+        feature, expected = (x.backbone(images()).pooler_output.float() for x in (asked, model))
+        torch.testing.assert_close(feature, expected, rtol=0.1, atol=0.1)
+        assert asked(images()).logits.isfinite().all()
+
+
+def test_options_of_loading_are_passed_on_and_unknown_ones_refused(tmp_path):
+    BACKBONES["ViT"]().save_pretrained(tmp_path / "sub")
+    load = AssocFormerForMultiLabel.from_backbone
+    model = load(tmp_path, subfolder="sub", attn_implementation="eager", local_files_only=True, hidden_dropout_prob=0.3)
+    assert model.backbone.config._attn_implementation == "eager"
+    assert model.backbone.config.hidden_dropout_prob == 0.3
+    assert load(tmp_path / "sub").backbone.config._attn_implementation == "sdpa"
+    for option, hint in (("fusoin", "fusion"), ("revison", "revision"), ("num_label", "num_labels")):
+        with pytest.raises(ConfigurationError, match=f"no option '{option}'; did you mean {hint}?"):
+            load(tmp_path / "sub", **{option: 1})
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_the_model_is_in_evaluation_mode_as_from_pretrained_leaves_it(kind, tmp_path):
+    BACKBONES[kind]().save_pretrained(tmp_path)
+    model = AssocFormerForMultiLabel.from_backbone(tmp_path)
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_folders_of_timm_itself(safe, tmp_path):
+    """`save_for_hf`, which `push_to_hf_hub` calls, writes the arguments of the model, its classifier's size too."""
+    model_args = {"num_classes": 7, "img_size": 64, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = create_model("vit_tiny_patch16_224", **model_args).eval()
+    save_for_hf(model, tmp_path, model_args=model_args, safe_serialization=safe)
+    loaded = AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=3)
+    expected = model.forward_head(model.forward_features(images()), pre_logits=True)
+    torch.testing.assert_close(loaded.backbone(images()).pooler_output, expected)
+    loaded.save_pretrained(tmp_path / "again")
+    again = AssocFormerForMultiLabel.from_pretrained(tmp_path / "again")
+    torch.testing.assert_close(again(images()).logits, loaded(images()).logits)
+
+
+@pytest.mark.parametrize("name", ["microsoft/cvt-13", "models--microsoft--cvt-13/snapshots/1", "someone/cvt-13"])
+def test_cvt_has_the_activation_that_its_checkpoint_was_trained_with(name, tmp_path, monkeypatch):
+    """Microsoft's weights were trained with QuickGELU; transformers' class has GELU, and so what others trained."""
+    checkpoint = CvtForImageClassification(tiny_cvt()).eval()
+    checkpoint.save_pretrained(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    model = AssocFormerForMultiLabel.from_backbone(name, num_labels=3)
+    kind = "gelu" if name.startswith("someone") else "quick_gelu"
+    assert model.config.backbone_config.hidden_act == model.backbone.config.hidden_act == kind
+    for layer in checkpoint.modules():
+        if hasattr(layer, "activation") and kind == "quick_gelu":
+            layer.activation.forward = lambda x: x * torch.sigmoid(1.702 * x)
+    token = checkpoint.layernorm(checkpoint.cvt(images()).cls_token_value).squeeze(1)
+    torch.testing.assert_close(model.backbone(images()).pooler_output, token, rtol=1e-5, atol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    again = AssocFormerForMultiLabel.from_pretrained(tmp_path / "saved")
+    torch.testing.assert_close(again(images()).logits, model(images()).logits)
+    other = AssocFormerForMultiLabel.from_backbone(name, hidden_act="gelu")
+    assert other.config.backbone_config.hidden_act == "gelu"

@@ -1,16 +1,19 @@
 """The model where other libraries touch it: loading options, compilers, Trainer, PEFT."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload, disk_offload
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainingArguments, pipeline
+from transformers.models.timm_wrapper import TimmWrapperConfig
 
-from assocformer_hf import AssocFormerForMultiLabel, multilabel_metrics
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, multilabel_metrics
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
@@ -87,6 +90,98 @@ def test_missing_weights_are_initialised_as_in_a_new_model(folder):
     key = loaded.head.association.key
     assert key.weight.std().item() == pytest.approx(key.initial_std, rel=0.6)
     assert key.bias.abs().max() == 0
+
+
+def test_only_the_head_of_the_model_stays_in_float32(tmp_path):
+    """EfficientNet has a `conv_head`, MobileNet too, ConvNeXt a `head.norm`: their halves would not fit together."""
+    for architecture in ("efficientnet_b0", "convnext_atto"):
+        config = TimmWrapperConfig(architecture=architecture, model_args={"drop_path_rate": 0.0})
+        model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=config, num_labels=4))
+        assert any(".head" in name or "_head" in name for name in model.backbone.state_dict())
+        model.save_pretrained(tmp_path)
+        half = AssocFormerForMultiLabel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+        assert {parameter.dtype for parameter in half.backbone.parameters()} == {torch.bfloat16}
+        assert {parameter.dtype for parameter in half.head.parameters()} == {torch.float32}
+        assert half(images()).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("fusion", ["learnable", "linear"])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_weights_that_lie_elsewhere_until_they_are_needed(create_model, tmp_path, fusion, tiled):
+    """A weight on the `meta` device is of no use: each part of the head must be called for the hooks to bring it."""
+    model = create_model("tiny-cvt", fusion=fusion, tiled_association=tiled, pooling="attention")
+    model.save_pretrained(tmp_path / "model")
+    expected = model(images()).logits
+    device_map = {"backbone": "cpu", "head": "disk"}
+    mapped = AssocFormerForMultiLabel.from_pretrained(
+        tmp_path / "model", device_map=device_map, offload_folder=tmp_path / "mapped"
+    )
+    assert mapped.head.embedding.weight.is_meta
+    offloaded = [mapped, cpu_offload(deepcopy(model), torch.device("cpu"))]
+    offloaded.append(disk_offload(deepcopy(model), tmp_path / "disk", torch.device("cpu")))
+    for other in offloaded:
+        torch.testing.assert_close(other(images()).logits, expected)
+        torch.testing.assert_close(other.explain_places(images()), model.explain_places(images()))
+        if fusion != "linear":
+            torch.testing.assert_close(other.explain(images()), model.explain(images()))
+
+
+def test_the_model_runs_without_memory_on_the_meta_device(create_model):
+    for tiled in (False, True):
+        model = create_model("tiny-cvt", tiled_association=tiled).to("meta").train()
+        output = model(images().to("meta"), labels=LABELS.to("meta"))
+        output.loss.backward()
+        assert output.logits.shape == (2, 4)
+        assert output.logits.is_meta
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_backward_pass_under_autocast_has_the_gradients_of_float32(create_model, tiled):
+    """Where the whole training step stands under autocast; the head computes in float32."""
+    head = create_model("tiny-cvt", tiled_association=tiled).head
+    gradients = []
+    for enabled in (False, True):
+        features = images(2, 8, 8).flatten(1).requires_grad_()
+        head.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            scores = head(features)
+            scores.association_logits.square().mean().backward()
+        gradients.append([features.grad, *(parameter.grad for parameter in head.association.parameters())])
+    torch.testing.assert_close(*gradients)
+
+
+def test_cvt_in_half_precision_takes_images_in_float32(create_model):
+    model = create_model("tiny-cvt")
+    half = deepcopy(model).to(torch.bfloat16)
+    torch.testing.assert_close(half(images()).logits, model(images()).logits, rtol=0.1, atol=0.1)
+
+
+def test_explaining_in_training_mode_changes_nothing_and_explains_evaluation(create_model):
+    model = create_model("tiny-cvt", pooling="attention")
+    expected, places = model.explain(images()), model.explain_places(images())
+    model.train()
+    model.backbone.cvt.encoder.stages[0].eval()  # as of one who freezes the first stage
+    before, modes = deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    torch.testing.assert_close(model.explain(images()), expected)
+    torch.testing.assert_close(model.explain_places(images()), places)
+    torch.testing.assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0)
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_the_alpha_of_older_checkpoints_was_a_scalar(create_model, tmp_path):
+    """FSDP shards no scalar."""
+    model = create_model("tiny-cvt", fusion="learnable")
+    model.head.alpha.data.fill_(1.5)
+    assert model.head.alpha.shape == (1,)
+    model.save_pretrained(tmp_path)
+    assert AssocFormerForMultiLabel.from_pretrained(tmp_path).head.alpha.tolist() == [1.5]
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights["head.alpha"].shape == (1,)
+    old = weights | {"head.alpha": torch.tensor(0.75)}
+    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert AssocFormerForMultiLabel.from_pretrained(tmp_path).head.alpha.tolist() == [0.75]
+    model.load_state_dict(old)
+    assert model.head.alpha.tolist() == [0.75]
 
 
 def test_hidden_states_on_request_and_by_configuration(model):
@@ -168,7 +263,7 @@ def test_the_trainer_of_transformers_fine_tunes_it(create_model, tmp_path):
         data_collator=MultiLabelCollator(len(names)),
         train_dataset=dataset,
         eval_dataset=dataset,
-        compute_metrics=lambda p: {"mAP": multilabel_metrics(p.predictions[0], p.label_ids)["mAP"]},
+        compute_metrics=lambda p: {"mAP": multilabel_metrics(p.predictions, p.label_ids)["mAP"]},
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -178,6 +273,18 @@ def test_the_trainer_of_transformers_fine_tunes_it(create_model, tmp_path):
     assert 0 < trainer.evaluate()["eval_mAP"] <= 1
     trainer.save_model(tmp_path / "final")
     assert json.loads((tmp_path / "final/config.json").read_text())["model_type"] == "assocformer"
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_lora_on_all_linear_layers_acts_on_the_heads_too(create_model, pooling):
+    model = create_model("tiny-cvt", pooling=pooling)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    embedding = adapted.base_model.model.head.embedding
+    assert hasattr(embedding, "lora_A")
+    adapted(pixel_values=images(), labels=LABELS).loss.backward()
+    assert all(p.grad is not None and p.grad.any() for name, p in adapted.named_parameters() if p.requires_grad)
+    expected = adapted(pixel_values=images()).logits
+    torch.testing.assert_close(adapted.merge_and_unload()(images()).logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_lora_trains_adapters_and_the_whole_head(create_model, tmp_path):

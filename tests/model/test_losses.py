@@ -98,3 +98,59 @@ def test_norms_are_those_of_torch_linalg(labels, rank, seed):
         torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
         assert torch.autograd.grad(ours, association, retain_graph=True)[0].isfinite().all()
     assert association_penalty(association, "none") == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    gamma_pos=st.sampled_from([0, 0.5, 1]),
+    gamma_neg=st.sampled_from([0, 1, 2, 4]),
+    clip=st.sampled_from([0.0, 0.05]),
+    seed=st.integers(0, 2**31),
+)
+def test_a_soft_label_mixes_the_losses_of_present_and_absent(gamma_pos, gamma_neg, clip, seed):
+    """Linear in the labels: what mixup of two images, label smoothing and distillation need."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = (4 * torch.randn(3, 5, generator=generator, dtype=torch.float64)).requires_grad_()
+    first, second = torch.randint(0, 2, (2, 3, 5), generator=generator)
+    unknown = torch.rand(3, 5, generator=generator) < 0.2
+    share = torch.rand((), generator=generator).item()
+
+    def loss(labels):
+        return asymmetric_loss(logits, labels.masked_fill(unknown, -1), gamma_pos, gamma_neg, clip)
+
+    mixed, expected = loss(share * first + (1 - share) * second), share * loss(first) + (1 - share) * loss(second)
+    torch.testing.assert_close(mixed.double(), expected, rtol=1e-6, atol=1e-8)
+    mine, theirs = torch.autograd.grad(mixed, logits), torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-8)
+    soft = torch.rand(3, 5, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: asymmetric_loss(x, soft, gamma_pos, gamma_neg), logits)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2.0, -0.5, float("inf"), 1.0001])
+def test_a_label_that_is_none_is_an_error_that_names_it(value):
+    labels = torch.tensor([[0.0, 1.0, -1.0], [0.5, value, 0.0]])
+    with pytest.raises(ValueError, match=rf"or -1 \(unknown\); label 1 of image 1 of the batch is {value:g}$"):
+        asymmetric_loss(torch.zeros(2, 3), labels)
+
+
+def test_where_labels_are_not_looked_at_the_loss_is_nan():
+    """As on a GPU, where a look would hold up every step."""
+    logits = torch.zeros(2, 3, requires_grad=True)
+    compiled = torch.compile(asymmetric_loss, fullgraph=True, backend="aot_eager")
+    loss = compiled(logits, torch.tensor([[0.0, 1.0, -1.0], [0.5, 2.0, 0.0]]))
+    loss.backward()
+    assert loss.isnan()
+    assert logits.grad[0].isfinite().all()
+    assert logits.grad[1, 1].isnan()
+    assert compiled(logits, torch.tensor([[0.0, 1.0, -1.0], [0.5, 1.0, 0.0]])).isfinite()
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "nuclear"])
+def test_the_norm_of_a_with_a_nan_is_nan(norm):
+    """Nothing crashes: the training notices and leaves the step out."""
+    association = torch.rand(3, 4, 4)
+    association = (association + association.mT).requires_grad_()
+    poisoned = torch.cat([association[:2], association[2:] * torch.nan])
+    penalty = association_penalty(poisoned, norm)
+    penalty.backward()
+    assert penalty.isnan()
