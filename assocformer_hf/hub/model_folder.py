@@ -83,16 +83,22 @@ def save_model_folder(
         "thresholds": _at_thresholds(evaluation),
         "calibration": calibration,
         "run": run,
+        "parameters": model.num_parameters(),
+        "image_size": processor.size["height"],
+        "pooling": model.config.pooling,
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     if evaluation.association is not None:
         title = f"Mean association, {run['dataset']} {run['eval_split']}"
         plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
-    parameters = model.num_parameters()
-    card = model_card(
-        shown(folder.resolve().name), metrics, processor.size["height"], parameters, evaluation.association is not None
-    )
+    write_card(folder)
+
+
+def write_card(folder: str | Path):
+    """Writes the model card of a folder from its `metrics.json`; see [`model_card`]."""
+    folder = Path(folder)
+    card = model_card(shown(folder.resolve().name), read_metrics(folder), (folder / MAP_FILE).is_file())
     card.save(folder / CARD_FILE)
 
 
@@ -136,14 +142,12 @@ def copy_sample_images(source: str | Path, folder: str | Path):
     card.save(Path(folder) / CARD_FILE)
 
 
-def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_map: bool) -> ModelCard:
+def model_card(name: str, metrics: dict, has_map: bool) -> ModelCard:
     """The model card, filled from what `metrics.json` holds.
 
     Args:
         name: name of the model.
         metrics: the contents of `metrics.json`.
-        image_size: side of the input in pixels.
-        parameters: number of parameters.
         has_map: whether the folder holds an association map.
     """
     run, threshold = metrics["run"], metrics["threshold"]
@@ -173,8 +177,9 @@ def model_card(name: str, metrics: dict, image_size: int, parameters: int, has_m
         data,
         template_path=str(CARD_TEMPLATE),
         model_name=name,
-        image_size=image_size,
-        parameters=f"{parameters / 1e6:.1f}",
+        image_size=metrics["image_size"],
+        parameters=f"{metrics['parameters'] / 1e6:.1f}",
+        places=metrics["pooling"] == "attention",
         num_labels=len(metrics["per_label"]),
         threshold="each label's own threshold" if isinstance(threshold, list) else f"{threshold:.3g}",
         single_threshold=not isinstance(threshold, list),
