@@ -21,11 +21,12 @@ from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
 TRAINED = CARDS / "assocformer-swin-tiny-scenes"
-PAPER = sorted(path for path in CARDS.glob("assocformer-*") if path != TRAINED)
 
 sys.path.insert(0, str(CARDS))
 from write_paper_folders import PAPER as PAPER_NUMBERS  # noqa: E402
 from write_paper_folders import folder_of, paper_card  # noqa: E402
+
+PAPER = [folder_of(*key) for key in PAPER_NUMBERS]
 
 
 @pytest.mark.parametrize("folder", [TRAINED, *PAPER], ids=lambda path: path.name)
