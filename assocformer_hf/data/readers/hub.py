@@ -13,7 +13,9 @@ from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError
 
 # What `datasets` lets out of the libraries beneath it, for files that are not what their names say.
-UNREADABLE = (DatasetNotFoundError, DatasetsError, ArrowException, OSError, ValueError, TypeError, tarfile.TarError)
+UNREADABLE = (
+    DatasetNotFoundError, DatasetsError, ArrowException, OSError, ValueError, TypeError, KeyError, tarfile.TarError,
+)  # fmt: skip
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from assocformer_hf.data.load import load_multilabel_dataset
@@ -207,6 +207,7 @@ PLACES = (
 
 @settings(QUICK, max_examples=80)
 @given(files=st.dictionaries(st.sampled_from(PLACES), st.sampled_from(CONTENTS), min_size=1, max_size=4))
+@example(files={"dataset_dict.json": b"{}"})
 def test_any_tree_is_read_or_refused(files):
     with tree() as folder:
         for name, content in files.items():
