@@ -5,9 +5,11 @@ from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.checks.check import check_images, check_labels
-from assocformer_hf.data.checks.page import html_report, text_report
+from assocformer_hf.data.checks.page import html_report, source_lines, text_report
+from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
 from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.schema import MissingFilesError
 
 
 @dataclass
@@ -25,8 +27,15 @@ class Arguments:
 
 def main():
     args, options = parse_arguments([Arguments, SourceOptions])
-    splits = load_multilabel_dataset(args.dataset, args.data_dir, args.train_split, args.eval_split, **asdict(options))
+    try:
+        splits = load_multilabel_dataset(
+            args.dataset, args.data_dir, args.train_split, args.eval_split, **asdict(options)
+        )
+    except MissingFilesError as error:
+        print(*(f"missing: {file}" for file in error.missing), sep="\n")
+        raise
     print(splits.summary)
+    print(*source_lines(check_source(args.dataset, splits, splits.summary)), sep="\n")
     labels = check_labels(splits, args.min_positives)
     images = check_images(splits, args.num_workers)
     print(text_report(labels, images))
@@ -34,6 +43,8 @@ def main():
     print(f"\nwith plots of the labels: {args.html}")
     if images.unreadable():
         raise SystemExit(f"error: {images.unreadable()} of {images.images} images cannot be read (named above)")
+    if images.wrong():
+        raise SystemExit(f"error: {images.wrong()} files are in several splits (named above)")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import datasets
+import pyarrow
 
 
 class DataError(ValueError):
     """Input data that cannot be used: the message names the file or value and the way out."""
+
+
+class MissingFilesError(DataError):
+    """Images whose files are missing.
+
+    Attributes:
+        missing: the files, all of them.
+    """
+
+    missing: tuple[str, ...] = ()
 
 
 def multilabel_features(label_names: list[str], unknown: bool = False) -> datasets.Features:
@@ -142,7 +153,9 @@ def to_dataset(source: LabelledImages, names: list[str], split: str, unknown: bo
         for image in source.images:
             if not image.isascii():
                 require_text(image, f"{source.origin}: the name of the image")
-        return datasets.Dataset.from_dict({"image": source.images, **indices}, features=features, split=split)
+        columns = {key: pyarrow.array(rows, pyarrow.list_(pyarrow.int64())) for key, rows in indices.items()}
+        paths = pyarrow.array(source.images, pyarrow.string())
+        return datasets.Dataset.from_dict({"image": paths, **columns}, features=features, split=split)
     dataset = source.images
     for key, rows in indices.items():
         dataset = dataset.add_column(key, rows, feature=features[key])

@@ -18,6 +18,8 @@ from assocformer_hf.data.images.decoding import BROKEN, ImageError, decode_image
 from assocformer_hf.data.schema import label_names
 
 TINY = 8
+BYTES = 16  # of a perceptual hash
+DISTANCE = 5  # bits by which images that look alike may differ
 UNREADABLE = {
     "missing": "file is missing",
     "empty": "file is empty",
@@ -87,16 +89,22 @@ class ImageCheck:
     Attributes:
         findings: by kind (the keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`) the images as `split: name`.
         duplicates: groups of images with the same content.
+        similar: pairs of images of two splits that look alike and are not the same file.
         images: number of images that were looked at.
     """
 
     findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     duplicates: list[list[str]] = field(default_factory=list)
+    similar: list[list[str]] = field(default_factory=list)
     images: int = 0
 
     def across_splits(self) -> list[list[str]]:
         """The groups of duplicates that lie in several splits."""
         return [group for group in self.duplicates if len({name.partition(":")[0] for name in group}) > 1]
+
+    def wrong(self) -> int:
+        """Number of findings that are surely wrong: images that cannot be used, and the same file in two splits."""
+        return self.unreadable() + len(self.across_splits())
 
     def unreadable(self) -> int:
         """Number of images that cannot be used."""
@@ -154,22 +162,66 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
         splits: of the schema of `multilabel_features`.
         num_workers: processes that decode.
     """
-    result, seen = ImageCheck(), defaultdict(list)
+    result, seen, looks = ImageCheck(), defaultdict(list), {}
     for split, dataset in splits.items():
         images = _Inspection(dataset.select_columns(["image"]))
         loader = torch.utils.data.DataLoader(images, 16, num_workers=num_workers, collate_fn=list)
-        for name, digest, kinds in (found for batch in tqdm(loader, desc=split, leave=False) for found in batch):
+        for name, digest, look, kinds in (found for batch in tqdm(loader, desc=split, leave=False) for found in batch):
             for kind in kinds:
                 result.findings[kind].append(f"{split}: {name}")
             if digest:
                 seen[digest].append(f"{split}: {name}")
+            if look is not None:
+                looks[digest] = look
         result.images += len(dataset)
     result.duplicates = [group for group in seen.values() if len(group) > 1]
+    files = [seen[digest] for digest in looks]
+    for i, j in similar_pairs(np.stack(list(looks.values())) if looks else np.empty((0, BYTES), np.uint8)):
+        first, second = files[i][0], next((n for n in files[j] if _split(n) != _split(files[i][0])), files[j][0])
+        if _split(first) != _split(second):
+            result.similar.append([first, second])
     return result
 
 
+def _split(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def perceptual_hash(image: Image.Image) -> np.ndarray | None:
+    """What an image looks like in 128 bits, `(16,)` bytes; None for images with nearly nothing on them.
+
+    Each bit says whether a part is brighter than the one right of it, or below it, on a grid of 9 by 9 (dHash, Krawetz,
+    "Kind of like that", 2013): resizing and new compression change few bits.
+    """
+    grey = np.asarray(image.convert("L").resize((9, 9), Image.Resampling.LANCZOS), dtype=np.int16)
+    if grey.std() < 2:
+        return None
+    across, down = grey[:8, :8] > grey[:8, 1:], grey[:8, :8] > grey[1:, :8]
+    return np.packbits(np.concatenate([across.ravel(), down.ravel()]))
+
+
+def similar_pairs(looks: np.ndarray, distance: int = DISTANCE) -> list[tuple[int, int]]:
+    """The pairs of hashes that differ in few bits.
+
+    Args:
+        looks: `(images, 16)`, from [`perceptual_hash`].
+        distance: bits, below 8: two hashes that near have one of eight parts in common, by which they are found.
+    """
+    found = set()
+    for part in range(0, BYTES, 2):
+        groups = defaultdict(list)
+        for i, key in enumerate(map(bytes, looks[:, part : part + 2])):
+            groups[key].append(i)
+        for group in (np.array(group) for group in groups.values() if len(group) > 1):
+            for k, i in enumerate(group[:-1]):
+                others = group[k + 1 :]
+                bits = np.unpackbits(looks[others] ^ looks[i], axis=1).sum(1)
+                found.update((int(i), int(j)) for j in others[bits <= distance])
+    return sorted(found)
+
+
 class _Inspection(torch.utils.data.Dataset):
-    """For each image its name, a digest of its content, and the kinds of findings."""
+    """For each image its name, a digest of its content, what it looks like, and the kinds of findings."""
 
     def __init__(self, dataset: datasets.Dataset):
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
@@ -177,39 +229,37 @@ class _Inspection(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[str, bytes | None, list[str]]:
+    def __getitem__(self, index: int) -> tuple[str, bytes | None, np.ndarray | None, list[str]]:
         stored = self.dataset[index]["image"]
         name, content = stored["path"] or f"image {index}", stored["bytes"]
         if content is None:
             if not os.path.isfile(name):
-                return name, None, ["missing"]
+                return name, None, None, ["missing"]
             with open(name, "rb") as file:
                 content = file.read()
-        return name, hashlib.sha256(content).digest() if content else None, list(inspect_image(content))
+        kinds, image = inspect_image(content)
+        digest = hashlib.sha256(content).digest() if content else None
+        return name, digest, None if image is None else perceptual_hash(image), kinds
 
 
-def inspect_image(content: bytes) -> Iterator[str]:
-    """The kinds of findings about an image file: keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`."""
+def inspect_image(content: bytes) -> tuple[list[str], Image.Image | None]:
+    """The kinds of findings about an image file, keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`, and the image."""
     if not content:
-        yield "empty"
-        return
+        return ["empty"], None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(content)) as image:
                 header = list(_properties(image))
         except Image.DecompressionBombError:
-            yield "huge"
-            return
+            return ["huge"], None
         except BROKEN:
-            yield "no image"
-            return
+            return ["no image"], None
         try:
-            decode_image(content)
+            image = decode_image(content)
         except ImageError:
-            yield "truncated"
-            return
-    yield from header
+            return ["truncated"], None
+    return header, image
 
 
 def _properties(image: Image.Image) -> Iterator[str]:

@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
+from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.html_page import embedded_figure, page, plot_name
 from assocformer_hf.output_folder import write_file
 
@@ -25,6 +26,17 @@ def brief_lines(check: LabelCheck) -> list[str]:
     return [*lines, f"check: in validation, {100 * held_out:.1f}% of the images; of each label: {_some(listed, 100)}"]
 
 
+def source_lines(check: SourceCheck) -> list[str]:
+    """What is odd about how the dataset was read, for people."""
+    found = check.findings()
+    lines = ["What was read, and what was not"] if found else []
+    for what, names in found.items():
+        lines += textwrap.wrap(
+            f"{what}, {len(names)}: {_some(names, 20)}", 118, initial_indent="  ", subsequent_indent="    "
+        )
+    return lines
+
+
 def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     """One page: images, duplicates, labels, and the counts of each label by split."""
     lines = [f"{images.images} images: " + ", ".join(f"{count} {split}" for split, count in labels.images.items())]
@@ -39,6 +51,9 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     if len(duplicates) > len(across):
         lines += ["", f"The same file several times in a split, {len(duplicates) - len(across)}"]
         lines += [f"  {_some(group)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
+    if images.similar:
+        lines += ["", f"Images of two splits that look alike, {len(images.similar)}: is the one made from the other?"]
+        lines += [f"  {_some(pair)}" for pair in images.similar[:SHOWN]]
     findings = labels.findings()
     lines += ["", "Labels"] if findings else []
     for what, names in findings.items():
@@ -47,7 +62,7 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
         )
     empty = ", ".join(f"{count} in {split}" for split, count in labels.unlabelled.items() if count)
     lines += [f"  images without a label: {empty}"] if empty else []
-    if not findings and not images.findings and not duplicates:
+    if not findings and not images.findings and not duplicates and not images.similar:
         lines += ["", "nothing to complain of"]
     header, *rows = _table(labels)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

@@ -99,7 +99,7 @@ def _by_id(entries: list, what: str, key: str, source: Path) -> dict[int | str, 
     for entry in entries:
         number, name = (entry.get("id"), entry.get(key)) if isinstance(entry, dict) else (None, None)
         if not _is_id(number) or not isinstance(name, str):
-            raise DataError(f"{source}: an entry of a {what} without an id or {key}: {entry!r:.80}")
+            raise DataError(f"{source}: an entry of {what}s without an id or {key}: {entry!r:.80}")
         if number in found:
             raise DataError(
                 f"{source}: the {what} id {number} is given to both {found[number]} and {name}; give each its own"

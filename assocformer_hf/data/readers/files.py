@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import yaml
 from PIL import Image
 
-from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.schema import DataError, LabelledImages, MissingFilesError
 
 SUFFIXES = frozenset(Image.registered_extensions())
 
@@ -116,7 +116,7 @@ def image_file(folder: Path, name: str, origin: str) -> str:
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise DataError(f"{origin}: an image without a file name")
     root = str(folder)
-    path = os.path.normpath(os.path.join(root, name))
+    path = os.path.normpath(name if os.path.isabs(name) else f"{root}{os.sep}{name}")
     if "\\" in name and not os.path.exists(path):
         path = os.path.normpath(os.path.join(root, name.replace("\\", "/")))
     if path != root and not path.startswith(root.rstrip("/\\") + os.sep):
@@ -130,14 +130,16 @@ def require_files(source: LabelledImages):
     """Refuses images whose files are missing.
 
     Raises:
-        DataError: naming the first, and how many there are.
+        MissingFilesError: naming the first, and how many there are.
     """
     missing = missing_files(source.images)
     if missing:
-        raise DataError(
+        error = MissingFilesError(
             f"{missing[0]}: missing, with {len(missing) - 1} more of the {len(source.images)} images that "
             f"{source.origin} lists; complete them, or give the folder that they are in as data_dir"
         )
+        error.missing = tuple(missing)
+        raise error
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:

@@ -1,15 +1,21 @@
 """Datasets of the Hub."""
 
 import re
+import tarfile
 from functools import partial
 
 import datasets
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from pyarrow import ArrowException
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError
 
+# What `datasets` lets out of the libraries beneath it, for files that are not what their names say.
+UNREADABLE = (
+    DatasetNotFoundError, DatasetsError, ArrowException, OSError, ValueError, TypeError, KeyError, tarfile.TarError,
+)  # fmt: skip
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 
 
@@ -52,7 +58,7 @@ def loaded(source, load) -> dict:
     """
     try:
         found = load()
-    except (DatasetNotFoundError, DatasetsError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{source}: cannot be loaded as a dataset ({reason})") from error
     return dict(found) if isinstance(found, dict) else {None: found}

@@ -60,8 +60,9 @@ def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
     for name, folder in folders.items():
         for image in image_files(folder):
             if os.path.dirname(image) != str(folder):
+                inner = os.path.basename(os.path.dirname(image))
                 raise DataError(
-                    f"{image}: below {folder}; is its label {name} or {os.path.basename(os.path.dirname(image))}?"
+                    f"{image}: is its label {name} or {inner}? Put it straight into the folder of its label"
                 )
             found.add(os.path.abspath(image), [name])
     return found

@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,19 +133,13 @@ def table_labels(
 
 def _holds_states(values: Sequence) -> bool:
     """Whether most of a column's filled cells are 1, 0 or -1."""
-    counts = _counts(values)
-    filled = {key: count for key, count in counts.items() if not is_empty(key[1])}
-    states = sum(count for key, count in filled.items() if state_of(key[1]) is not None)
+    try:
+        counts = Counter(values)
+    except TypeError:  # lists are no states
+        return False
+    filled = {value: count for value, count in counts.items() if not is_empty(value)}
+    states = sum(count for value, count in filled.items() if state_of(value) is not None)
     return bool(filled) and states > sum(filled.values()) / 2
-
-
-def _counts(values: Sequence) -> dict[tuple, int]:
-    """How often each value occurs, by its type and itself; what has no hash counts as its text."""
-    counts: dict[tuple, int] = {}
-    for value in values:
-        key = (type(value), value if isinstance(value, (str, int, float, type(None))) else repr(value))
-        counts[key] = counts.get(key, 0) + 1
-    return counts
 
 
 def is_empty(value) -> bool:

@@ -163,7 +163,7 @@ def read_table(
     if labels:
         found = table_labels(columns, path, others, options.label_column, options.delimiter, options.label_names)
     if split_column is None:
-        folders = [str(file).replace("\\", "/").partition("/")[0] for file in files]
+        folders = [str(file).replace("\\", "/").rpartition("/")[0].partition("/")[0] for file in files]
         split_of_row = folders if all(map(split_of, set(folders))) else [None] * len(files)
     paths, notes = locate_images(files, path, folder, name or path.stem)
     used = {"image": image_column} | found.columns | ({"split": split_column} if split_column else {})
@@ -200,7 +200,13 @@ def row_splits(columns: dict[str, list], names: Sequence[str], origin) -> tuple[
         return None, []
     values = columns[column]
     if column.lower() == SPLIT_COLUMN:
-        return column, [None if is_empty(value) else str(value).strip() for value in values]
+        wrong = next((i for i, value in enumerate(values) if isinstance(value, (list, dict))), None)
+        if wrong is not None:
+            raise DataError(
+                f"{origin}: row {wrong + 1}, column {column!r}: {values[wrong]!r:.80} is no name of a split"
+            )
+        name_of = {value: None if is_empty(value) else str(value).strip() for value in set(values)}
+        return column, [name_of[value] for value in values]
     states = [state_of(value) for value in values]
     if wrong := [i for i, state in enumerate(states) if state not in (0, 1)]:
         raise DataError(f"{origin}: row {wrong[0] + 1}, column {column!r}: {values[wrong[0]]!r} is not true or false")

@@ -68,7 +68,7 @@ def _has_names(path: Path) -> bool:
     try:
         content = read_yaml(path)
     except DataError:
-        return False
+        return path.stem == "data"  # reading it says what is wrong
     return isinstance(content, dict) and "names" in content
 
 
@@ -79,8 +79,9 @@ def class_names(content: dict, path: Path) -> dict[int, str]:
         DataError: if they are something else, or `nc` is another number of them.
     """
     names = content["names"]
-    entries = list(enumerate(names)) if isinstance(names, list) else list(names.items()) if names else []
-    if not isinstance(names, (list, dict)) or not all(isinstance(name, str) for _, name in entries):
+    items = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else ()
+    entries = list(items)
+    if not entries or not all(isinstance(name, str) for _, name in entries):
         raise DataError(f"{path}: names must be a list of names, or names by their numbers")
     if wrong := [key for key, _ in entries if not str(key).isdecimal()]:
         raise DataError(f"{path}: names: {wrong[0]!r} is not the number of a class, such as 0")

@@ -5,8 +5,10 @@ import json
 import pytest
 from PIL import Image
 
+from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import labels_by_file, picture
 
 
 @pytest.fixture
@@ -71,6 +73,12 @@ def test_missing_images_are_named_and_counted(folder):
         ),
         ({"categories": []}, "labels must have names, and each another one; got none"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each another one; got a, a"),
+        (
+            {"images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]},
+            r"instances_val2017.json: the image id 7 is given to both a.jpg and b.jpg; give each its own",
+        ),
+        ({"categories": [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}]}, "category id 3 is given to both a and b"),
+        ({"images": [{"id": 1, "file_name": 5}]}, "an entry of images without an id or file_name"),
         ({"images": None}, "not in COCO's format, which has the lists images, annotations, categories"),
     ],
 )
@@ -106,3 +114,19 @@ def test_real_coco_images(coco_mini):
     assert (names[0], names[-1]) == ("person", "toothbrush")
     assert {label for labels in train["labels"] for label in labels} == set(range(80))
     assert min(train[0]["image"].size) > 100
+
+
+def test_coco_of_roboflow(tmp_path):
+    for split in ("train", "valid", "test"):
+        picture(tmp_path / split / "x.jpg")
+        body = {"images": [{"id": 0, "file_name": "x.jpg"}], "categories": [{"id": 3, "name": "ship"}]}
+        body["annotations"] = [{"id": 1, "image_id": 0, "category_id": 3}]
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(body))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {name: labels_by_file(split) for name, split in splits.items()} == dict.fromkeys(
+        ("train", "validation", "test"), {"x.jpg": (["ship"], [])}
+    )
+    body["categories"] = [{"id": 3, "name": "boat"}]
+    (tmp_path / "valid/_annotations.coco.json").write_text(json.dumps(body))
+    with pytest.raises(DataError, match=r"declare different labels \(only one has boat, ship\); give the label set"):
+        load_multilabel_dataset(tmp_path)

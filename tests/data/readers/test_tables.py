@@ -9,6 +9,7 @@ from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import labels_by_file, picture
 
 
 @pytest.fixture
@@ -174,3 +175,82 @@ def test_what_is_no_dataset_says_what_was_looked_for(tmp_path):
         load_multilabel_dataset("nowhere/at/all")
     with pytest.raises(DataError, match="owner/dataset: cannot be loaded as a dataset"):
         load_multilabel_dataset("owner/dataset")
+
+
+def test_lists_of_two_states_are_no_indices(folder):
+    rows = [[1, 0], [0, 1], [1, 0], [0, 1]]
+    lines = "".join(json.dumps({"file_name": f"{i}.jpg", "labels": row}) + "\n" for i, row in enumerate(rows))
+    assert load(folder, lines, "metadata.jsonl", label_names=["a", "b"]) == [{"a"}, {"b"}, {"a"}, {"b"}]
+    with pytest.raises(DataError, match="lists of 2 numbers that are all 1 or 0: give the names of the 2 labels"):
+        load_multilabel_dataset(folder)
+    (folder / "metadata.jsonl").write_text('{"file_name": "0.jpg", "labels": [0]}\n{"file_name": "1.jpg"}\n')
+    with pytest.raises(DataError, match="lists of 1 numbers 1 and 0 can be states of the labels or their indices"):
+        load_multilabel_dataset(folder, label_names=["a"])
+
+
+def test_a_column_that_may_name_labels_or_be_one_is_refused(folder):
+    text = "file_name,tag,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,0\n3.jpg,1,1\n"
+    with pytest.raises(DataError, match="'tag' and 'dog' both hold 1 and 0: give 'tag' as label_column"):
+        load(folder, text)
+    assert load(folder, text, label_names=["tag", "dog"]) == [{"tag"}, {"dog"}, set(), {"tag", "dog"}]
+    assert load(folder, text, label_column="tag") == [{"1"}, {"0"}, {"0"}, {"1"}]
+    with pytest.raises(DataError, match="'labels' and 'tags' may both be the label column; choose one as label_column"):
+        load(folder, "file_name,labels,tags\n0.jpg,a,b\n")
+
+
+def test_roboflow_classes_in_folders_of_splits(tmp_path):
+    for split, rows in (("train", "a.jpg, 1, 0\nb.jpg, 1, 1\n"), ("valid", "c.jpg, 0, 1\n"), ("test", "d.jpg, 0, 0\n")):
+        for line in rows.splitlines():
+            picture(tmp_path / split / line.partition(",")[0])
+        (tmp_path / split / "_classes.csv").write_text("filename, cat, dog\n" + rows)
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: labels_by_file(split) for key, split in splits.items()} == {
+        "train": {"a.jpg": (["cat"], []), "b.jpg": (["cat", "dog"], [])},
+        "validation": {"c.jpg": (["dog"], [])},
+        "test": {"d.jpg": ([], [])},
+    }
+
+
+def test_fastai(tmp_path):
+    for i in range(3):
+        picture(tmp_path / f"train/{i}.jpg")
+    (tmp_path / "train.csv").write_text(
+        "fname,labels,is_valid\n0.jpg,car,True\n1.jpg,horse person,False\n2.jpg,car,False\n"
+    )
+    splits = load_multilabel_dataset(tmp_path, delimiter=" ")
+    assert labels_by_file(splits["train"]) == {"1.jpg": (["horse", "person"], []), "2.jpg": (["car"], [])}
+    assert labels_by_file(splits["validation"]) == {"0.jpg": (["car"], [])}
+    assert splits.summary.columns == {"image": "fname", "labels": "labels", "split": "is_valid"}
+
+
+def test_kaggle_names_without_endings(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"train-jpg/train_{i}.jpg")
+        picture(tmp_path / f"test-jpg/test_{i}.jpg")
+    rows = "".join(f"train_{i},{'haze' if i % 2 else 'clear primary'}\n" for i in range(4))
+    (tmp_path / "train.csv").write_text("image_name,tags\n" + rows)
+    (tmp_path / "sample_submission.csv").write_text("image_name,tags\ntest_0,clear\n")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5, delimiter=" ")
+    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+    assert found["train_2.jpg"] == (["clear", "primary"], [])
+    assert "images found by their names in train-jpg" in splits.summary.notes
+    assert splits.summary.left_out == {"sample_submission.csv": "a table of another name"}
+    picture(tmp_path / "copy/train_2.jpg")
+    with pytest.raises(
+        DataError, match="train_2 can be .*copy/train_2.jpg and .*train-jpg/train_2.jpg; give the folder"
+    ):
+        load_multilabel_dataset(tmp_path, delimiter=" ")
+    assert load_multilabel_dataset(tmp_path, tmp_path / "train-jpg", delimiter=" ", validation_share=0.5)
+
+
+def test_absolute_paths(folder, tmp_path_factory):
+    table = tmp_path_factory.mktemp("table") / "labels.csv"
+    table.write_text("".join(["path,labels\n", *(f"{folder / f'{i}.jpg'},{'xy'[i % 2]}\n" for i in range(4))]))
+    splits = load_multilabel_dataset(table, validation_share=0.5)
+    assert sum(map(len, splits.values())) == 4
+    assert f"images lie where their absolute paths say: {folder}" in splits.summary.notes
+
+
+def test_line_separators_of_unicode_do_not_end_a_row(folder):
+    lines = '{"file_name": "0.jpg", "labels": ["a\u2028b"]}\n{"file_name": "1.jpg", "labels": ["c\x85d"]}\n'
+    assert load(folder, lines, "metadata.jsonl") == [{"a\u2028b"}, {"c\x85d"}]

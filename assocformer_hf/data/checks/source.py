@@ -1,0 +1,124 @@
+"""What may be wrong with how a dataset was read: images that no split has, odd columns, labels that are one."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import datasets
+
+from assocformer_hf.data.readers.files import image_files
+from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.summary import ReadSummary
+
+# Columns of tables that hold 1 and 0 and are seldom labels.
+NO_LABELS = frozenset(
+    ("fold", "kfold", "is_valid", "is_test", "is_train", "test", "valid", "val", "split", "index", "id", "group",
+     "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
+     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded")
+)  # fmt: skip
+SHORT = 5  # names below this length may differ by a letter, as car and cat do
+
+
+@dataclass
+class SourceCheck:
+    """What is odd about how a dataset was read.
+
+    Attributes:
+        unused_images: image files in the folder of the dataset that no split has.
+        unused_folders: those folders of them none of whose images is used.
+        ignored_columns: columns that were not read.
+        doubtful_labels: labels that may be columns of something else.
+        similar_labels: groups of labels whose names differ by case, punctuation or one letter.
+        words: labels that look like several, divided by spaces.
+    """
+
+    unused_images: list[str] = field(default_factory=list)
+    unused_folders: list[str] = field(default_factory=list)
+    ignored_columns: list[str] = field(default_factory=list)
+    doubtful_labels: list[str] = field(default_factory=list)
+    similar_labels: list[list[str]] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+    def findings(self) -> dict[str, list[str]]:
+        """What is odd, and the files, columns or labels concerned."""
+        found = {
+            "folders whose images no split has": self.unused_folders,
+            "images that no split has": self.unused_images,
+            "columns that were not read": self.ignored_columns,
+            "labels that may be columns of something else": self.doubtful_labels,
+            "names that may mean the same label": [" = ".join(group) for group in self.similar_labels],
+            "labels that may be several, divided by spaces (then say delimiter ' ')": self.words,
+        }
+        return {what: names for what, names in found.items() if names}
+
+
+def check_source(source, splits: Mapping[str, datasets.Dataset], summary: ReadSummary) -> SourceCheck:
+    """Compares what was read with what is there; opens no image.
+
+    Args:
+        source: what was read; the images of folders are compared.
+        splits: of the schema of `multilabel_features`.
+        summary: what reading said.
+    """
+    names = label_names(next(iter(splits.values())))
+    check = SourceCheck(similar_labels=similar_names(names), words=divided_by_spaces(names))
+    check.doubtful_labels = [name for name in names if name.strip().lower() in NO_LABELS]
+    check.ignored_columns = [name for name, why in summary.left_out.items() if why.startswith("columns")]
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        _unused(Path(source), splits, check)
+    return check
+
+
+def _unused(folder: Path, splits: Mapping[str, datasets.Dataset], check: SourceCheck):
+    used = set()
+    for split in splits.values():
+        for batch in split.select_columns(["image"]).with_format("arrow").iter(10_000):
+            paths = batch["image"].combine_chunks().field("path").to_pylist()
+            used.update(os.path.realpath(path) for path in paths if path)
+    there = image_files(folder)
+    if used.isdisjoint(os.path.realpath(path) for path in there):
+        return  # the images are embedded, or elsewhere
+    unused = [os.path.relpath(path, folder) for path in there if os.path.realpath(path) not in used]
+    in_use = {os.path.dirname(os.path.relpath(path, folder)) for path in there if os.path.realpath(path) in used}
+    check.unused_folders = sorted({os.path.dirname(path) for path in unused} - in_use)
+    check.unused_images = [path for path in unused if os.path.dirname(path) not in check.unused_folders]
+
+
+def similar_names(names: list[str]) -> list[list[str]]:
+    """Groups of names that differ by case, punctuation, a plural s or, from five letters on, one letter."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        plain = re.sub(r"[\W_]+", "", name.casefold())
+        plain = plain or name
+        keys = {plain, plain.removesuffix("s")}
+        if len(plain) >= SHORT and not any(letter.isdigit() for letter in plain):
+            keys |= {plain[:i] + plain[i + 1 :] for i in range(len(plain))}  # one letter more, less or another
+        for key in keys:
+            groups[key].add(name)
+    pairs = {pair for group in groups.values() for pair in combinations(sorted(group), 2)}
+    return _joined(pairs)
+
+
+def _joined(pairs: set[tuple[str, str]]) -> list[list[str]]:
+    """The connected groups of pairs."""
+    group_of: dict[str, set[str]] = {}
+    for first, second in sorted(pairs):
+        joined = group_of.get(first, {first}) | group_of.get(second, {second})
+        for name in joined:
+            group_of[name] = joined
+    return sorted({id(group): sorted(group) for group in group_of.values()}.values())
+
+
+def divided_by_spaces(names: list[str]) -> list[str]:
+    """Labels of several words, where most such labels consist of words that other labels have too."""
+    several = [name for name in names if len(name.split()) > 1]
+    count: dict[str, int] = defaultdict(int)
+    for name in names:
+        for word in set(name.split()):
+            count[word] += 1
+    made = [name for name in several if all(count[word] > 1 for word in name.split())]
+    return made if len(made) >= 2 and len(made) > len(several) / 2 else []

@@ -1,0 +1,27 @@
+"""Small images, and what a split says about them."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from assocformer_hf.data.schema import label_names
+
+
+def picture(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+
+
+def labels_by_file(split) -> dict:
+    names = label_names(split)
+    unknown = split["unknown"] if "unknown" in split.column_names else [[]] * len(split)
+    files = [image["path"].rpartition("/")[2] for image in split.with_format("arrow")[:]["image"].to_pylist()]
+    return {
+        file: ([names[i] for i in row], [names[i] for i in others])
+        for file, row, others in zip(files, split["labels"], unknown, strict=True)
+    }
+
+
+def by_file(splits) -> dict:
+    """The labels and unknown labels of the images of all splits."""
+    return {file: labels for split in splits.values() for file, labels in labels_by_file(split).items()}

@@ -1,0 +1,27 @@
+"""CVAT's exports, with their odd cases."""
+
+import pytest
+
+from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import labels_by_file, picture
+
+
+def test_cvat_shapes_of_a_task_and_missing_images(tmp_path):
+    picture(tmp_path / "images/a.png")
+    picture(tmp_path / "images/deep/b.png")
+    label = "<meta><task><labels><label><name>cat</name></label><label><name>dog</name></label></labels></task></meta>"
+    shapes = '<box label="dog" xtl="1"/><polygon label="cat" points="1,2"/><box label="dog"/>'
+    images = f'<image id="0" name="a.png">{shapes}</image><image id="1" name="deep/b.png"/>'
+    xml = tmp_path / "annotations.xml"
+    xml.write_text(f"<annotations><version>1.1</version>{label}{images}</annotations>")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+    assert label_names(splits["train"]) == ["cat", "dog"]
+    assert found == {"a.png": (["cat", "dog"], []), "b.png": ([], [])}
+    (tmp_path / "images/a.png").unlink()
+    with pytest.raises(DataError, match=r"images/a.png: missing, with 0 more of the 2 images"):
+        load_multilabel_dataset(tmp_path)
+    xml.write_text(xml.read_text().replace('name="a.png"', 'name="../../a.png"'))
+    with pytest.raises(DataError, match=r"annotations.xml: ../../a.png leads out of"):
+        load_multilabel_dataset(tmp_path)

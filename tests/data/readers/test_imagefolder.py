@@ -1,0 +1,55 @@
+"""A folder of images for each label."""
+
+import pytest
+
+from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import by_file, labels_by_file, picture
+
+
+def test_a_folder_for_each_label(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.png", "dog/3.jpg", "dog/4.jpg", ".git/5.jpg"):
+        picture(tmp_path / name)
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    assert by_file(splits) == {
+        "1.jpg": (["cat"], []), "2.png": (["cat"], []), "3.jpg": (["dog"], []), "4.jpg": (["dog"], []),
+    }  # fmt: skip
+    assert splits.summary.form == "imagefolder"
+
+
+@pytest.mark.parametrize("names", [("train", "validation"), ("Training", "val"), ("train", "dev"), ("TRAIN", "Valid")])
+def test_a_folder_for_each_split_and_label(tmp_path, names):
+    for split in names:
+        for label in ("cat", "dog"):
+            picture(tmp_path / split / label / f"{split}-{label}.jpg")
+    splits = load_multilabel_dataset(tmp_path)
+    assert list(splits) == ["train", "validation"]
+    assert set(labels_by_file(splits["train"])) == {f"{names[0]}-cat.jpg", f"{names[0]}-dog.jpg"}
+
+
+def test_what_may_be_read_in_two_ways_is_refused(tmp_path):
+    for name in ("cat/1.jpg", "dog/2.jpg", "dog/poodle/3.jpg"):
+        picture(tmp_path / name)
+    with pytest.raises(DataError, match="3.jpg: is its label dog or poodle"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "dog/poodle/3.jpg").rename(tmp_path / "3.jpg")
+    with pytest.raises(DataError, match="3.jpg: beside the folders of labels; move it into one"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "3.jpg").rename(tmp_path / "train/3.jpg")
+    with pytest.raises(DataError, match="are train and cat labels or splits"):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_folders_of_other_forms_are_no_labels(tmp_path):
+    for name in ("images/1.jpg", "masks/1.jpg"):
+        picture(tmp_path / name)
+    with pytest.raises(DataError, match="no dataset found"):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_a_table_comes_before_folders(tmp_path):
+    for name in ("cat/1.jpg", "dog/2.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("file_name,labels\ncat/1.jpg,x\ndog/2.jpg,y\n")
+    assert label_names(load_multilabel_dataset(tmp_path, validation_share=0.5)["train"]) == ["x", "y"]

@@ -1,0 +1,102 @@
+"""Label Studio's exports, with their odd cases."""
+
+import json
+
+import pytest
+
+from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.schema import DataError
+from tests.data.readers.files import labels_by_file, picture
+
+
+def region(kind, *labels):
+    return {"type": kind, "from_name": "x", "value": {"x": 1, "y": 2, kind: list(labels)}}
+
+
+def test_label_studio_with_regions_disagreement_and_local_files(tmp_path):
+    for name in ("one.jpg", "two.jpg", "three.jpg", "four.jpg", "sub/five.jpg"):
+        picture(tmp_path / "images" / name)
+    tasks = [
+        ("/data/upload/7/0a1b2c3d-one.jpg", [[region("rectanglelabels", "car"), region("choices", "day", "wet")]]),
+        ("/data/local-files/?d=somewhere/two.jpg", [[region("choices", "day")], [region("choices", "night")]]),
+        ("s3://bucket/path/three.jpg", [[region("taxonomy", ["place", "road"], ["place", "city"])]]),
+        ("http://host/four.jpg", []),
+        ("http://host/sub/five.jpg?token=1", [[{"type": "textarea", "value": {"text": ["a remark"]}}]]),
+    ]
+    content = [
+        {"id": i, "data": {"text": "a caption", "image": url}, "annotations": [{"result": r} for r in results]}
+        for i, (url, results) in enumerate(tasks)
+    ]
+    content[1]["annotations"].append({"was_cancelled": True, "result": [region("choices", "wet")]})
+    (tmp_path / "export.json").write_text(json.dumps(content))
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.25)
+    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+    assert found == {
+        "one.jpg": (["car", "day", "wet"], []),
+        "two.jpg": ([], ["day", "night"]),
+        "three.jpg": (["city", "road"], []),
+        "five.jpg": ([], []),
+    }
+
+
+def test_label_studio_in_its_short_form(tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        picture(tmp_path / name)
+    rows = [
+        {"image": "/data/upload/1/a.jpg", "id": 1, "choice": "cat", "caption": "no label", "annotator": 1},
+        {"image": "/data/upload/1/b.jpg", "id": 2, "choice": {"choices": ["cat", "dog"]}, "annotator": 1},
+        {"image": "/data/upload/1/c.jpg", "id": 3, "label": [{"rectanglelabels": ["dog"], "x": 1}], "annotator": 1},
+    ]
+    (tmp_path / "min.json").write_text(json.dumps(rows))
+    splits = load_multilabel_dataset(tmp_path / "min.json", validation_share=0.34)
+    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+    assert found == {"a.jpg": (["cat"], []), "b.jpg": (["cat", "dog"], []), "c.jpg": (["dog"], [])}
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("/data/upload/1/gone.jpg", r"gone.jpg: missing, with 0 more of the 1 images that .*export.json lists"),
+        ("../../secret.jpg", r"secret.jpg: missing"),
+        ("no image", r"export.json: task 5: no image among image"),
+    ],
+)
+def test_label_studio_images_that_are_not_there(tmp_path, url, message):
+    task = {"id": 5, "data": {"image": url}, "annotations": [{"result": [region("choices", "cat")]}]}
+    (tmp_path / "inside").mkdir()
+    picture(tmp_path / "secret.jpg")
+    (tmp_path / "inside/export.json").write_text(json.dumps([task]))
+    with pytest.raises(DataError, match=message):
+        load_multilabel_dataset(tmp_path / "inside")
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"type": "magic", "value": {"magic": ["cat"]}}, "task 5: a result of an unknown kind, 'magic'"),
+        ({"value": {"choices": ["cat"]}}, "a result of an unknown kind, None"),
+        (region("choices", 3), "choices is not a list of names"),
+        ({"type": "rectanglelabels", "value": None}, "a result of kind 'rectanglelabels' without a value"),
+    ],
+)
+def test_regions_of_an_unknown_kind_are_refused(tmp_path, result, message):
+    picture(tmp_path / "a.jpg")
+    task = {"id": 5, "data": {"image": "a.jpg"}, "annotations": [{"result": [region("choices", "dog"), result]}]}
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    with pytest.raises(DataError, match=message):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_every_kind_of_labels_counts(tmp_path):
+    kinds = ("hypertextlabels", "bitmasklabels", "vectorlabels", "timeserieslabels")
+    tasks = []
+    for i, kind in enumerate(kinds):
+        picture(tmp_path / f"{i}.jpg")
+        results = [region(kind, kind), {"type": "rectangle", "value": {"x": 1}}, {"type": "relation"}]
+        tasks.append({"id": i, "data": {"image": f"{i}.jpg"}, "annotations": [{"result": results}]})
+    tasks.append({"id": 9, "data": {"image": "9.jpg"}, "annotations": []})
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+    assert found == {f"{i}.jpg": ([kind], []) for i, kind in enumerate(kinds)}
+    assert splits.summary.left_out == {"1 tasks": "nobody has annotated them"}

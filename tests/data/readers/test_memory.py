@@ -1,0 +1,82 @@
+"""Objects in memory: DataFrames, datasets, lists of dicts."""
+
+import datasets
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import by_file, picture
+
+
+@pytest.fixture
+def files(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"{i}.jpg")
+    return [str(tmp_path / f"{i}.jpg") for i in range(4)]
+
+
+EXPECTED = {"0.jpg": (["x"], []), "1.jpg": (["x", "y"], []), "2.jpg": ([], []), "3.jpg": (["y"], [])}
+LISTS = [["x"], ["x", "y"], [], ["y"]]
+
+
+def read(source, **options) -> dict:
+    return by_file(load_multilabel_dataset(source, validation_share=0.25, **options))
+
+
+def test_dataframes(files, tmp_path):
+    assert read(pandas.DataFrame({"image": files, "labels": ["x", "x|y", None, "y"]})) == EXPECTED
+    assert read(pandas.DataFrame({"image": files, "labels": LISTS}, index=[9, 8, 7, 6])) == EXPECTED
+    columns = {"path": files, "x": [1, 1, 0, 0], "y": [False, True, False, True], "price": [0.5, 2.5, 7.0, 9.9]}
+    assert read(pandas.DataFrame(columns)) == EXPECTED
+    names = pandas.DataFrame({"file_name": ["0.jpg", "1.jpg", "2.jpg", "3.jpg"], "labels": ["x", "x,y", np.nan, "y"]})
+    assert read(names, data_dir=tmp_path) == EXPECTED
+    names.to_parquet(tmp_path / "names.parquet")
+    stored = pandas.DataFrame({"file_name": files, "labels": LISTS})
+    stored.to_parquet(tmp_path / "lists.parquet")
+    assert read(pandas.read_parquet(tmp_path / "lists.parquet")) == EXPECTED  # lists come back as arrays
+
+
+def test_lists_of_dicts_with_paths_or_images(files):
+    rows = [{"image": file, "labels": labels} for file, labels in zip(files, LISTS, strict=True)]
+    assert read(rows) == EXPECTED
+    images = [{"image": Image.open(row["image"]), "labels": row["labels"]} for row in rows]
+    splits = load_multilabel_dataset(images, validation_share=0.25)
+    assert {key: len(split) for key, split in splits.items()} == {"train": 3, "validation": 1}
+    assert splits["train"][0]["image"].size == (8, 8)
+    assert (splits.summary.form, splits.summary.labels) == ("memory", 2)
+
+
+def test_datasets_and_dicts_of_splits(files):
+    part = datasets.Dataset.from_dict({"image": files, "labels": LISTS})
+    assert read(part) == EXPECTED
+    assert read(part.cast_column("image", datasets.Image())) == EXPECTED
+    splits = {"train": part.select([0, 1]), "val": part.select([2]), "test": part.select([3])}
+    for source in (splits, datasets.DatasetDict(splits)):
+        found = load_multilabel_dataset(source)
+        assert {key: len(split) for key, split in found.items()} == {"train": 2, "validation": 1, "test": 1}
+    again = load_multilabel_dataset(found)
+    assert label_names(again["test"]) == ["x", "y"]
+    assert again["train"]["labels"] == found["train"]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([], "a list: no column of images"),
+        (7, "a int: no dataset found; looked for"),
+        ([1, 2], "a list: expected a DataFrame, a Dataset or a list of dicts"),
+        ([{"labels": ["x"]}], "a list: no column of images; name it as image_column; it has labels"),
+        ([{"image": 5, "labels": ["x"]}], "a list: row 1: 5 is not an image"),
+        ([{"image": "gone.jpg", "labels": ["x"]}], "gone.jpg: missing, with 0 more of the 1 images"),
+        ([{"image": "a.jpg"}], "a list: no labels; expected a column labels"),
+        ({3: []}, "the split 3 of a dict is not a name"),
+        ({}, "a dict: no images"),
+        (pandas.DataFrame([["a.jpg", "x"]]), "the column 0 has no name"),
+    ],
+)
+def test_what_is_no_dataset_is_named(source, message):
+    with pytest.raises(DataError, match=message):
+        load_multilabel_dataset(source)

@@ -1,0 +1,164 @@
+"""What a source's splits become, what is refused, and the summary of what was read."""
+
+import tarfile
+
+import datasets
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
+from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.split_names import choose_splits
+from tests.data.readers.files import by_file, labels_by_file, picture
+
+
+def write_tables(folder, **tables: str):
+    """Tables by their names, each with rows of `file labels`; the images are drawn."""
+    for name, rows in tables.items():
+        lines = ["file_name,labels"]
+        for row in rows.split():
+            file, _, labels = row.partition(":")
+            picture(folder / file)
+            lines.append(f"{file},{labels}")
+        (folder / name.replace("_csv", ".csv")).write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "test"])
+def test_a_dataset_with_nothing_to_train_on_is_refused(tmp_path, name):
+    write_tables(tmp_path, **{f"{name}_csv": "a.jpg:x b.jpg:y c.jpg:x d.jpg:y"})
+    with pytest.raises(DataError, match=rf"no split to train on; it has '{name}'; choose one as train_split"):
+        load_multilabel_dataset(tmp_path)
+    splits = load_multilabel_dataset(tmp_path, train_split=name, validation_share=0.5)
+    assert {key: len(split) for key, split in splits.items()} == {"train": 2, "validation": 2}
+    assert len(load_split(tmp_path, name)) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "both", "option"),
+    [
+        (["Train", "train", "val"], "'Train' and 'train' both mean train", "train_split"),
+        (["train_1", "train_2"], "'train_1' and 'train_2' both mean train", "train_split"),
+        (["train", "training"], "'train' and 'training' both mean train", "train_split"),
+        (["train", "trainval"], "'train' and 'trainval' both mean train", "train_split"),
+        (["train", "val", "valid"], "'val' and 'valid' both mean validation", "eval_split"),
+        (["train", "val", "test", "Test"], "'test' and 'Test' both mean test", "test_split"),
+    ],
+)
+def test_splits_that_are_called_alike_are_refused(names, both, option):
+    with pytest.raises(DataError, match=rf"the splits {both}; join them, or choose one as {option}"):
+        choose_splits("photos", names)
+    assert choose_splits("photos", names, **{option: names[-1]})
+
+
+def test_splits_of_voc_and_unusual_names():
+    voc = ["test", "train", "trainval", "val"]
+    assert choose_splits("voc", voc) == {"train": "train", "validation": "val", "test": "test"}
+    assert choose_splits("voc", ["trainval", "test"]) == {"train": "trainval", "test": "test"}
+    assert choose_splits("x", ["data"]) == {"train": "data"}
+    assert choose_splits("x", ["train2017", "val2017"]) == {"train": "train2017", "validation": "val2017"}
+    assert choose_splits("x", ["a", "b"], "b", "a") == {"train": "b", "validation": "a"}
+    with pytest.raises(DataError, match="some images have no split, others are in 'train'"):
+        choose_splits("x", ["train", None])
+    with pytest.raises(DataError, match="no split 'c'; it has 'a' and 'b'"):
+        choose_splits("x", ["a", "b"], "c")
+
+
+def test_two_tables_of_one_split_are_refused(tmp_path):
+    write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y", val_csv="c.jpg:x")
+    (tmp_path / "train.jsonl").write_text('{"file_name": "a.jpg", "labels": ["y"]}\n')
+    with pytest.raises(DataError, match=r"train.csv and .*train.jsonl both list images of train; keep one"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "train.jsonl").rename(tmp_path / "training.jsonl")
+    with pytest.raises(DataError, match="'train' and 'training' both mean train"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "training.jsonl").rename(tmp_path / "metadata.jsonl")
+    with pytest.raises(DataError, match=r"metadata.jsonl and .*train.csv both list images; give one of them"):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_shards_of_one_split_are_one_split(tmp_path):
+    features = datasets.Features({"image": datasets.Image(), "tags": datasets.List(datasets.Value("string"))})
+    for i in range(3):
+        rows = {"image": [Image.new("RGB", (8, 8), (40 * i, 0, 0))], "tags": [["x", "y"][: i + 1]]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"train-{i:05d}-of-00003.parquet")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.34)
+    assert {key: len(split) for key, split in splits.items()} == {"train": 2, "validation": 1}
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path):
+    write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y", val_csv="b.jpg:y c.jpg:x")
+    with pytest.raises(DataError, match=r"b.jpg is in both train and val: evaluation would not be on unseen images"):
+        load_multilabel_dataset(tmp_path)
+    same = load_multilabel_dataset(tmp_path, train_split="train", eval_split="train")
+    assert same["train"]["labels"] == same["validation"]["labels"]  # learning by heart is asked for by name
+    assert same.summary.splits == {"train": "is train and validation", "val": "is not used"}
+
+
+def test_split_and_unknown_columns_with_a_capital_count(tmp_path):
+    for name in "abcd":
+        picture(tmp_path / f"{name}.jpg")
+    rows = "a.jpg,x,y,Train\nb.jpg,y,,Train\nc.jpg,x,,Val\nd.jpg,,x,Test\n"
+    (tmp_path / "labels.csv").write_text("File_Name,Labels,Unknown,Split\n" + rows)
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: labels_by_file(split) for key, split in splits.items()} == {
+        "train": {"a.jpg": (["x"], ["y"]), "b.jpg": (["y"], [])},
+        "validation": {"c.jpg": (["x"], [])},
+        "test": {"d.jpg": ([], ["x"])},
+    }
+    (tmp_path / "labels.csv").write_text("file_name,labels,split,Split\na.jpg,x,train,test\n")
+    with pytest.raises(DataError, match="columns 'split' and 'Split' may both be the split column"):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_a_stray_tar_file_changes_nothing(tmp_path):
+    write_tables(tmp_path, metadata_csv="a.jpg:x b.jpg:y")
+    with tarfile.open(tmp_path / "backup-2024.tar", "w") as tar:
+        tar.add(tmp_path / "a.jpg", "a.jpg")
+    with pytest.raises(DataError, match=r"reads as shards \(.*\) and table \(.*\); choose one as form"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "backup-2024.tar").rename(tmp_path / "backup.tar")
+    assert sorted(by_file(load_multilabel_dataset(tmp_path, validation_share=0.5))) == ["a.jpg", "b.jpg"]
+
+
+def test_a_dataset_of_one_split_can_be_evaluated_whole(tmp_path):
+    write_tables(tmp_path, metadata_csv="a.jpg:x b.jpg:y c.jpg:x d.jpg:y")
+    options = {"validation_share": 0.25}
+    parts = {split: len(load_split(tmp_path, split, **options)) for split in ("train", "validation", "all")}
+    assert parts == {"train": 3, "validation": 1, "all": 4}
+    write_tables(tmp_path, metadata_csv="train/a.jpg:x test/b.jpg:y test/c.jpg:x")
+    assert {split: len(load_split(tmp_path, split)) for split in ("test", "all")} == {"test": 2, "all": 3}
+    with pytest.raises(DataError, match="no split 'dev'; it has train, test, or all for every image"):
+        load_split(tmp_path, "dev")
+
+
+def test_the_summary_says_what_was_read(tmp_path):
+    for i in range(5):
+        picture(tmp_path / f"{i}.jpg")
+    rows = "0.jpg,x,,7\n1.jpg,x|y,,8\n2.jpg,,y,9\n3.jpg,y,,7\n"
+    (tmp_path / "train.csv").write_text("file_name,tags,unknown,price\n" + rows)
+    (tmp_path / "old.csv").write_text("nothing\n")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.25)
+    summary = splits.summary
+    assert (summary.form, summary.files) == ("table", [str(tmp_path / "train.csv")])
+    assert summary.columns == {"image": "file_name", "labels": "tags", "unknown": "unknown"}
+    assert (summary.images, summary.labels) == ({"train": 3, "validation": 1}, 2)
+    assert (summary.unlabelled, summary.unknown) == (1, 1)
+    assert summary.splits == {"train": "is train"}
+    assert summary.left_out == {"old.csv": "a table of another name", "'price'": "columns that are not used"}
+    assert str(summary) == (
+        f"{tmp_path}: table, {tmp_path / 'train.csv'}\n"
+        "  columns: file_name = image, tags = labels, unknown = unknown\n"
+        "  images: 3 train, 1 validation; 2 labels; 1 images without a label; 1 unknown labels\n"
+        "  splits: train is train\n"
+        "  no validation split: 1 of 4 images of train are held out by iterative stratification, seed 0\n"
+        "  left out: old.csv (a table of another name)\n"
+        "  left out: 'price' (columns that are not used)"
+    )
+    assert load_split(tmp_path, "train", validation_share=0.25).info.description == str(summary)
+
+
+def test_the_splits_keep_their_names_and_label_set(tmp_path):
+    write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y c.jpg:z", val_csv="d.jpg:x")
+    splits = load_multilabel_dataset(tmp_path)
+    assert [str(split.split) for split in splits.values()] == ["train", "validation"]
+    assert label_names(splits["validation"]) == label_names(load_split(tmp_path, "validation")) == ["x", "y", "z"]
