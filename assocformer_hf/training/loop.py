@@ -1,6 +1,7 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, gather_object, set_seed
+from accelerate.utils import (
+    DistributedType,
+    GradientAccumulationPlugin,
+    broadcast_object_list,
+    disable_fsdp_ram_efficient_loading,
+    gather_object,
+    set_seed,
+)
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
@@ -21,6 +29,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.output_folder import OutputError, OutputFolder
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.checkpoint import (
@@ -59,11 +68,14 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
     """The accelerator of a run; seeds every process alike, so that all of them build the same model.
 
     Raises:
-        ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
+        ConfigurationError: if `report_to` names a tracker that is unknown or not installed, or the processes that were
+            started do not see each other.
     """
     set_seed(recipe.seed)
+    # Accelerate's way to load weights in one process only breaks on the buffers of batch norm; all build them alike.
+    disable_fsdp_ram_efficient_loading()
     steps = recipe.gradient_accumulation_steps
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
         # As an argument by itself, the launcher's number would silently take its place.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=steps) if steps else None,
@@ -71,6 +83,22 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         log_with=tracker_names(recipe.report_to) or None,
         project_dir=str(Path(recipe.output_dir) / LOGS),
     )
+    require_all_processes(accelerator)
+    return accelerator
+
+
+def require_all_processes(accelerator: Accelerator):
+    """Refuses to be one of several runs where one was wanted.
+
+    Raises:
+        ConfigurationError: if the launcher started more processes than Accelerate sees.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > accelerator.num_processes:
+        raise ConfigurationError(
+            f"{started} processes were started, but Accelerate sees {accelerator.num_processes} on this "
+            f"{accelerator.device.type}: set ACCELERATE_USE_CPU=true to train on CPUs"
+        )
 
 
 class TrainingRun:
@@ -140,8 +168,10 @@ class TrainingRun:
         )
         self.batches = len(self.train_loader)
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
-        # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
-        model.to(accelerator.device, memory_format=torch.channels_last)
+        model.to(accelerator.device)
+        if accelerator.distributed_type != DistributedType.FSDP:  # which takes no such weights
+            # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
+            model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
             plain = accelerator.prepare(DataLoader(train_images, 2 * recipe.batch_size, **loading))
             train_head(model, train_images, plain, accelerator, recipe.head_epochs, recipe.seed)
@@ -204,7 +234,8 @@ class TrainingRun:
             if self.accelerator.is_main_process and self.state.history:
                 with suppress(OutputError):  # a full disk has its own, better error
                     self.output.write(CURVES_FILE, "run", partial(plot_curves, self.state.history))
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:  # `end_training` would part the processes for good
+                tracker.finish()
             self._list_logs()
             self.hold.close()
         return self.state

@@ -3,8 +3,10 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
-from tests.examples.commands import BINARIES, ENVIRONMENT
+from tests.examples.commands import BINARIES, ENVIRONMENT, run, training
 
 
 def test_two_processes_evaluate_every_image_once_and_average_spread_weights():
@@ -13,3 +15,30 @@ def test_two_processes_evaluate_every_image_once_and_average_spread_weights():
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "agreed" in done.stdout
+
+
+def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
+    """What torchrun does on a machine without GPUs, and Accelerate is not told to use the CPU."""
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "ACCELERATE_USE_CPU"}
+    command = training(small_coco, tmp_path / "model", processes=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "error: 2 processes were started, but Accelerate sees 1" in done.stderr
+    assert "set ACCELERATE_USE_CPU=true" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks"),
+    [("tiny-cvt", "CvtLayer"), pytest.param("tiny-swin", "SwinTransformerBlock", marks=pytest.mark.slow)],
+)
+def test_a_run_with_spread_weights_is_the_same_after_stops_in_training_and_evaluation(
+    small_coco, tmp_path, backbone, blocks
+):
+    command = [
+        *(BINARIES / "accelerate", "launch", "--config_file", ROOT / "examples/accelerate/fsdp.yaml"),
+        *("--fsdp_transformer_layer_cls_to_wrap", f"{blocks},AssociationHead"),
+        *("--num_processes", "2", "--mixed_precision", "no"),
+        *(Path(__file__).with_name("by_two_processes_spread.py"), backbone, small_coco, tmp_path),
+    ]
+    assert "agreed" in run([str(part) for part in command]).stdout
