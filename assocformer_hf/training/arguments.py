@@ -68,7 +68,10 @@ class DataArguments:
         default="error",
         metadata={"help": "Images that cannot be read: error, or skip (replaced in training, left out of evaluation)."},
     )
-    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each training process."})
+    num_workers: int | None = field(
+        default=None,
+        metadata={"help": "Processes that load images, for each training process. Default: as the cores allow."},
+    )
 
     def __post_init__(self):
         _require(

@@ -29,7 +29,8 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
-from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.checkpoint import (
@@ -43,6 +44,7 @@ from assocformer_hf.training.checkpoint import (
 )
 from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
 from assocformer_hf.training.head_start import train_head
+from assocformer_hf.training.machine import TimeEstimate, share_cores, size_warning
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
 from assocformer_hf.training.sampling import ShuffledSampler
@@ -115,7 +117,7 @@ class TrainingRun:
         accelerator: from `create_accelerator`.
         save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with the model that
             holds them, `"raw"` or `"ema"`, its evaluation, and the state of the run.
-        num_workers: processes that load images, for each training process.
+        num_workers: processes that load images, for each training process; default: see [`share_cores`].
         options: what else the run depends on; it can only be resumed with the same.
         saves: names of the files that `save_best` writes into `output_dir`.
 
@@ -137,12 +139,13 @@ class TrainingRun:
         recipe: RecipeArguments,
         accelerator: Accelerator,
         save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
-        num_workers: int = 0,
+        num_workers: int | None = None,
         options: dict | None = None,
         saves: Sequence[str] = (),
     ):
         self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
+        num_workers = share_cores(accelerator, num_workers)
         self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
         self.checkpoints = self.output.path / CHECKPOINTS
         self.hold = ExitStack()  # of the folder's lock, until the end of the run or of the process
@@ -201,6 +204,11 @@ class TrainingRun:
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {recipe.epochs}{place}")
         self.stop = StopRequest()
+        left = (recipe.epochs - self.state.epoch) * self.batches - self.state.batches
+        # Raw and averaged weights are evaluated.
+        self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
+        if warning := size_warning(model.num_parameters(), accelerator.device):
+            accelerator.print(warning)
 
     def run(self) -> RunState:
         """Trains to the end.
@@ -264,7 +272,8 @@ class TrainingRun:
         self._note_unreadable(best.unreadable)
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
         entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
-        state.history.append(entry | {key: _headline(evaluation) for key, evaluation in evaluations.items()})
+        config = self.ema.module.config
+        state.history.append(entry | {key: _headline(evaluation, config) for key, evaluation in evaluations.items()})
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
         if best.metrics["mAP"] > state.best_mAP:
@@ -281,6 +290,8 @@ class TrainingRun:
 
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""
+        if line := self.estimate.after(self.progress.batches):
+            self.accelerator.print(line)
         every = self.recipe.checkpoint_every
         if every and step % every == 0:
             self._save()
@@ -358,23 +369,31 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
 def log_line(entry: dict, epochs: int, best: float) -> str:
     """An epoch in one line for people; mAP in percent."""
     raw, ema = entry["raw"], entry["ema"]
-    spread = ""
+    spread = parts = ""
     if raw["association_mean"] is not None:
         spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
+        share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
+        parts = f"{100 * share:.0f}% of it the penalty of A, "
     left = entry["seconds"] * (epochs - entry["epoch"])
     skipped = f"  {entry['skipped_steps']} steps skipped" if entry["skipped_steps"] else ""
     return (
-        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} (ASL {entry['asl']:.4f}, "
-        f"‖A‖ {entry['association_penalty']:.3f}){spread}  lr {entry['learning_rate']:.1e}  "
+        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} ({parts}ASL {entry['asl']:.4f}, "
+        f"on validation {min(raw['asl'], ema['asl']):.4f}){spread}  lr {entry['learning_rate']:.1e}  "
         f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  "
         f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
         f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
     )
 
 
-def _headline(evaluation: Evaluation) -> dict:
+def _headline(evaluation: Evaluation, config: AssocFormerConfig) -> dict:
     """The numbers of an evaluation that the history keeps."""
+    scores, targets = torch.from_numpy(evaluation.scores), torch.from_numpy(evaluation.targets)
+    # The logits of float32 scores, which are as exact as the fourth digit of a loss needs.
+    loss = asymmetric_loss(
+        torch.logit(scores, eps=1e-6), targets.float(), config.gamma_pos, config.gamma_neg, config.clip
+    )
     return {key: evaluation.metrics[key] for key in ("mAP", "CF1", "OF1")} | {
+        "asl": loss.item(),
         "association_mean": evaluation.association_mean,
         "association_std": evaluation.association_std,
     }
