@@ -125,6 +125,11 @@ class RecipeArguments:
     )
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of MixUp; 0 for none, the paper's."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix; 0 for none, the paper's."})
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "How far labels move towards a half, below 1; the paper's is 0."}
+    )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
     mixed_precision: str | None = field(
         default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
@@ -158,10 +163,11 @@ class RecipeArguments:
             self,
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
-                "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1,
+                "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0, "keep_checkpoints": 1,
+                "log_every": 1,
             },
             above={"learning_rate": 0, "backbone_learning_rate": 0, "max_grad_norm": 0},
-            between={"pct_start": (0, 1), "ema_decay": (0, 1)},
+            between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
             one_of={"mixed_precision": ("no", "fp16", "bf16", "fp8")},
         )  # fmt: skip
 
