@@ -163,8 +163,8 @@ class RecipeArguments:
             self,
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
-                "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0, "keep_checkpoints": 1,
-                "log_every": 1,
+                "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0,
+                "keep_checkpoints": 1, "log_every": 1,
             },
             above={"learning_rate": 0, "backbone_learning_rate": 0, "max_grad_norm": 0},
             between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
