@@ -220,6 +220,7 @@ class TrainingRun:
             DataError: if an image cannot be read.
             CheckpointError: if `output_dir` cannot be written to.
             TrainingError: if the gradients stay infinite or NaN.
+            ConfigurationError: if the batches are too small for batch norm.
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
         """
         self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
@@ -238,6 +239,13 @@ class TrainingRun:
             ) from error
         except OutputError as error:
             raise OutputError(f"{error}; {self._last_checkpoint()}: go on with --resume auto") from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # PyTorch's own words
+                raise
+            raise ConfigurationError(
+                f"batch norm has one value for each channel in a batch of {self.recipe.batch_size}: use a larger "
+                "--batch_size or --image_size, or --frozen_batch_norm"
+            ) from error
         finally:
             if self.accelerator.is_main_process and self.state.history:
                 with suppress(OutputError):  # a full disk has its own, better error

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from transformers import Dinov2Config, Dinov2Model
 
 from tests.conftest import ROOT
 from tests.examples.commands import BINARIES, ENVIRONMENT, run, training
@@ -26,6 +27,16 @@ def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
     assert "error: 2 processes were started, but Accelerate sees 1" in done.stderr
     assert "set ACCELERATE_USE_CPU=true" in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_backbone_with_parameters_that_it_does_not_use(small_coco, tmp_path):
+    """DINOv2's mask token has no part in the features; processes that wait for its gradient would end in an error."""
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
+    Dinov2Model(config).save_pretrained(tmp_path / "dinov2")
+    options = ("--backbone", str(tmp_path / "dinov2"), "--image_size", "56", "--epochs", "1", "--batch_size", "4")
+    run(training(small_coco, tmp_path / "model", *options, processes=2))
+    assert (tmp_path / "model/model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
