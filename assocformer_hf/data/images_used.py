@@ -7,11 +7,13 @@ import datasets
 import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from assocformer_hf.data.identity import image_digests
 
 IMAGES_FILE = "images_used.safetensors"
+DIVIDED = "held out by the package"
 
 
 @dataclass
@@ -21,16 +23,18 @@ class ImagesUsed:
     Attributes:
         trained_on: digests of the training images, uint64, in any order.
         held_out: digests of the images that the best weights were chosen on.
+        divided: whether the package held them out, of a dataset that had no validation split.
     """
 
     trained_on: np.ndarray
     held_out: np.ndarray
+    divided: bool = False
 
     def save(self, folder: str | Path):
         """Writes `images_used.safetensors`, eight bytes for each image; the digests do not tell what an image shows."""
-        save_file(
-            {"trained_on": np.unique(self.trained_on), "held_out": np.unique(self.held_out)}, Path(folder) / IMAGES_FILE
-        )
+        metadata = {DIVIDED: str(self.divided)}
+        tensors = {"trained_on": np.unique(self.trained_on), "held_out": np.unique(self.held_out)}
+        save_file(tensors, Path(folder) / IMAGES_FILE, metadata)
 
     @classmethod
     def of_model(cls, model: str | Path) -> "ImagesUsed | None":
@@ -45,7 +49,11 @@ class ImagesUsed:
                 file = Path(hf_hub_download(str(model), IMAGES_FILE))
             except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
                 return None  # the model's own loading says what is wrong with its name, or the network
-        return cls(**load_file(file)) if file.is_file() else None
+        if not file.is_file():
+            return None
+        with safe_open(file, "np") as content:
+            divided = (content.metadata() or {}).get(DIVIDED) == str(True)
+            return cls(content.get_tensor("trained_on"), content.get_tensor("held_out"), divided)
 
 
 def trained_on(model: str | Path, dataset: datasets.Dataset) -> np.ndarray:

@@ -189,6 +189,7 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     whole = splits["train"]
     names = label_names(whole)
     parts = iterative_stratification(whole["labels"][:], len(names), options.validation_share, options.split_seed)
+    splits.summary.held_out = len(parts[1])
     how = f"by iterative stratification, seed {options.split_seed}"
     splits.summary.notes.append(
         f"no validation split: {len(parts[1])} of {len(whole)} images of train are held out {how}"

@@ -23,6 +23,7 @@ class ReadSummary:
         splits: for each of the source's own splits what became of it.
         images: number of images by split.
         labels: number of labels.
+        held_out: number of images of `train` that are held out as `validation`, where the source has no such split.
         unlabelled: number of images without any label.
         unknown: number of labels that are unknown for an image.
         notes: what else to know, such as where images were found.
@@ -36,6 +37,7 @@ class ReadSummary:
     splits: dict[str, str] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     labels: int = 0
+    held_out: int = 0
     unlabelled: int = 0
     unknown: int = 0
     notes: list[str] = field(default_factory=list)

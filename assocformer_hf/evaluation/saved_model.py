@@ -1,5 +1,6 @@
 """A saved model, measured on a split of a dataset."""
 
+import logging
 from dataclasses import asdict, dataclass, field
 
 import datasets
@@ -9,14 +10,18 @@ from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor, BaseImageProcessor
 
 from assocformer_hf.data.checks.check import cooccurrence
+from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
-from assocformer_hf.data.load import DEFAULT_SPLITS, load_split
+from assocformer_hf.data.images_used import ImagesUsed
+from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, load_split
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+
+logger = logging.getLogger(__name__)
 
 OWN_SPLITS = ("train", "validation")  # of datasets other than the benchmarks
 
@@ -48,6 +53,7 @@ class SavedModel:
         dataset: the images.
         images: the same, as the model takes them.
         evaluation: what came out.
+        trained_on: how many of the images the model was trained on; its numbers flatter it where there are any.
     """
 
     model: AssocFormerForMultiLabel
@@ -56,10 +62,14 @@ class SavedModel:
     dataset: datasets.Dataset
     images: MultiLabelImages
     evaluation: Evaluation
+    trained_on: int = 0
 
 
 def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accelerator: Accelerator) -> SavedModel:
-    """Loads a model and a split, and evaluates it over all processes.
+    """Loads a model and a split, and evaluates it over all processes; warns of images that it was trained on.
+
+    Where the package itself held the validation images out for the training, they are the same again, whatever was
+    added to the dataset since.
 
     Raises:
         DataError: if the data cannot be read, or have other labels than the model.
@@ -67,7 +77,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
     processor = AutoImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
-    dataset = from_main_process(lambda: _load(args, source, trained, evaluation_split(args)))
+    dataset, seen = from_main_process(lambda: _load_unseen(args, source, trained))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
@@ -83,7 +93,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
         )
     )
     evaluation = evaluate({"model": model}, loader, accelerator)["model"]
-    return SavedModel(model, processor, names, dataset, images, evaluation)
+    return SavedModel(model, processor, names, dataset, images, evaluation, seen)
 
 
 def training_counts(
@@ -106,6 +116,33 @@ def training_counts(
 def evaluation_split(args: EvaluationArguments) -> str:
     """The name of the split that is evaluated."""
     return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
+
+
+def _load_unseen(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> tuple[datasets.Dataset, int]:
+    """The images to evaluate on, those that the training held out where it did, and how many it was trained on."""
+    split = evaluation_split(args)
+    dataset = _load(args, source, names, split)
+    used = ImagesUsed.of_model(args.model)
+    if used is None:
+        return dataset, 0
+    digests = image_digests(dataset)
+    if used.divided and split == OWN_SPLITS[1] and set(digests.tolist()) != set(used.held_out.tolist()):
+        whole = _load(args, source, names, ALL)
+        of_whole = image_digests(whole)
+        rows = np.flatnonzero(np.isin(of_whole, used.held_out))
+        if len(rows):
+            dataset, digests = whole.select(rows), of_whole[rows]
+            logger.warning(
+                "%s: the dataset, or its division, changed since the training; evaluated are the %d images that were "
+                "held out then", args.dataset, len(rows),
+            )  # fmt: skip
+    seen = int(np.isin(digests, used.trained_on).sum())
+    if seen:
+        logger.warning(
+            "%s: the model was trained on %d of these %d images: its numbers flatter it; give others",
+            args.dataset, seen, len(digests),
+        )  # fmt: skip
+    return dataset, seen
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:

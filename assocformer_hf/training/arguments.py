@@ -1,10 +1,10 @@
 """The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -42,6 +42,9 @@ class ModelArguments:
     gamma_neg: float = field(default=2.0, metadata={"help": "Focusing of the absent labels, eq. 8."})
     clip: float = field(default=0.0, metadata={"help": "Probability margin of the ASL paper; eq. 8 has none."})
 
+    def __post_init__(self):
+        _require(self, at_least={"image_size": 1}, one_of={"normalization": ("none", "backbone")})
+
 
 @dataclass
 class DataArguments:
@@ -65,7 +68,18 @@ class DataArguments:
         default="error",
         metadata={"help": "Images that cannot be read: error, or skip (replaced in training, left out of evaluation)."},
     )
-    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each training process."})
+    num_workers: int | None = field(
+        default=None,
+        metadata={"help": "Processes that load images, for each training process. Default: as the cores allow."},
+    )
+
+    def __post_init__(self):
+        _require(
+            self,
+            at_least={"randaugment_ops": 0, "num_workers": 0},
+            between={"cutout": (0, 1), "randaugment_magnitude": (0, 30), "horizontal_flip": (0, 1)},
+            one_of={"bad_images": ("error", "skip")},
+        )
 
 
 @dataclass
@@ -83,6 +97,7 @@ class HubArguments:
     def __post_init__(self):
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigurationError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
+        _require(self, at_least={"hub_sample_images": 0})
 
 
 @dataclass
@@ -110,6 +125,11 @@ class RecipeArguments:
     )
     pct_start: float = field(default=0.2, metadata={"help": "Share of the schedule in which the rate rises."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Decoupled; none on biases and 1-d parameters."})
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of MixUp; 0 for none, the paper's."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix; 0 for none, the paper's."})
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "How far labels move towards a half, below 1; the paper's is 0."}
+    )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
     mixed_precision: str | None = field(
         default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
@@ -137,6 +157,46 @@ class RecipeArguments:
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
     )
+
+    def __post_init__(self):
+        _require(
+            self,
+            at_least={
+                "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
+                "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0,
+                "keep_checkpoints": 1, "log_every": 1,
+            },
+            above={"learning_rate": 0, "backbone_learning_rate": 0, "max_grad_norm": 0},
+            between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
+            one_of={"mixed_precision": ("no", "fp16", "bf16", "fp8")},
+        )  # fmt: skip
+
+
+def _require(
+    options: object,
+    at_least: Mapping[str, float] = MappingProxyType({}),
+    above: Mapping[str, float] = MappingProxyType({}),
+    between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
+):
+    """Refuses values that options cannot have; an option that is None has its default.
+
+    Raises:
+        ConfigurationError: naming the option, its value and what it can be.
+    """
+    rules = [
+        *((name, lambda v, low=low: v >= low, f"at least {low}") for name, low in at_least.items()),
+        *((name, lambda v, low=low: v > low, f"above {low}") for name, low in above.items()),
+        *(
+            (name, lambda v, ends=ends: ends[0] <= v <= ends[1], "from {} to {}".format(*ends))
+            for name, ends in between.items()
+        ),
+        *((name, lambda v, names=names: v in names, " or ".join(names)) for name, names in one_of.items()),
+    ]
+    for name, holds, expected in rules:
+        value = getattr(options, name)
+        if value is not None and not holds(value):
+            raise ConfigurationError(f"{name} must be {expected}; got {value!r}")
 
 
 ARGUMENTS = (ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments)

@@ -9,6 +9,7 @@ from assocformer_hf.model.configuration_assocformer import ConfigurationError
 
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
+COLOURS = {"asl": "C1", "CF1": "C2"}  # of curves that share a panel with others
 
 
 def tracker_names(report_to: str) -> list[str]:
@@ -55,30 +56,52 @@ def write_history(history: list[dict], path: Path):
 
 
 def plot_curves(history: list[dict], path: Path):
-    """Draws loss, learning rate, mAP and F1 by the epoch."""
+    """Draws losses, the penalty of A, learning rate, mAP and F1 by the epoch, with the epoch of the best mAP marked."""
     # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     rows = [flat(entry) for entry in history]
+    rows = [row | {"penalty": row["loss"] - row["asl"]} for row in rows]
     panels = {
-        "loss": {"loss": "eq. 9", "asl": "asymmetric loss"},
-        "learning rate at the end of the epoch": {"learning_rate": None},
-        "mAP in percent": {"raw_mAP": "raw", "ema_mAP": "EMA"},
-        "F1 in percent": {"raw_CF1": "CF1 raw", "ema_CF1": "CF1 EMA", "raw_OF1": "OF1 raw", "ema_OF1": "OF1 EMA"},
-    }
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        "asymmetric loss": {"asl": "training", "raw_asl": "validation", "ema_asl": "validation, averaged weights"},
+        "mean average precision (mAP), %": {"raw_mAP": "weights", "ema_mAP": "averaged weights"},
+        "F1, %": {
+            "raw_OF1": "all decisions (OF1)", "ema_OF1": "the same, averaged weights",
+            "raw_CF1": "mean of the labels (CF1)", "ema_CF1": "the same, averaged weights",
+        },
+        "learning rate": {"learning_rate": None},
+        "penalty of A in the loss": {"penalty": None},
+        "entries of A: mean, and standard deviation as a band": {"raw_association_mean": None},
+    }  # fmt: skip
+    panels = {title: curves for title, curves in panels.items() if set(curves) <= rows[0].keys()}
+    if "raw_association_mean" not in rows[0]:  # no association module: it has no penalty either
+        panels.pop("penalty of A in the loss")
+    best = max(rows, key=lambda row: max(row["raw_mAP"], row["ema_mAP"]))
+    figure = Figure(figsize=(13, 6.5) if len(panels) > 4 else (9, 6.5), layout="constrained")
+    grid = list(figure.subplots(2, 3 if len(panels) > 4 else 2).flat)
+    epochs = [row["epoch"] for row in rows]
+    for axes, (title, curves) in zip(grid, panels.items(), strict=False):
         for key, label in curves.items():
-            scale = 100 if "percent" in title else 1
-            style = "--" if key.startswith("raw") else "-"
-            colour = {"CF1": "C0", "OF1": "C1"}.get(key.partition("_")[2])
-            epochs = [row["epoch"] for row in rows]
-            axes.plot(epochs, [scale * row[key] for row in rows], style, label=label, color=colour, marker=".")
+            values = [(100 if title.endswith("%") else 1) * row[key] for row in rows]
+            style = "--" if key.startswith("raw") and len(curves) > 1 else "-"
+            colour = COLOURS.get(key.partition("_")[2], "C0")
+            axes.plot(epochs, values, style, label=label, color=colour, marker="." if len(rows) < 50 else None)
+        if "raw_association_mean" in curves:
+            ends = [(row["raw_association_mean"], row["raw_association_std"]) for row in rows]
+            band = [[mean + sign * std for mean, std in ends] for sign in (-1, 1)]
+            axes.fill_between(epochs, *band, alpha=0.2)
+            axes.set_ylim(0, 1)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+        axes.axvline(best["epoch"], color="0.5", linewidth=1, linestyle=":")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(curves) > 1:
             axes.legend(fontsize=8)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    value = max(best["raw_mAP"], best["ema_mAP"])
+    figure.suptitle(f"best epoch: {best['epoch']} of {len(rows)} (dotted), mAP {100 * value:.1f}%", fontsize=11)
     figure.savefig(path, dpi=110)

@@ -1,6 +1,7 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, gather_object, set_seed
+from accelerate.utils import (
+    DistributedType,
+    GradientAccumulationPlugin,
+    broadcast_object_list,
+    disable_fsdp_ram_efficient_loading,
+    gather_object,
+    set_seed,
+)
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
@@ -21,6 +29,8 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.checkpoint import (
@@ -34,6 +44,7 @@ from assocformer_hf.training.checkpoint import (
 )
 from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
 from assocformer_hf.training.head_start import train_head
+from assocformer_hf.training.machine import TimeEstimate, share_cores, size_warning
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
 from assocformer_hf.training.sampling import ShuffledSampler
@@ -59,11 +70,14 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
     """The accelerator of a run; seeds every process alike, so that all of them build the same model.
 
     Raises:
-        ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
+        ConfigurationError: if `report_to` names a tracker that is unknown or not installed, or the processes that were
+            started do not see each other.
     """
     set_seed(recipe.seed)
+    # Accelerate's way to load weights in one process only breaks on the buffers of batch norm; all build them alike.
+    disable_fsdp_ram_efficient_loading()
     steps = recipe.gradient_accumulation_steps
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
         # As an argument by itself, the launcher's number would silently take its place.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=steps) if steps else None,
@@ -71,6 +85,22 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         log_with=tracker_names(recipe.report_to) or None,
         project_dir=str(Path(recipe.output_dir) / LOGS),
     )
+    require_all_processes(accelerator)
+    return accelerator
+
+
+def require_all_processes(accelerator: Accelerator):
+    """Refuses to be one of several runs where one was wanted.
+
+    Raises:
+        ConfigurationError: if the launcher started more processes than Accelerate sees.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > accelerator.num_processes:
+        raise ConfigurationError(
+            f"{started} processes were started, but Accelerate sees {accelerator.num_processes} on this "
+            f"{accelerator.device.type}: set ACCELERATE_USE_CPU=true to train on CPUs"
+        )
 
 
 class TrainingRun:
@@ -87,7 +117,7 @@ class TrainingRun:
         accelerator: from `create_accelerator`.
         save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with the model that
             holds them, `"raw"` or `"ema"`, its evaluation, and the state of the run.
-        num_workers: processes that load images, for each training process.
+        num_workers: processes that load images, for each training process; default: see [`share_cores`].
         options: what else the run depends on; it can only be resumed with the same.
         saves: names of the files that `save_best` writes into `output_dir`.
 
@@ -109,12 +139,13 @@ class TrainingRun:
         recipe: RecipeArguments,
         accelerator: Accelerator,
         save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
-        num_workers: int = 0,
+        num_workers: int | None = None,
         options: dict | None = None,
         saves: Sequence[str] = (),
     ):
         self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
+        num_workers = share_cores(accelerator, num_workers)
         self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
         self.checkpoints = self.output.path / CHECKPOINTS
         self.hold = ExitStack()  # of the folder's lock, until the end of the run or of the process
@@ -140,8 +171,10 @@ class TrainingRun:
         )
         self.batches = len(self.train_loader)
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
-        # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
-        model.to(accelerator.device, memory_format=torch.channels_last)
+        model.to(accelerator.device)
+        if accelerator.distributed_type != DistributedType.FSDP:  # which takes no such weights
+            # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
+            model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
             plain = accelerator.prepare(DataLoader(train_images, 2 * recipe.batch_size, **loading))
             train_head(model, train_images, plain, accelerator, recipe.head_epochs, recipe.seed)
@@ -171,6 +204,11 @@ class TrainingRun:
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {recipe.epochs}{place}")
         self.stop = StopRequest()
+        left = (recipe.epochs - self.state.epoch) * self.batches - self.state.batches
+        # Raw and averaged weights are evaluated.
+        self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
+        if warning := size_warning(model.num_parameters(), accelerator.device):
+            accelerator.print(warning)
 
     def run(self) -> RunState:
         """Trains to the end.
@@ -182,6 +220,7 @@ class TrainingRun:
             DataError: if an image cannot be read.
             CheckpointError: if `output_dir` cannot be written to.
             TrainingError: if the gradients stay infinite or NaN.
+            ConfigurationError: if the batches are too small for batch norm.
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
         """
         self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
@@ -200,11 +239,19 @@ class TrainingRun:
             ) from error
         except OutputError as error:
             raise OutputError(f"{error}; {self._last_checkpoint()}: go on with --resume auto") from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # PyTorch's own words
+                raise
+            raise ConfigurationError(
+                f"batch norm has one value for each channel in a batch of {self.recipe.batch_size}: use a larger "
+                "--batch_size or --image_size, or --frozen_batch_norm"
+            ) from error
         finally:
             if self.accelerator.is_main_process and self.state.history:
                 with suppress(OutputError):  # a full disk has its own, better error
                     self.output.write(CURVES_FILE, "run", partial(plot_curves, self.state.history))
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:  # `end_training` would part the processes for good
+                tracker.finish()
             self._list_logs()
             self.hold.close()
         return self.state
@@ -233,7 +280,8 @@ class TrainingRun:
         self._note_unreadable(best.unreadable)
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
         entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
-        state.history.append(entry | {key: _headline(evaluation) for key, evaluation in evaluations.items()})
+        config = self.ema.module.config
+        state.history.append(entry | {key: _headline(evaluation, config) for key, evaluation in evaluations.items()})
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
         if best.metrics["mAP"] > state.best_mAP:
@@ -250,6 +298,8 @@ class TrainingRun:
 
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""
+        if line := self.estimate.after(self.progress.batches):
+            self.accelerator.print(line)
         every = self.recipe.checkpoint_every
         if every and step % every == 0:
             self._save()
@@ -327,23 +377,31 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
 def log_line(entry: dict, epochs: int, best: float) -> str:
     """An epoch in one line for people; mAP in percent."""
     raw, ema = entry["raw"], entry["ema"]
-    spread = ""
+    spread = parts = ""
     if raw["association_mean"] is not None:
         spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
+        share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
+        parts = f"{100 * share:.0f}% of it the penalty of A, "
     left = entry["seconds"] * (epochs - entry["epoch"])
     skipped = f"  {entry['skipped_steps']} steps skipped" if entry["skipped_steps"] else ""
     return (
-        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} (ASL {entry['asl']:.4f}, "
-        f"‖A‖ {entry['association_penalty']:.3f}){spread}  lr {entry['learning_rate']:.1e}  "
+        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} ({parts}ASL {entry['asl']:.4f}, "
+        f"on validation {min(raw['asl'], ema['asl']):.4f}){spread}  lr {entry['learning_rate']:.1e}  "
         f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  "
         f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
         f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
     )
 
 
-def _headline(evaluation: Evaluation) -> dict:
+def _headline(evaluation: Evaluation, config: AssocFormerConfig) -> dict:
     """The numbers of an evaluation that the history keeps."""
+    scores, targets = torch.from_numpy(evaluation.scores), torch.from_numpy(evaluation.targets)
+    # The logits of float32 scores, which are as exact as the fourth digit of a loss needs.
+    loss = asymmetric_loss(
+        torch.logit(scores, eps=1e-6), targets.float(), config.gamma_pos, config.gamma_neg, config.clip
+    )
     return {key: evaluation.metrics[key] for key in ("mAP", "CF1", "OF1")} | {
+        "asl": loss.item(),
         "association_mean": evaluation.association_mean,
         "association_std": evaluation.association_std,
     }

@@ -48,4 +48,8 @@ def create_scheduler(
 ) -> optim.lr_scheduler.LRScheduler:
     """The 1-cycle policy (Smith & Topin 2019): up to each group's rate in `pct_start` of the steps, then down to 0."""
     highest = [group["lr"] for group in optimizer.param_groups]
+    total_steps = max(total_steps, 2)
+    # PyTorch divides by the steps of each phase: the way up is left out where it has none, the way down has one.
+    up = min(pct_start * total_steps, total_steps - 1)
+    pct_start = (up if up > 1 else 1 - 1e-6) / total_steps
     return optim.lr_scheduler.OneCycleLR(optimizer, max_lr=highest, total_steps=total_steps, pct_start=pct_start)

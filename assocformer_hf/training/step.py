@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from assocformer_hf.model.modeling_assocformer import AssocFormerOutput
 from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.mixing import Mixing
 from assocformer_hf.training.sampling import derived_seed
 
 SUMS = 5  # loss, norm of A, batches where both are finite, images that were replaced, steps that were left out
@@ -89,6 +90,7 @@ def train_one_epoch(
         for norm in batch_norms(model):
             norm.eval()
     scale = scale or nn.Identity()
+    mix = Mixing(recipe.mixup, recipe.cutmix, recipe.label_smoothing)
     guard.start_epoch()
     images = recipe.batch_size * accelerator.num_processes
     window = accelerator.gradient_accumulation_steps
@@ -105,7 +107,8 @@ def train_one_epoch(
         # So that a step draws the same, whatever was drawn before it in this process.
         torch.manual_seed(derived_seed(recipe.seed, progress.epoch, progress.batches, accelerator.process_index))
         with accelerator.accumulate(model):
-            output = model(scale(batch["pixel_values"]), labels=batch["labels"])
+            pixel_values, labels = mix(scale(batch["pixel_values"]), batch["labels"])
+            output = model(pixel_values, labels=labels)
             # Accelerate divides by the whole window; the last one of an epoch may have fewer batches.
             batches = min(window, progress.total - progress.batches // window * window)
             accelerator.backward(output.loss * (window / batches))

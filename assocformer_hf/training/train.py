@@ -1,7 +1,7 @@
 """Training in one call: from a dataset to a saved model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -131,10 +131,13 @@ def train(
         "base_model": hub_id(model_args.backbone),
     }
 
+    divided = getattr(splits, "summary", None) is not None and splits.summary.held_out > 0
+
     def save_best(model, weights, evaluation, state):
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
+        used = replace(run.images_used, divided=divided)
         with run.output.replacing("model") as folder:
-            save_model_folder(folder, model, processor, evaluation, details, images_used=run.images_used)
+            save_model_folder(folder, model, processor, evaluation, details, images_used=used)
 
     fixed = asdict(model_args) | asdict(data_args) | asdict(source)
     fixed |= {"dataset": name, "processor": processor.to_dict()}

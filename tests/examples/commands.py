@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from tests.conftest import ROOT
 
@@ -34,18 +36,23 @@ def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
     return done
 
 
-def final_state(output: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
+def final_state(output: Path, epochs: int = 3) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """The weights and the history that the last checkpoint of a run holds."""
-    checkpoint = output / "checkpoints/epoch-0003"
-    weights = load_file(checkpoint / "model.safetensors") | {
-        f"ema.{name}": value for name, value in load_file(checkpoint / "ema.safetensors").items()
-    }
+    checkpoint = output / f"checkpoints/epoch-{epochs:04d}"
+    spread = checkpoint / "pytorch_model_fsdp_0"
+    if spread.is_dir():
+        with TemporaryDirectory() as folder:
+            dcp_to_torch_save(spread, Path(folder) / "model.bin")
+            weights = torch.load(Path(folder) / "model.bin")["model"]
+    else:
+        weights = load_file(checkpoint / "model.safetensors")
+    weights |= {f"ema.{name}": value for name, value in load_file(checkpoint / "ema.safetensors").items()}
     return weights, json.loads((checkpoint / "run.json").read_text())["state"]["history"]
 
 
-def assert_same_run(one: Path, other: Path):
+def assert_same_run(one: Path, other: Path, epochs: int = 3):
     """Two runs ended with the same weights, bit for bit, and had the same history, times aside."""
-    (weights, history), (expected, expected_history) = final_state(one), final_state(other)
+    (weights, history), (expected, expected_history) = final_state(one, epochs), final_state(other, epochs)
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(weights[name], value), name

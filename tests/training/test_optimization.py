@@ -58,3 +58,18 @@ def test_a_pretrained_backbone_may_have_a_rate_of_its_own(create_model):
     assert {rates[name] for name in rates if name.startswith("head.")} == {1e-3}
     head, *_, backbone = scheduler.get_last_lr()
     assert head == pytest.approx(10 * backbone)
+
+
+@pytest.mark.parametrize("pct_start", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 4, 5, 6, 10])
+def test_one_cycle_has_a_rate_for_every_step_of_short_runs(total_steps, pct_start):
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = create_optimizer(torch.nn.ParameterList([weight]), learning_rate=1e-4, weight_decay=0)
+    scheduler = create_scheduler(optimizer, total_steps, pct_start)
+    rates = []
+    for _ in range(total_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert all(0 < rate <= 1e-4 for rate in rates)
+    assert max(rates) > 0.5e-4

@@ -3,8 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+from transformers import Dinov2Config, Dinov2Model
+
 from tests.conftest import ROOT
-from tests.examples.commands import BINARIES, ENVIRONMENT
+from tests.examples.commands import BINARIES, ENVIRONMENT, run, training
 
 
 def test_two_processes_evaluate_every_image_once_and_average_spread_weights():
@@ -13,3 +16,40 @@ def test_two_processes_evaluate_every_image_once_and_average_spread_weights():
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "agreed" in done.stdout
+
+
+def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
+    """What torchrun does on a machine without GPUs, and Accelerate is not told to use the CPU."""
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "ACCELERATE_USE_CPU"}
+    command = training(small_coco, tmp_path / "model", processes=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "error: 2 processes were started, but Accelerate sees 1" in done.stderr
+    assert "set ACCELERATE_USE_CPU=true" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_backbone_with_parameters_that_it_does_not_use(small_coco, tmp_path):
+    """DINOv2's mask token has no part in the features; processes that wait for its gradient would end in an error."""
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
+    Dinov2Model(config).save_pretrained(tmp_path / "dinov2")
+    options = ("--backbone", str(tmp_path / "dinov2"), "--image_size", "56", "--epochs", "1", "--batch_size", "4")
+    run(training(small_coco, tmp_path / "model", *options, processes=2))
+    assert (tmp_path / "model/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks"),
+    [("tiny-cvt", "CvtLayer"), pytest.param("tiny-swin", "SwinTransformerBlock", marks=pytest.mark.slow)],
+)
+def test_a_run_with_spread_weights_is_the_same_after_stops_in_training_and_evaluation(
+    small_coco, tmp_path, backbone, blocks
+):
+    command = [
+        *(BINARIES / "accelerate", "launch", "--config_file", ROOT / "examples/accelerate/fsdp.yaml"),
+        *("--fsdp_transformer_layer_cls_to_wrap", f"{blocks},AssociationHead"),
+        *("--num_processes", "2", "--mixed_precision", "no"),
+        *(Path(__file__).with_name("by_two_processes_spread.py"), backbone, small_coco, tmp_path),
+    ]
+    assert "agreed" in run([str(part) for part in command]).stdout

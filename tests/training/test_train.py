@@ -103,3 +103,9 @@ debug_launcher(cell, num_processes=2)
     done = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_batch_norm_of_a_single_value_is_said_in_one_line(splits, tmp_path):
+    """One image, of which the last stage leaves one place."""
+    with pytest.raises(ConfigurationError, match="batch norm has one value for each channel.*--batch_size"):
+        train(splits, backbone="tiny-cvt", image_size=32, output_dir=tmp_path / "model", **QUICK | {"batch_size": 1})

@@ -1,0 +1,39 @@
+"""Values that options cannot have are refused where the options are made, in one line."""
+
+import pytest
+
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: RecipeArguments(epochs=0), "epochs must be at least 1; got 0"),
+        (lambda: RecipeArguments(log_every=0), "log_every must be at least 1; got 0"),
+        (lambda: RecipeArguments(ema_decay=1.5), "ema_decay must be from 0 to 1; got 1.5"),
+        (lambda: RecipeArguments(pct_start=-0.1), "pct_start must be from 0 to 1; got -0.1"),
+        (lambda: RecipeArguments(keep_checkpoints=0), "keep_checkpoints must be at least 1; got 0"),
+        (
+            lambda: RecipeArguments(gradient_accumulation_steps=0),
+            "gradient_accumulation_steps must be at least 1; got 0",
+        ),
+        (lambda: RecipeArguments(learning_rate=0), "learning_rate must be above 0; got 0"),
+        (lambda: RecipeArguments(learning_rate=float("nan")), "learning_rate must be above 0; got nan"),
+        (lambda: RecipeArguments(max_grad_norm=0), "max_grad_norm must be above 0; got 0"),
+        (
+            lambda: RecipeArguments(mixed_precision="half"),
+            "mixed_precision must be no or fp16 or bf16 or fp8; got 'half'",
+        ),
+        (lambda: RecipeArguments(seed=-1), "seed must be at least 0; got -1"),
+        (lambda: DataArguments(cutout=2), "cutout must be from 0 to 1; got 2"),
+        (lambda: DataArguments(num_workers=-1), "num_workers must be at least 0; got -1"),
+        (lambda: DataArguments(bad_images="ignore"), "bad_images must be error or skip; got 'ignore'"),
+        (lambda: ModelArguments(normalization="mean"), "normalization must be none or backbone; got 'mean'"),
+        (lambda: HubArguments(hub_sample_images=-1), "hub_sample_images must be at least 0; got -1"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigurationError) as caught:
+        options()
+    assert str(caught.value) == message
