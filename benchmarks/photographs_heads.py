@@ -1,7 +1,7 @@
 """The heads of `benchmarks.photographs`: what they take, and their options.
 
-A head takes pooled features `(batch, channels)`, or with `on_maps` feature maps `(batch, positions, channels)`, and gives
-logits `(batch, labels)` and the weighted norm of A of eq. 9, 0 where it has none.
+A head takes pooled features `(batch, channels)`, or with `on_maps` feature maps `(batch, positions, channels)`, and
+gives logits `(batch, labels)` and the weighted norm of A of eq. 9, 0 where it has none.
 """
 
 import torch

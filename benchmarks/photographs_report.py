@@ -1,1 +1,2 @@
-def write_report(a, b): pass
+def write_report(a, b):
+    pass

@@ -228,8 +228,8 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         training = training._replace(labels=shuffled_labels(training, photographs, seed))
     settings = [dict(zip(arm.start, point, strict=True)) for point in points]
     if arm.head == "logistic":
-        made, values = zip(*logistic_regression(training, photographs, validation, [s["l2"] for s in settings]), strict=True)
-        curves = [[value] for value in values]
+        penalties = [setting["l2"] for setting in settings]
+        made, curves = zip(*logistic_regression(training, photographs, validation, penalties), strict=True)
     else:
         made = [create_head(arm, training, setting, seed) for setting in settings]
         rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]

@@ -14,6 +14,7 @@ from assocformer_hf.training.optimization import parameter_groups
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import Linear
 
+
 def forward_all(heads: Sequence[nn.Module], features: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
     """Logits of all heads `(heads, batch, labels)` and the sum of their penalties.
 
@@ -43,7 +44,7 @@ class Schedule(NamedTuple):
 
     Attributes:
         epochs: passes over the photographs.
-        looks: how often validation is looked at, the last time at the end, evenly over the second half; the best counts.
+        looks: how often validation is looked at, evenly over the second half; the best counts.
         batch: photographs in a step.
     """
 
@@ -149,14 +150,15 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def logistic_regression(
     split: Split, photographs: Tensor, validation: Split, penalties: Sequence[float], steps: int = 100
-) -> list[tuple[Linear, float]]:
-    """Linear layers at the optimum of the cross-entropy by L-BFGS, one for each L2 penalty, each started from the one before.
+) -> list[tuple[Linear, list[float]]]:
+    """Linear layers at the optimum of the cross-entropy by L-BFGS, one for each L2 penalty.
 
     Args:
         split: the training split.
         photographs: which of its photographs to train on.
         validation: what the mAP is measured on.
-        penalties: weights of half the squared norm of a label's weights, beside the mean cross-entropy.
+        penalties: weights of half the squared norm of a label's weights, beside the mean cross-entropy; each layer
+            starts from the one before.
         steps: iterations of L-BFGS at most.
 
     Returns:
@@ -179,5 +181,5 @@ def logistic_regression(
             return value
 
         optimizer.step(loss)
-        found.append((copy.deepcopy(head), mean_ap(predict([head], validation, False)[0], validation)))
+        found.append((copy.deepcopy(head), [mean_ap(predict([head], validation, False)[0], validation)]))
     return found

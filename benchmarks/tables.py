@@ -44,3 +44,13 @@ def row(*cells: str) -> str:
 def mean_and_error(numbers: Sequence[float], sign: str = "") -> str:
     """Mean and its standard error."""
     return f"{np.mean(numbers):{sign}.2f} ± {np.std(numbers, ddof=1) / len(numbers) ** 0.5:.2f}"
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, str]:
+    """Holm's step-down correction of the tests that were made, as text."""
+    made = sorted((p, name) for name, p in p_values.items() if p is not None)
+    corrected, highest = dict.fromkeys(p_values, NOT_RUN), 0.0
+    for place, (p, name) in enumerate(made):
+        highest = max(highest, min(1.0, (len(made) - place) * p))
+        corrected[name] = f"{highest:.3f}" if highest >= 0.001 else "< 0.001"
+    return corrected
