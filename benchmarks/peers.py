@@ -1,8 +1,8 @@
 """Label-correlation heads from the literature, written from their papers in their published sizes.
 
-All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`; the default of `size`
-is the published width. Label vectors that the papers take from word embeddings are random here, and so is ML-GCN's
-adjacency unless it is given: they change no cost.
+All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`; the default of
+`size` is the published width. Label vectors that the papers take from word embeddings are random here, and so is
+ML-GCN's adjacency unless it is given: they change no cost.
 """
 
 import math
@@ -75,7 +75,7 @@ def label_graph(targets: Tensor, threshold: float = 0.4, neighbours: float = 0.2
     """ML-GCN's adjacency `(labels, labels)` of multi-hot targets `(images, labels)`.
 
     P(j | i) becomes 1 from `threshold` on, a label's neighbours then share the weight `neighbours` beside its own 1,
-    and the whole is scaled by the root of the degrees on both sides: the paper's equations 7 and 8 with its code's values.
+    and the whole is scaled by the root of the degrees on both sides: the paper's eq. 7 and 8 with its code's values.
     """
     joint = targets.T @ targets
     linked = (joint / joint.diagonal().unsqueeze(1) >= threshold).float().fill_diagonal_(0)

@@ -9,6 +9,7 @@ not repeated; the tables and plots of `docs/photographs.md` are made from these 
 """
 
 import argparse
+import json
 import time
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import RESULTS
+from benchmarks.photographs_costs import measure_costs
 from benchmarks.photographs_features import load_features
 from benchmarks.photographs_report import write_report
 from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
@@ -35,6 +37,7 @@ def main():
     parser.add_argument("--image_size", type=int, default=192, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs of the same arms")
     parser.add_argument("--tables", action="store_true", help="only make tables and plots of what is there")
+    parser.add_argument("--costs", action="store_true", help="measure time and memory of the heads, and nothing else")
     parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], metavar="ARM", help="only these")
     parser.add_argument("--sizes", nargs="+", type=int, help="only these numbers of training photographs")
     parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
@@ -44,8 +47,10 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     scales = (QUICK,) if options.quick else SCALES
     arms = [arm for arm in ARMS if arm.quick or not options.quick]
-    if not options.tables:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
+    if options.costs or (options.quick and not options.tables):
+        measure_costs([arm for arm in arms if arm.cost_of is None], folder, 3 if options.quick else 21)
+    if not (options.tables or options.costs):
         limit = QUICK_PHOTOGRAPHS if options.quick else None
         splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
         started = time.perf_counter()
@@ -53,7 +58,9 @@ def main():
             if (options.arms and arm.name not in options.arms) or (options.sizes and scale.size not in options.sizes):
                 continue
             print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
-    write_report({(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}, page)
+    results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
+    costs = json.loads(path.read_text())["rows"] if (path := folder / "costs.json").exists() else []
+    write_report(results, {row["arm"]: row for row in costs}, page)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Arm:
         shuffled: whether to train on `shuffled_labels`.
         seeds: runs of the chosen setting.
         quick: whether `--quick` has it.
+        cost_of: the arm whose costs it has, where they are those of another.
+        reference: the arm without A that it is compared with.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Arm:
     shuffled: bool = False
     seeds: int = 5
     quick: bool = True
+    cost_of: str | None = None
+    reference: str = "linear"
 
 
 def _arms() -> tuple[Arm, ...]:
@@ -71,18 +75,26 @@ def _arms() -> tuple[Arm, ...]:
                                 ("c-tran", "C-Tran"))
     ]  # fmt: skip
     return (
-        Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}),
+        Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}, cost_of="linear"),
         Arm("linear", "linear", "linear", start=fit),
         Arm("am", "AM, no norm", "am", start=fit),
         Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended),
-        Arm("am-attention", "AM with attention, no norm", "am", {}, attended),
+        Arm("am-attention", "AM with attention, no norm", "am", {}, attended, reference="attention"),
         Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}),
-        Arm("am-theta-c2", "AM, θ=0.1 / C²", "am", {"theta": c_squared}, fit),
-        Arm("am-theta", "AM, θ=0.1", "am", {"theta": 0.1}, fit),
-        Arm("am-half", "AM, A frozen at ½", "am", {"association": "half"}, fit),
-        Arm("am-static", "AM, A the same for all images", "am", {"association": "static"}, fit),
-        Arm("linear-shuffled", "linear, labels shuffled", "linear", start=fit, shuffled=True),
-        Arm("am-shuffled", "AM, labels shuffled", "am", start=fit, shuffled=True),
+        Arm("am-theta-c2", "AM, θ=0.1 / C²", "am", {"theta": c_squared}, fit, cost_of="am"),
+        Arm("am-theta", "AM, θ=0.1", "am", {"theta": 0.1}, fit, cost_of="am"),
+        Arm("am-half", "AM, A frozen at ½", "am", {"association": "half"}, fit, cost_of="am"),
+        Arm("am-static", "AM, A the same for all images", "am", {"association": "static"}, fit, cost_of="am"),
+        Arm("linear-shuffled", "linear, labels shuffled", "linear", start=fit, shuffled=True, cost_of="linear"),
+        Arm(
+            "am-shuffled",
+            "AM, labels shuffled",
+            "am",
+            start=fit,
+            shuffled=True,
+            cost_of="am",
+            reference="linear-shuffled",
+        ),
         *(Arm(f"am-k{k}", f"AM, no norm, k={k}", "am", {"kernel_size": k}, fit) for k in (1, 5, 7)),
         Arm("mlp-64", "linear + MLP, 64 hidden", "mlp", {"hidden": 64, "residual": True}, fit),
         Arm("mean-max", "linear on mean and maximum", "mean_max", start=fit),
@@ -231,7 +243,7 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         penalties = [setting["l2"] for setting in settings]
         made, curves = zip(*logistic_regression(training, photographs, validation, penalties), strict=True)
     else:
-        made = [create_head(arm, training, setting, seed) for setting in settings]
+        made = [create_head(arm, training.maps.shape[2], training.labels, setting, seed) for setting in settings]
         rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
         torch.manual_seed(seed)
         schedule = Schedule(scale.epochs, batch=scale.batch)
@@ -249,13 +261,13 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
     return [record | {"seconds": round(seconds, 2)} for record in records]
 
 
-def create_head(arm: Arm, training: Split, setting: Mapping[str, float], seed: int) -> nn.Module:
-    """A head of the arm with the weights of the seed."""
+def create_head(arm: Arm, channels: int, targets: Tensor, setting: Mapping[str, float], seed: int) -> nn.Module:
+    """A head of the arm with the weights of the seed, for the labels of the targets `(photographs, labels)`."""
     torch.manual_seed(seed)
     own = {axis: value for axis, value in setting.items() if axis not in ("rate", "decay")}
     if arm.head == "ml_gcn":
-        own["adjacency"] = label_graph(training.labels)
-    return HEADS[arm.head](training.maps.shape[2], training.labels.shape[1], **arm.options, **own)
+        own["adjacency"] = label_graph(targets)
+    return HEADS[arm.head](channels, targets.shape[1], **arm.options, **own)
 
 
 def describe_association(head: AM, splits: Mapping[str, Split], photographs: Tensor) -> dict:
