@@ -30,7 +30,7 @@ def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 21):
         with torch.no_grad():
             forward_ms = 1e3 * median(seconds({"": forward}, rounds)[""])
         head.train()
-        times = seconds({"": training}, max(3, min(rounds, int(2000 / forward_ms))))[""]
+        times = seconds({"": training}, max(2, min(rounds, int(2000 / forward_ms))))[""]
         parameters = sum(p.numel() for p in head.parameters())
         rows.append(
             {

@@ -140,9 +140,8 @@ def settings_table(results: Runs, sizes: Sequence[int]) -> list[str]:
             if not result.sweep:
                 table.append(row(arm.title, size, *[NOT_RUN] * 4))
                 continue
-            chosen = ", ".join(
-                f"{AXIS_NAMES[axis]} {value:g}" for axis, value in zip(arm.start, result.best, strict=True)
-            )
+            setting = zip(arm.start, result.best, strict=True)
+            chosen = ", ".join(f"{AXIS_NAMES[axis]} {value:g}" for axis, value in setting)
             low, high = min(result.sweep.values()), max(result.sweep.values())
             cells = chosen, str(len(result.sweep)), f"{low:.2f} to {high:.2f}"
             table.append(row(arm.title, size, *cells, ", ".join(AXIS_NAMES[axis] for axis in result.at_edge) or "–"))
@@ -197,16 +196,13 @@ def plot_association(results: Runs, path: Path):
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     spread, agreement = figure.subplots(1, 2, sharey=True)
     for number, arm in enumerate(arm for arm in ARMS if arm.name in ASSOCIATIONS):
-        points = [
-            point for (name, _), result in results.items() if name == arm.name for point in gains(results, result)
-        ]
+        own = [result for (name, _), result in results.items() if name == arm.name]
+        points = [point for result in own for point in gains(results, result)]
         for axes, key in ((spread, 1), (agreement, 2)):
             known = [(point[key], point[0]) for point in points if point[key] is not None]
             style = "osD^v<>P*"[number % 9], {"markersize": 5, "alpha": 0.7, "label": arm.title}
             axes.plot(*zip(*known, strict=True) if known else ((), ()), style[0], **style[1])
-    spread.set(
-        xlabel="standard deviation of the mean A over the pairs", ylabel="gain over the same head without A, mAP"
-    )
+    spread.set(xlabel="standard deviation of the mean A over the pairs", ylabel="gain over the head without A, mAP")
     agreement.set(xlabel="Spearman's ρ of the mean A with co-occurrence")
     for axes in (spread, agreement):
         axes.axhline(0, color="0.6", linewidth=1)

@@ -40,6 +40,7 @@ class Arm:
         batched: whether settings are trained side by side.
         shuffled: whether to train on `shuffled_labels`.
         seeds: runs of the chosen setting.
+        rounds: of the search, after its start, at most.
         quick: whether `--quick` has it.
         cost_of: the arm whose costs it has, where they are those of another.
         reference: the arm without A that it is compared with.
@@ -53,6 +54,7 @@ class Arm:
     batched: bool = True
     shuffled: bool = False
     seeds: int = 5
+    rounds: int = 3
     quick: bool = True
     cost_of: str | None = None
     reference: str = "linear"
@@ -61,16 +63,17 @@ class Arm:
 def _arms() -> tuple[Arm, ...]:
     fit = {"rate": (4e-3,), "decay": (3.0,)}
     attended = {"rate": (4e-3,), "decay": (3.0,), "lam": (0.5, 2.0), "temperature": (1.0,)}
-    peer = {"rate": (2.5e-4, 1e-3), "decay": (0.1,)}
+    inside = attended | {"lam": (2.0,)}
+    peer = {"rate": (5e-4,), "decay": (0.3,)}
     c_squared = 0.1 / 24**2
     narrow = [
         Arm(f"{name}-{size}", f"{peer_name}, narrowed to {size}", "peer", {"peer": peer_name, "size": size}, peer,
-            batched=False, seeds=3)
+            batched=False, seeds=3, rounds=1)
         for name, peer_name, size in (("ml-decoder", "ML-Decoder", 256), ("query2label", "Query2Label", 256),
                                       ("add-gcn", "ADD-GCN", 256), ("c-tran", "C-Tran", 256))
     ]  # fmt: skip
     full = [
-        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, seeds=3, quick=False)
+        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, seeds=3, rounds=1, quick=False)
         for name, peer_name in (("ml-decoder", "ML-Decoder"), ("add-gcn", "ADD-GCN"), ("query2label", "Query2Label"),
                                 ("c-tran", "C-Tran"))
     ]  # fmt: skip
@@ -78,9 +81,9 @@ def _arms() -> tuple[Arm, ...]:
         Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}, cost_of="linear"),
         Arm("linear", "linear", "linear", start=fit),
         Arm("am", "AM, no norm", "am", start=fit),
-        Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended),
-        Arm("am-attention", "AM with attention, no norm", "am", {}, attended, reference="attention"),
-        Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}),
+        Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended, seeds=3, rounds=1),
+        Arm("am-attention", "AM with attention, no norm", "am", {}, inside, seeds=3, rounds=1, reference="attention"),
+        Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}, rounds=2),
         Arm("am-theta-c2", "AM, θ=0.1 / C²", "am", {"theta": c_squared}, fit, cost_of="am"),
         Arm("am-theta", "AM, θ=0.1", "am", {"theta": 0.1}, fit, cost_of="am"),
         Arm("am-half", "AM, A frozen at ½", "am", {"association": "half"}, fit, cost_of="am"),
@@ -97,7 +100,7 @@ def _arms() -> tuple[Arm, ...]:
         ),
         *(Arm(f"am-k{k}", f"AM, no norm, k={k}", "am", {"kernel_size": k}, fit) for k in (1, 5, 7)),
         Arm("mlp-64", "linear + MLP, 64 hidden", "mlp", {"hidden": 64, "residual": True}, fit),
-        Arm("mean-max", "linear on mean and maximum", "mean_max", start=fit),
+        Arm("mean-max", "linear on mean and maximum", "mean_max", start=fit, seeds=3),
         Arm("ml-gcn", "ML-GCN", "ml_gcn", {"peer": "ML-GCN"}, {"rate": (1e-3,), "decay": (0.1,)}),
         *narrow,
         *full,
@@ -187,7 +190,7 @@ class Results:
         start = list(itertools.product(*self.arm.start.values()))
         if missing := [point for point in start if point not in self.sweep]:
             return missing
-        if self.next_round > self.scale.rounds:
+        if self.next_round > min(self.arm.rounds, self.scale.rounds):
             return []
         around = [self._neighbours(self.best, place) for place in range(len(self.arm.start))]
         return [point for points in around for point in points if point not in self.sweep]
