@@ -88,6 +88,8 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
         "A the same for all images, trained so": lambda size: difference(results, "am-static", "linear", size),
         "A frozen at ½": lambda size: difference(results, "am-half", "linear", size),
         "AM, θ=0.1: A flat": lambda size: difference(results, "am-theta", "linear", size),
+        "AM with attention over attention": lambda size: difference(results, "am-attention", "attention", size),
+        "the same, A frozen at ½": lambda size: difference(results, "half-attention", "attention", size),
         "labels shuffled: AM over linear, both trained on them": lambda size: difference(
             results, "am-shuffled", "linear-shuffled", size
         ),

@@ -83,6 +83,8 @@ def _arms() -> tuple[Arm, ...]:
         Arm("am", "AM, no norm", "am", start=fit),
         Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended, seeds=3, rounds=1),
         Arm("am-attention", "AM with attention, no norm", "am", {}, inside, seeds=3, rounds=1, reference="attention"),
+        Arm("half-attention", "AM with attention, A frozen at ½", "am", {"association": "half"}, inside, seeds=3,
+            rounds=1, cost_of="am-attention", reference="attention"),
         Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}, rounds=2),
         Arm("am-theta-c2", "AM, θ=0.1 / C²", "am", {"theta": c_squared}, fit, cost_of="am"),
         Arm("am-theta", "AM, θ=0.1", "am", {"theta": 0.1}, fit, cost_of="am"),
