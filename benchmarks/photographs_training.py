@@ -10,7 +10,7 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call, vmap
 
 from assocformer_hf.model.losses import asymmetric_loss
-from assocformer_hf.training.optimization import parameter_groups
+from assocformer_hf.training.optimization import create_scheduler, parameter_groups
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import Linear
 
@@ -106,14 +106,13 @@ def train(
         mAP on validation of each head by look.
     """
     groups = [
-        group | {"lr": rate}
+        group
         for head, rate, decay in zip(heads, rates, decays, strict=True)
-        for group in parameter_groups(head, decay)
+        for group in parameter_groups(head, decay, {"": rate})
     ]
     optimizer = optim.AdamW(groups, fused=True)
     steps = -(-len(photographs) // schedule.batch)
-    highest = [group["lr"] for group in groups]
-    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, highest, schedule.epochs * steps, pct_start=0.2)
+    scheduler = create_scheduler(optimizer, schedule.epochs * steps)
     looks = set(np.linspace(schedule.epochs / 2, schedule.epochs, schedule.looks).round().astype(int).tolist())
     order = torch.Generator().manual_seed(seed)
     curves, best = [[] for _ in heads], [{} for _ in heads]
