@@ -130,6 +130,7 @@ class Scale:
         size: training photographs, drawn anew from the training split for every seed.
         epochs: passes over them.
         batch: photographs in a step.
+        looks: at validation in a run, evenly over its second half; the best counts.
         rounds: of the search, after its start, at most.
         seeds: runs of a chosen setting at most; None leaves it to the arm.
     """
@@ -137,11 +138,12 @@ class Scale:
     size: int
     epochs: int
     batch: int = 64
+    looks: int = 2
     rounds: int = 3
     seeds: int | None = None
 
 
-SCALES = (Scale(15000, 6), Scale(1000, 12, batch=32), Scale(5000, 8))
+SCALES = (Scale(1000, 12, batch=32), Scale(5000, 8), Scale(15000, 6, looks=4))
 QUICK = Scale(200, 2, rounds=0, seeds=2)
 
 
@@ -156,7 +158,7 @@ class Results:
         self.arm, self.scale = arm, scale
         self.path = folder / f"{arm.name}-{scale.size}.jsonl"
         described = {"head": arm.head, "options": arm.options, "shuffled": arm.shuffled}
-        described |= {"epochs": scale.epochs, "batch": scale.batch}
+        described |= {"epochs": scale.epochs, "batch": scale.batch, "looks": scale.looks}
         self.settings = json.loads(json.dumps(described))
         self.seeds = range(arm.seeds if scale.seeds is None else min(arm.seeds, scale.seeds))
         self.runs: dict[tuple[tuple[float, ...], int], dict] = {}
@@ -260,7 +262,7 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         made = [create_head(arm, training.maps.shape[2], training.labels, setting, seed) for setting in settings]
         rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
         torch.manual_seed(seed)
-        schedule = Schedule(scale.epochs, batch=scale.batch)
+        schedule = Schedule(scale.epochs, scale.looks, scale.batch)
         curves = train(made, rates, decays, training, photographs, validation, schedule, seed, arm.batched)
     records = [
         {"point": setting, "seed": seed, "validation": max(curve), "curve": curve}

@@ -1,4 +1,4 @@
-"""Heads on photographs: that heads trained side by side are as if alone, that a suite goes on, and what its parts say."""
+"""Heads on photographs: heads trained side by side are as if alone, a suite goes on, and its parts are what they say."""
 
 import json
 import subprocess
