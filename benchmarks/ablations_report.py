@@ -1,6 +1,5 @@
 """Tables and plots of `benchmarks.ablations`, from the lines of its runs."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata, ttest_rel
 
 from assocformer_hf.data.scenes.scenes import label_set_distribution
-from benchmarks.ablations import (
+from benchmarks.ablations_runs import (
     COUPLINGS,
     FEATURE_COUPLINGS,
     FEATURE_NOISE,
@@ -19,8 +18,8 @@ from benchmarks.ablations import (
     Results,
     feature_oracle,
 )
+from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
 
-NOT_RUN = "not run"
 PAIRS = np.triu_indices(LABELS, 1)
 RESAMPLES = 1000
 NORMS = {"none": "norm-none", "l1": "norm-l1", "l2": "equal", "l1_l2": "norm-l1_l2", "nuclear": "norm-nuclear"}
@@ -64,17 +63,8 @@ def write_report(results: Mapping[str, Results], page: Path):
                                         association_cells),
         "rates": rates_table(results),
     }  # fmt: skip
-    if not page.exists():
-        page.write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in tables), encoding="utf-8")
-    text = page.read_text(encoding="utf-8")
-    for name, rows in tables.items():
-        block = f"<!-- {name} -->\n" + "\n".join(rows) + f"\n<!-- /{name} -->"
-        text, count = re.subn(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"{page}: has {count} places <!-- {name} --> … <!-- /{name} -->; it must have one")
-        print(f"\n{name}\n" + "\n".join(rows))
+    fill_page(page, tables)
     (page.parent / "images").mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
     plot_training(results, page.parent / "images/ablations_association.png")
     plot_context(results, page.parent / "images/ablations_context.png")
 
@@ -200,14 +190,6 @@ def runs_table(results) -> list[str]:
     ]
 
 
-def header(*titles: str) -> list[str]:
-    return [row(*titles), row(*["---"] * len(titles))]
-
-
-def row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def values(results, arm: str) -> np.ndarray | None:
     """mAP by seed; None for an arm that is not complete."""
     runs = results[arm].finished
@@ -224,25 +206,10 @@ def difference(results, arm: str, reference: str) -> str:
     return NOT_RUN if any(v is None for v in pair) else mean_and_error(pair[0] - pair[1], "+")
 
 
-def mean_and_error(numbers, sign: str = "") -> str:
-    """Mean and its standard error."""
-    return f"{np.mean(numbers):{sign}.2f} ± {np.std(numbers, ddof=1) / len(numbers) ** 0.5:.2f}"
-
-
 def p_value(results, arm: str, reference: str) -> float | None:
     """Of the paired t-test, seed by seed."""
     pair = values(results, arm), values(results, reference)
     return None if any(v is None for v in pair) else float(ttest_rel(*pair).pvalue)
-
-
-def holm(p_values: Mapping[str, float | None]) -> dict[str, str]:
-    """Holm's step-down correction of the tests that were made, as text."""
-    made = sorted((p, name) for name, p in p_values.items() if p is not None)
-    corrected, highest = dict.fromkeys(p_values, NOT_RUN), 0.0
-    for place, (p, name) in enumerate(made):
-        highest = max(highest, min(1.0, (len(made) - place) * p))
-        corrected[name] = f"{highest:.3f}" if highest >= 0.001 else "< 0.001"
-    return corrected
 
 
 def rank_correlation(associations: np.ndarray, coupling: float = 1.0) -> tuple[float, float, float]:

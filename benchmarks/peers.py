@@ -1,7 +1,8 @@
 """Label-correlation heads from the literature, written from their papers in their published sizes.
 
-All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`. Label vectors and
-adjacencies that the papers take from word embeddings and label statistics are random here: they change no cost.
+All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`; the default of
+`size` is the published width. Label vectors that the papers take from word embeddings are random here, and so is
+ML-GCN's adjacency unless it is given: they change no cost.
 """
 
 import math
@@ -58,17 +59,30 @@ class LiteralAssocFormerHead(AssocFormerHead):
 class MLGCN(nn.Module):
     """ML-GCN (Chen et al., CVPR 2019): two graph convolutions over 300-d label vectors make the classifiers."""
 
-    def __init__(self, channels: int, labels: int):
+    def __init__(self, channels: int, labels: int, size: int = 1024, adjacency: Tensor | None = None):
         super().__init__()
         self.register_buffer("vectors", torch.randn(labels, 300))
-        self.register_buffer("adjacency", torch.rand(labels, labels) / labels)
-        self.first = nn.Parameter(torch.randn(300, 1024) / 1024**0.5)
-        self.second = nn.Parameter(torch.randn(1024, channels) / channels**0.5)
+        self.register_buffer("adjacency", torch.rand(labels, labels) / labels if adjacency is None else adjacency)
+        self.first = nn.Parameter(torch.randn(300, size) / size**0.5)
+        self.second = nn.Parameter(torch.randn(size, channels) / channels**0.5)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         nodes = F.leaky_relu(self.adjacency @ (self.vectors @ self.first), 0.2)
         classifiers = self.adjacency @ (nodes @ self.second)
         return feature_map.amax((2, 3)) @ classifiers.T
+
+
+def label_graph(targets: Tensor, threshold: float = 0.4, neighbours: float = 0.2) -> Tensor:
+    """ML-GCN's adjacency `(labels, labels)` of multi-hot targets `(images, labels)`.
+
+    P(j | i) becomes 1 from `threshold` on, a label's neighbours then share the weight `neighbours` beside its own 1,
+    and the whole is scaled by the root of the degrees on both sides: the paper's eq. 7 and 8 with its code's values.
+    """
+    joint = targets.T @ targets
+    linked = (joint / joint.diagonal().unsqueeze(1) >= threshold).float().fill_diagonal_(0)
+    weighted = linked * neighbours / (linked.sum(1, keepdim=True) + 1e-6) + torch.eye(len(joint))
+    scale = weighted.sum(1) ** -0.5
+    return (weighted * scale).T * scale
 
 
 class ADDGCN(nn.Module):
@@ -104,13 +118,13 @@ class MLDecoder(nn.Module):
 
     def __init__(self, channels: int, labels: int, size: int = 768, groups: int = 100):
         super().__init__()
-        groups = min(groups, labels)
+        groups, hidden = min(groups, labels), size * 8 // 3  # 2,048 in the published size
         self.labels, factor = labels, math.ceil(labels / groups)
         self.embedding = nn.Linear(channels, size)
         self.register_buffer("queries", torch.randn(groups, size))
         self.attention = nn.MultiheadAttention(size, 8, dropout=0.1, batch_first=True)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
-        self.mlp = nn.Sequential(nn.Linear(size, 2048), nn.ReLU(), nn.Dropout(0.1), nn.Linear(2048, size))
+        self.mlp = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, size))
         self.weight = nn.Parameter(torch.randn(groups, size, factor) / size**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
 
@@ -130,16 +144,29 @@ class Query2Label(nn.Module):
         super().__init__()
         self.projection = nn.Conv2d(channels, size, 1)
         self.transformer = nn.Transformer(
-            size, 4, num_encoder_layers=1, num_decoder_layers=2, dim_feedforward=8192, batch_first=True
+            size, 4, num_encoder_layers=1, num_decoder_layers=2, dim_feedforward=4 * size, batch_first=True
         )
         self.queries = nn.Parameter(torch.randn(labels, size))
         self.weight = nn.Parameter(torch.randn(labels, size) / size**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        tokens = self.projection(feature_map).flatten(2).mT
+        projected = self.projection(feature_map)
+        tokens = (projected + sine_positions(projected)).flatten(2).mT
         decoded = self.transformer(tokens, self.queries.expand(len(tokens), -1, -1))
         return (decoded * self.weight).sum(-1) + self.bias
+
+
+def sine_positions(feature_map: Tensor) -> Tensor:
+    """DETR's encoding of rows and columns `(channels, height, width)` for a map `(batch, channels, height, width)`."""
+    channels, height, width = feature_map.shape[1:]
+    power = torch.arange(channels // 4, device=feature_map.device) / (channels // 4)
+    angles = [
+        2 * math.pi * (torch.arange(1, side + 1, device=feature_map.device) / side).unsqueeze(1) / 10000**power
+        for side in (height, width)
+    ]
+    rows, columns = [torch.cat([angle.sin(), angle.cos()], dim=1).T for angle in angles]
+    return torch.cat([rows.unsqueeze(2).expand(-1, -1, width), columns.unsqueeze(1).expand(-1, height, -1)])
 
 
 class CTran(nn.Module):

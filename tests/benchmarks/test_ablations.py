@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from assocformer_hf.model.losses import association_penalty
-from benchmarks.ablations import (
+from benchmarks.ablations_report import context_strength, rank_correlation, write_report
+from benchmarks.ablations_runs import (
     LABELS,
     QUICK,
     Arm,
@@ -22,7 +23,7 @@ from benchmarks.ablations import (
     scale_of,
     with_exact_context,
 )
-from benchmarks.ablations_report import context_strength, holm, rank_correlation, write_report
+from benchmarks.tables import holm
 from tests.conftest import ROOT, images
 
 

@@ -1,0 +1,67 @@
+"""Heads on photographs: MIRFLICKR-25000 as feature maps of a frozen EfficientNet-Lite0, each head with its own sweep.
+
+`python -m benchmarks.photographs --dataset FOLDER --backbone FOLDER --cache FOLDER` computes the maps once and then
+runs, in one thread, whatever is missing. Of each arm the learning rate, the weight decay and what else it lets vary are
+searched on validation, each round trying all neighbours of the best setting; the chosen setting is trained with other
+seeds, and only these runs see the test split. A finished run is a line of `ARM-SIZE.jsonl` in the output folder and is
+not repeated; the tables and plots of `docs/photographs.md` are made from these lines, by `--tables` alone. With
+`--quick` fewer and shorter runs on few photographs try the same code.
+"""
+
+import argparse
+import json
+import time
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import RESULTS
+from benchmarks.photographs_costs import measure_costs
+from benchmarks.photographs_features import load_features
+from benchmarks.photographs_report import write_report
+from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
+
+FOLDER = RESULTS / "photographs"
+DATA = Path("../shared")
+QUICK_PHOTOGRAPHS = 400
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", type=Path, default=DATA / "data/mirflickr25k-128", help="default: %(default)s")
+    parser.add_argument("--backbone", type=Path, default=DATA / "weights/tf_efficientnet_lite0.in1k",
+                        help="folder of a timm model; default: %(default)s")  # fmt: skip
+    parser.add_argument("--cache", type=Path, default=Path("outputs/photographs-cache"),
+                        help="folder for the feature maps, 2.3 GB; default: %(default)s")  # fmt: skip
+    parser.add_argument("--image_size", type=int, default=192, help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs of the same arms")
+    parser.add_argument("--tables", action="store_true", help="only make tables and plots of what is there")
+    parser.add_argument("--costs", action="store_true", help="measure time and memory of the heads, and nothing else")
+    parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], metavar="ARM", help="only these")
+    parser.add_argument("--sizes", nargs="+", type=int, help="only these numbers of training photographs")
+    parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
+    options = parser.parse_args()
+    folder = options.output or (Path("outputs/photographs-quick") if options.quick else FOLDER)
+    page = RESULTS.parent.parent / "docs/photographs.md" if folder == FOLDER else folder / "photographs.md"
+    folder.mkdir(parents=True, exist_ok=True)
+    scales = (QUICK,) if options.quick else SCALES
+    arms = [arm for arm in ARMS if arm.quick or not options.quick]
+    torch.set_num_threads(1)
+    if options.costs or (options.quick and not options.tables):
+        measure_costs([arm for arm in arms if arm.cost_of is None], folder, 3 if options.quick else 21)
+    if not (options.tables or options.costs):
+        limit = QUICK_PHOTOGRAPHS if options.quick else None
+        splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
+        started = time.perf_counter()
+        for scale, arm in product(scales, arms):
+            if (options.arms and arm.name not in options.arms) or (options.sizes and scale.size not in options.sizes):
+                continue
+            print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
+    results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
+    costs = json.loads(path.read_text())["rows"] if (path := folder / "costs.json").exists() else []
+    write_report(results, {row["arm"]: row for row in costs}, page)
+
+
+if __name__ == "__main__":
+    main()

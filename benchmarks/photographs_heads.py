@@ -1,0 +1,156 @@
+"""The heads of `benchmarks.photographs`: what they take, and their options.
+
+A head takes pooled features `(batch, channels)`, or with `on_maps` feature maps `(batch, positions, channels)`, and
+gives logits `(batch, labels)` and the weighted norm of A of eq. 9, 0 where it has none.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf.model.association import AssociationHead, AssociationModule, AssociationScores
+from assocformer_hf.model.losses import association_penalty
+from benchmarks import peers
+
+Scored = tuple[Tensor, Tensor]
+
+
+class Linear(nn.Module):
+    """A linear layer."""
+
+    on_maps = False
+
+    def __init__(self, channels: int, labels: int):
+        super().__init__()
+        self.linear = nn.Linear(channels, labels)
+
+    def forward(self, features: Tensor) -> Scored:
+        return self.linear(features), features.new_zeros(())
+
+
+class MLP(nn.Module):
+    """One hidden layer; with `residual` a linear layer beside it."""
+
+    on_maps = False
+
+    def __init__(self, channels: int, labels: int, hidden: int = 512, residual: bool = False):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, labels))
+        self.linear = nn.Linear(channels, labels) if residual else None
+
+    def forward(self, features: Tensor) -> Scored:
+        logits = self.layers(features)
+        return logits if self.linear is None else logits + self.linear(features), features.new_zeros(())
+
+
+class MeanMax(Linear):
+    """A linear layer on the mean and the maximum of each channel over the positions."""
+
+    on_maps = True
+
+    def __init__(self, channels: int, labels: int):
+        super().__init__(2 * channels, labels)
+
+    def forward(self, maps: Tensor) -> Scored:
+        return super().forward(torch.cat([maps.mean(1), maps.amax(1)], dim=1))
+
+
+class HalfAssociation(AssociationModule):
+    """A is 1/2 everywhere, whatever the image: what is left are two linear layers."""
+
+    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keys, gram, projected = super()._factors(features)
+        return keys, torch.zeros_like(gram), projected
+
+
+class StaticAssociation(AssociationModule):
+    """A is learned, but the same for all images: S S' of eq. 5 is that of a constant feature."""
+
+    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keys, gram, projected = super()._factors(features)
+        constant = super()._factors(torch.ones_like(features[:1]))[1]
+        return keys, constant.expand_as(gram), projected
+
+
+ASSOCIATIONS = {"image": AssociationModule, "half": HalfAssociation, "static": StaticAssociation}
+
+
+class AM(nn.Module):
+    """The package's head as the package initialises it.
+
+    Args:
+        channels: size d of the pooled feature.
+        labels: number of labels C.
+        fusion: of eq. 7.
+        kernel_size: k of eq. 4.
+        theta: weight of the l2 norm of A; 0 is none.
+        association: a key of `ASSOCIATIONS`.
+        lam: λ of class-specific residual attention, with which the head takes maps; None is without attention.
+        temperature: of that.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        labels: int,
+        fusion: str = "equal",
+        kernel_size: int = 3,
+        theta: float = 0.0,
+        association: str = "image",
+        lam: float | None = None,
+        temperature: float = 1.0,
+    ):
+        super().__init__()
+        backbone = _FeatureBackbone(PreTrainedConfig(hidden_size=channels))
+        config = AssocFormerConfig(
+            backbone_config=backbone.config, num_labels=labels, association_kernel_size=kernel_size, fusion=fusion
+        )
+        self.head: AssociationHead = AssocFormerForMultiLabel(config, backbone).head
+        if fusion != "linear":
+            self.head.association.__class__ = ASSOCIATIONS[association]
+        self.theta, self.on_maps = theta, lam is not None
+        if self.on_maps:  # as buffers, so that heads that differ in them can be trained side by side
+            del self.head.attention_weight, self.head.attention_temperature
+            self.head.register_buffer("attention_weight", torch.tensor(lam))
+            self.head.register_buffer("attention_temperature", torch.tensor(temperature))
+
+    def forward(self, features: Tensor) -> Scored:
+        scores = self._score(features)
+        if not self.theta:
+            return scores.logits, features.new_zeros(())
+        return scores.logits, self.theta * association_penalty(scores.association)
+
+    def with_association(self, features: Tensor, association: Tensor) -> Tensor:
+        """Logits with an A of one's own, `(labels, labels)`, in place of the image's."""
+        module = self.head.association
+        _, _, projected = module._factors(features.mean(1) if self.on_maps else features)
+        gathered = association @ module.message.matrix(features.dtype)
+        evidence = (gathered * projected).sum(-1) + module.readout.bias
+        return self.head._fuse(evidence, self._score(features).embedding_logits)
+
+    def _score(self, features: Tensor) -> AssociationScores:
+        return self.head(features.mean(1), places=features) if self.on_maps else self.head(features)
+
+
+class _FeatureBackbone(PreTrainedModel):
+    config_class = PreTrainedConfig
+
+
+class Peer(nn.Module):
+    """A head of `benchmarks.peers`, which takes maps `(batch, channels, height, width)`.
+
+    Its products run in bfloat16, as their authors train in mixed precision: half the time here.
+    """
+
+    on_maps = True
+
+    def __init__(self, channels: int, labels: int, peer: str, **options):
+        super().__init__()
+        self.peer = peers.HEADS[peer](channels, labels, **options)
+
+    def forward(self, maps: Tensor) -> Scored:
+        side = round(maps.shape[1] ** 0.5)
+        with torch.autocast(maps.device.type, torch.bfloat16):
+            logits = self.peer(maps.mT.unflatten(2, (side, side)))
+        return logits.float(), maps.new_zeros(())

@@ -1,0 +1,224 @@
+"""Tables and plots of `benchmarks.photographs`, from the lines of its runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import ttest_rel
+
+from benchmarks.photographs_runs import ARMS, Results
+from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
+
+Runs = Mapping[tuple[str, int], Results]
+BASELINE = "logistic"
+ASSOCIATIONS = ("am", "am-theta-c2", "am-theta", "am-k1", "am-k5", "am-k7", "am-static", "am-attention", "am-shuffled")
+
+
+def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
+    """Replaces the tables of the page, and the plots beside it.
+
+    Args:
+        results: of every arm at every size, by both.
+        costs: of every arm, by its name, see `benchmarks.photographs_costs`.
+        page: the Markdown file; one that does not exist becomes one of tables alone.
+    """
+    sizes = sorted({size for _, size in results})
+    tables = {"runs": runs_table(results)}
+    tables |= {f"heads_{size}": heads_table(results, costs, size) for size in sizes}
+    tables |= {
+        "causes": causes_table(results, sizes),
+        "association": association_table(results, sizes),
+        "settings": settings_table(results, sizes),
+    }
+    fill_page(page, tables)
+    (page.parent / "images").mkdir(exist_ok=True)
+    plot_frontier(results, costs, page.parent / "images/photographs_frontier.png")
+    plot_association(results, page.parent / "images/photographs_association.png")
+
+
+def scores(results: Runs, arm: str, size: int, key: str = "test") -> np.ndarray | None:
+    """mAP by seed; None for an arm that is not complete."""
+    runs = results[arm, size].finished
+    return None if runs is None else np.array([run[key] for run in runs])
+
+
+def paired(results: Runs, arm: str, reference: str, size: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """mAP of two arms on the seeds that both have; None where one is not complete."""
+    pair = scores(results, arm, size), scores(results, reference, size)
+    if any(values is None for values in pair):
+        return None
+    seeds = min(map(len, pair))
+    return pair[0][:seeds], pair[1][:seeds]
+
+
+def difference(results: Runs, arm: str, reference: str, size: int) -> str:
+    """Mean and standard error of the differences, seed by seed."""
+    pair = paired(results, arm, reference, size)
+    return NOT_RUN if pair is None else mean_and_error(pair[0] - pair[1], "+")
+
+
+def p_value(results: Runs, arm: str, reference: str, size: int) -> float | None:
+    """Of the paired t-test."""
+    pair = paired(results, arm, reference, size)
+    return None if pair is None else float(ttest_rel(*pair).pvalue)
+
+
+def heads_table(results: Runs, costs: Mapping[str, dict], size: int) -> list[str]:
+    """Every head at a size: mAP, what it gains over the linear optimum, and what it costs."""
+    names = [arm.name for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
+    p_values = holm({name: p_value(results, name, BASELINE, size) for name in names if name != BASELINE})
+    table = header("head", "test mAP", "less the linear optimum", "p (Holm)", "seeds", "parameters, M", "forward, ms",
+                   "training step, ms", "training step, MB")  # fmt: skip
+    for arm in (arm for arm in ARMS if arm.name in names):
+        found = scores(results, arm.name, size)
+        gain = "–" if arm.name == BASELINE else difference(results, arm.name, BASELINE, size)
+        cost = costs.get(arm.cost_of or arm.name)
+        keys = ("parameters_M", "forward_ms", "forward_backward_ms", "peak_MB")
+        cells = [f"{cost[key]:.3g}" for key in keys] if cost else ["–"] * len(keys)
+        number, value = (NOT_RUN, NOT_RUN) if found is None else (str(len(found)), mean_and_error(found))
+        table.append(row(arm.title, value, gain, p_values.get(arm.name, "–"), number, *cells))
+    return table
+
+
+def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
+    """What is left of AM's gain over a linear layer that is trained like it."""
+    rows = {
+        "AM, no norm": lambda size: difference(results, "am", "linear", size),
+        "A replaced by its mean over the images, after training": lambda size: static(results, "am", "linear", size),
+        "A the same for all images, trained so": lambda size: difference(results, "am-static", "linear", size),
+        "A frozen at ½": lambda size: difference(results, "am-half", "linear", size),
+        "AM, θ=0.1: A flat": lambda size: difference(results, "am-theta", "linear", size),
+        "AM with attention over attention": lambda size: difference(results, "am-attention", "attention", size),
+        "the same, A frozen at ½": lambda size: difference(results, "half-attention", "attention", size),
+        "labels shuffled: AM over linear, both trained on them": lambda size: difference(
+            results, "am-shuffled", "linear-shuffled", size
+        ),
+        "linear at its optimum": lambda size: difference(results, BASELINE, "linear", size),
+    }
+    table = header("mAP on test above the linear layer with AdamW", *[f"{size:,} photographs" for size in sizes])
+    return table + [row(title, *[cell(size) for size in sizes]) for title, cell in rows.items()]
+
+
+def static(results: Runs, arm: str, reference: str, size: int) -> str:
+    """The gain of an arm with its A replaced by the mean."""
+    pair = scores(results, arm, size, "test_static"), scores(results, reference, size)
+    return NOT_RUN if any(values is None for values in pair) else mean_and_error(pair[0] - pair[1], "+")
+
+
+def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
+    """What A is like, beside what the arm gains over the linear layer of the same optimiser."""
+    table = header("head", "photographs", "AM − linear", "with the mean A", "sd of A", "sd of the mean A over pairs",
+                   "sd over images", "Spearman's ρ with co-occurrence [95%]")  # fmt: skip
+    for arm in (arm for arm in ARMS if arm.name in ASSOCIATIONS):
+        for size in sizes:
+            runs = results[arm.name, size].finished
+            if runs is None:
+                table.append(row(arm.title, f"{size:,}", *[NOT_RUN] * 6))
+                continue
+            reference = arm.reference
+            parts = [run["association"] for run in runs]
+            means = [f"{np.mean([part[key] for part in parts]):.3f}" for key in ("std", "pair_std", "image_std")]
+            cells = difference(results, arm.name, reference, size), static(results, arm.name, reference, size)
+            table.append(row(arm.title, f"{size:,}", *cells, *means, correlation(parts)))
+    return table
+
+
+def correlation(parts: Sequence[dict]) -> str:
+    """Mean over the seeds of Spearman's ρ and of the ends of its interval."""
+    known = [part["spearman"] for part in parts if part["spearman"][0] is not None]
+    if not known:
+        return "–, A is flat"
+    middle, low, high = np.mean(known, axis=0)
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def settings_table(results: Runs, sizes: Sequence[int]) -> list[str]:
+    """The chosen settings, and how far the search went."""
+    table = header("head", "photographs", "chosen on validation", "settings tried", "validation mAP of the tuning seed",
+                   "further neighbours untried along")  # fmt: skip
+    for arm in ARMS:
+        for result in (results[arm.name, size] for size in sizes if (arm.name, size) in results):
+            size = f"{result.scale.size:,}"
+            if not result.sweep:
+                table.append(row(arm.title, size, *[NOT_RUN] * 4))
+                continue
+            setting = zip(arm.start, result.best, strict=True)
+            chosen = ", ".join(f"{AXIS_NAMES[axis]} {value:g}" for axis, value in setting)
+            low, high = min(result.sweep.values()), max(result.sweep.values())
+            cells = chosen, str(len(result.sweep)), f"{low:.2f} to {high:.2f}"
+            table.append(row(arm.title, size, *cells, ", ".join(AXIS_NAMES[axis] for axis in result.at_edge) or "–"))
+    return table
+
+
+AXIS_NAMES = {"rate": "learning rate", "decay": "weight decay", "lam": "λ", "temperature": "temperature", "l2": "L2"}
+
+
+def runs_table(results: Runs) -> list[str]:
+    complete = [result for result in results.values() if result.finished]
+    runs = [run for result in results.values() for run in result.runs.values()]
+    minutes = sum(run["seconds"] for run in runs) / 60
+    return [
+        f"{len(complete)} of {len(results)} pairs of head and size are complete: {len(runs)} runs, {minutes:.0f} core "
+        "minutes, beside other work."
+    ]
+
+
+def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
+    """mAP against parameters, milliseconds and megabytes, a row of axes for each size."""
+    from matplotlib.figure import Figure
+
+    sizes = sorted({size for _, size in results})
+    figure = Figure(figsize=(13, 4.2 * len(sizes)), layout="constrained")
+    quantities = {"parameters_M": "parameters, millions", "forward_ms": "forward of 16 photographs, ms",
+                  "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
+    for size, axes_row in zip(sizes, figure.subplots(len(sizes), 3, squeeze=False, sharey="row"), strict=True):
+        for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
+            points = []
+            for number, arm in enumerate(arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE):
+                found, cost = scores(results, arm.name, size), costs.get(arm.cost_of or arm.name)
+                if found is None or cost is None:
+                    continue
+                points.append((cost[key], found.mean()))
+                error = found.std(ddof=1) / len(found) ** 0.5
+                style = {"fmt": "osD^v<>P"[number // 10 % 8], "color": f"C{number % 10}", "markersize": 6}
+                axes.errorbar(cost[key], found.mean(), error, label=arm.title, **style)
+            best = [(x, y) for x, y in sorted(points) if all(y > other for place, other in points if place < x)]
+            axes.plot(*zip(*best, strict=True) if best else ((), ()), color="0.7", linewidth=1, zorder=0)
+            axes.set(xscale="log", xlabel=title)
+            axes.grid(alpha=0.3)
+        axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
+        axes_row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def plot_association(results: Runs, path: Path):
+    """The gain of every run with A over its reference, against the spread of A and its agreement with co-occurrence."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    spread, agreement = figure.subplots(1, 2, sharey=True)
+    for number, arm in enumerate(arm for arm in ARMS if arm.name in ASSOCIATIONS):
+        own = [result for (name, _), result in results.items() if name == arm.name]
+        points = [point for result in own for point in gains(results, result)]
+        for axes, key in ((spread, 1), (agreement, 2)):
+            known = [(point[key], point[0]) for point in points if point[key] is not None]
+            style = "osD^v<>P*"[number % 9], {"markersize": 5, "alpha": 0.7, "label": arm.title}
+            axes.plot(*zip(*known, strict=True) if known else ((), ()), style[0], **style[1])
+    spread.set(xlabel="standard deviation of the mean A over the pairs", ylabel="gain over the head without A, mAP")
+    agreement.set(xlabel="Spearman's ρ of the mean A with co-occurrence")
+    for axes in (spread, agreement):
+        axes.axhline(0, color="0.6", linewidth=1)
+        axes.grid(alpha=0.3)
+    spread.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def gains(results: Runs, result: Results) -> list[tuple[float, float, float | None]]:
+    """Gain, spread of the mean A and its agreement of each run of an arm."""
+    size = result.scale.size
+    pair = paired(results, result.arm.name, result.arm.reference, size)
+    if pair is None:
+        return []
+    parts = [run["association"] for run in result.finished]
+    rows = zip(pair[0] - pair[1], parts, strict=False)
+    return [(float(gain), part["pair_std"], part["spearman"][0]) for gain, part in rows]

@@ -1,0 +1,193 @@
+"""Heads on photographs: heads trained side by side are as if alone, a suite goes on, and its parts are what they say."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from assocformer_hf import multilabel_metrics
+from benchmarks.peers import label_graph
+from benchmarks.photographs_features import Split, load_features
+from benchmarks.photographs_heads import AM
+from benchmarks.photographs_report import write_report
+from benchmarks.photographs_runs import ARMS, AXES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
+from benchmarks.photographs_training import Schedule, average_precision, logistic_regression, predict, train
+from tests.conftest import ROOT
+
+SHARED = ROOT.parent / "shared"
+CHANNELS, LABELS = 24, 6
+SCALE = Scale(96, 2, batch=32, rounds=1, seeds=2)
+ARM = {arm.name: arm for arm in ARMS}
+
+
+@pytest.fixture(scope="module")
+def splits() -> dict[str, Split]:
+    """Maps whose means tell the labels, which go together, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(CHANNELS, LABELS, generator=generator)
+
+    def split(size: int) -> Split:
+        maps = torch.rand(size, 9, CHANNELS, generator=generator).half()
+        pooled = maps.float().mean(1)
+        shared = torch.randn(size, 1, generator=generator)
+        evidence = (pooled - 0.5) @ weight + 0.3 * shared + 0.1 * torch.randn(size, LABELS, generator=generator)
+        return Split(maps.numpy(), pooled, (evidence > 0).float())
+
+    return {"train": split(200), "validation": split(80), "test": split(80)}
+
+
+@pytest.mark.parametrize("name", ["linear", "am-theta", "attention", "am-attention", "mlp", "mean-max"])
+def test_heads_trained_side_by_side_are_as_if_alone(splits, name):
+    axes = ARM[name].start
+    settings = [
+        {axis: AXES[axis][AXES[axis].index(values[0]) + step] for axis, values in axes.items()} for step in (0, -1)
+    ]
+
+    def trained(chosen: list[dict]) -> tuple[list, np.ndarray]:
+        training = splits["train"]
+        heads = [create_head(ARM[name], CHANNELS, training.labels, setting, seed=1) for setting in chosen]
+        rates, decays = [s["rate"] for s in chosen], [s["decay"] for s in chosen]
+        curves = train(heads, rates, decays, training, torch.arange(96), splits["validation"], Schedule(2), 0, True)
+        return curves, np.stack([predict([head], splits["test"], False)[0] for head in heads])
+
+    curves, together = trained(settings)
+    alone = [trained([setting]) for setting in settings]
+    np.testing.assert_allclose(together, np.concatenate([logits for _, logits in alone]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(curves, [curve for one, _ in alone for curve in one], atol=0.5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+def test_an_interrupted_suite_goes_on_and_only_chosen_settings_see_the_test_split(splits, tmp_path):
+    arm = ARM["am"]
+    said = run_arm(arm, SCALE, splits, tmp_path)
+    path = tmp_path / "am-96.jsonl"
+    lines = path.read_text().splitlines()
+    results = Results(arm, SCALE, tmp_path)
+    assert len(lines) == 1 + 4 + SCALE.seeds  # the start, its neighbours, the runs of the best
+    assert results.best == max(results.sweep, key=results.sweep.get)
+    assert [run["seed"] for run in results.finished] == [0, 1]
+    assert all(("test" in run) == (run["round"] is None) for run in map(json.loads, lines))
+    assert str(len(lines)) in said
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    run_arm(arm, SCALE, splits, tmp_path)
+    again = path.read_text().splitlines()
+    assert again[:-1] == lines[:-1]
+    assert json.loads(again[-1]) | {"seconds": 0} == json.loads(lines[-1]) | {"seconds": 0}
+    run_arm(arm, SCALE, splits, tmp_path)
+    assert path.read_text().splitlines() == again
+    assert Results(replace(arm, options={"kernel_size": 5}), SCALE, tmp_path).runs == {}
+
+
+def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
+    arm = Arm("logistic", "", "logistic", start={"l2": (0.3,)})
+    run_arm(arm, replace(SCALE, rounds=len(AXES["l2"])), splits, tmp_path)
+    results = Results(arm, SCALE, tmp_path)
+    place = AXES["l2"].index(results.best[0])
+    tried = {point[0] for point in results.sweep}
+    assert {AXES["l2"][i] for i in (place - 1, place, place + 1) if 0 <= i < len(AXES["l2"])} <= tried
+    assert results.at_edge == []
+    assert len(tried) < len(AXES["l2"])
+    start = Results(arm, replace(SCALE, size=97), tmp_path)
+    assert (start.next_points(), start.finished) == ([(0.3,)], None)
+
+
+def test_logistic_regression_ends_at_the_optimum(splits):
+    split, photographs = splits["train"], torch.arange(150)
+    for penalty, (head, _) in zip(
+        (0.1, 0.01), logistic_regression(split, photographs, splits["validation"], (0.1, 0.01)), strict=True
+    ):
+        features, labels = split.pooled[photographs].double(), split.labels[photographs].double()
+        wrong = torch.sigmoid(head.double()(features)[0]) - labels
+        gradient = wrong.T @ features / len(features) + penalty * head.linear.weight
+        assert gradient.abs().max() < 1e-3
+        assert wrong.mean(0).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("association", "lam"), [("half", None), ("static", None), ("half", 1.0)])
+def test_a_frozen_or_static_association_is_that_of_no_image(splits, association, lam):
+    torch.manual_seed(0)
+    head = AM(CHANNELS, LABELS, association=association, lam=lam)
+    features = torch.from_numpy(splits["test"].maps[:5]).float() if head.on_maps else splits["test"].pooled[:5]
+    pooled = features.mean(1) if head.on_maps else features
+    a = head.head(pooled, whole=True).association
+    assert (a - a[:1]).abs().max() == 0
+    assert (a == 0.5).all() == (association == "half")
+    torch.testing.assert_close(head(features)[0], head.with_association(features, a[0]))
+    image = AM(CHANNELS, LABELS, lam=lam)
+    image.load_state_dict(head.state_dict())
+    own = image.head(pooled, whole=True).association
+    assert own.std(0).max() > 1e-3
+    each = [image.with_association(features[i : i + 1], own[i]) for i in range(5)]
+    torch.testing.assert_close(image(features)[0], torch.cat(each))
+
+
+def test_shuffled_labels_are_as_frequent_but_no_longer_go_together(splits):
+    training, photographs = splits["train"], torch.arange(30, 200)
+    shuffled = shuffled_labels(training, photographs, seed=3)
+    assert torch.equal(shuffled[photographs].sum(0), training.labels[photographs].sum(0))
+    assert torch.equal(shuffled[:30], training.labels[:30])
+
+    def together(labels: torch.Tensor) -> float:
+        """Mean correlation of two labels of an image, less what the features explain of each."""
+        features = torch.cat([training.pooled[photographs], torch.ones(len(photographs), 1)], dim=1)
+        left = labels[photographs] - features @ torch.linalg.lstsq(features, labels[photographs]).solution
+        return torch.corrcoef(left.T)[torch.triu_indices(LABELS, LABELS, 1).unbind()].mean().item()
+
+    assert together(training.labels) > 0.3
+    assert abs(together(shuffled)) < 0.15
+
+
+def test_average_precision_is_that_of_the_metrics():
+    generator = np.random.default_rng(0)
+    scores, targets = generator.random((300, 7)), (generator.random((300, 7)) < 0.2).astype(np.float32)
+    assert average_precision(scores, targets).mean() == pytest.approx(multilabel_metrics(scores, targets)["mAP"])
+
+
+def test_the_label_graph_by_hand():
+    # Label 1 comes with 0 always, 0 with 1 in one of three; 2 is alone.
+    targets = torch.tensor([[1.0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1]])
+    degrees = torch.tensor([1, 1.2, 1])
+    expected = torch.tensor([[1, 0, 0], [0.2, 1, 0], [0, 0, 1]]) / degrees.sqrt().outer(degrees.sqrt())
+    torch.testing.assert_close(label_graph(targets), expected.T, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_is_filled_from_the_runs_and_names_what_was_not_run(splits, tmp_path):
+    for name in ("linear", "am", "logistic"):
+        run_arm(ARM[name], SCALE, splits, tmp_path)
+    results = {(arm.name, SCALE.size): Results(arm, SCALE, tmp_path) for arm in ARMS}
+    page = tmp_path / "photographs.md"
+    page.write_text("")
+    page.unlink()
+    write_report(results, {}, page)
+    text = page.read_text()
+    means = {name: np.mean([run["test"] for run in results[name, 96].finished]) for name in ("linear", "am")}
+    assert f"| linear | {means['linear']:.2f} ±" in text
+    assert f"| AM, no norm | {means['am'] - means['linear']:+.2f} ±" in text
+    assert "| A frozen at ½ | not run |" in text
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {
+        "photographs_frontier.png",
+        "photographs_association.png",
+    }
+
+
+@pytest.mark.slow
+def test_quick_on_real_photographs(tmp_path):
+    if not SHARED.exists():
+        pytest.skip("needs ../shared/data/mirflickr25k-128 and ../shared/weights")
+    command = [sys.executable, "-m", "benchmarks.photographs", "--quick", "--output", str(tmp_path / "results")]
+    command += ["--dataset", str(SHARED / "data/mirflickr25k-128"), "--cache", str(tmp_path / "cache")]
+    command += ["--backbone", str(SHARED / "weights/tf_efficientnet_lite0.in1k")]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    print(f"{time.perf_counter() - started:.0f} s")
+    assert done.returncode == 0, done.stderr
+    assert "not run" not in (tmp_path / "results/photographs.md").read_text()
+    # The maps of the cache are those of the backbone in torch.
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert load_features is not None
+    assert np.load(folder / "test.npy").shape == (400, 36, 1280)
