@@ -23,7 +23,8 @@ TEST = [
     *SPACE,
     *EXPLAIN,
 ]
-DEV = [*TEST, "ruff>=0.9", "torchmetrics>=1.4"]
+DOCS = ["sphinx>=8.1", "furo>=2024.8.6", "myst-nb>=1.2", "ipykernel>=6.29", "latex2mathml>=3.77"]
+DEV = [*TEST, *DOCS, "ruff>=0.9", "mypy>=1.15", "import-linter>=2.1", "torchmetrics>=1.4"]
 
 setup(
     name="assocformer_hf",
@@ -60,5 +61,5 @@ setup(
         "scipy>=1.11",
         "pyyaml>=6.0",
     ],
-    extras_require={"test": TEST, "dev": DEV, "export": EXPORT, "space": SPACE, "explain": EXPLAIN},
+    extras_require={"test": TEST, "docs": DOCS, "dev": DEV, "export": EXPORT, "space": SPACE, "explain": EXPLAIN},
 )
