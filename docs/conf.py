@@ -1,4 +1,7 @@
-"""Settings of the documentation: `sphinx-build -W --keep-going docs docs/_build/html`; no page loads anything from elsewhere."""
+"""Settings of the documentation: `sphinx-build -W --keep-going docs docs/_build/html`.
+
+No page loads anything from elsewhere.
+"""
 
 import os
 import re
@@ -56,5 +59,6 @@ def math_as_markup(inline: bool):
 
 
 def setup(app):
+    """Sphinx's way in: names in docstrings become links, equations MathML."""
     app.connect("autodoc-process-docstring", link_names)
     app.add_html_math_renderer("mathml", (math_as_markup(True), None), (math_as_markup(False), None))

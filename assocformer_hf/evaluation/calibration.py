@@ -36,7 +36,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean distance of frequency and score over the bins, weighted by their decisions."""
+        """Expected calibration error: mean distance of frequency and score over the bins, weighted by decisions."""
         gap = np.nan_to_num(np.abs(self.frequency - self.score))
         return float((gap * self.count).sum() / self.count.sum())
 

@@ -1,4 +1,4 @@
-"""Heads on photographs: heads trained side by side are as if alone, a suite goes on, and its parts are what they say."""
+"""Heads on photographs: side by side they train as if alone, a suite goes on, and its parts are what they say."""
 
 import json
 import subprocess
