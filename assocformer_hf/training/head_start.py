@@ -17,6 +17,7 @@ from assocformer_hf.training.sampling import derived_seed
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 3.0
+LEAST_STEPS = 400  # decay and gradient take about a hundred steps to balance, however few the images are
 
 
 def train_head(
@@ -38,7 +39,7 @@ def train_head(
         images: the training images; their `scale` is applied.
         loader: of the images, prepared by the accelerator, without an order of its own.
         accelerator: devices, precision and processes.
-        epochs: passes over the features.
+        epochs: passes over the features; more of them where these are fewer than 400 steps of 64 images.
         seed: of their order.
     """
     features, labels = _features(model, images, loader, accelerator)
@@ -46,6 +47,7 @@ def train_head(
     head.train()
     optimizer = create_optimizer(head, LEARNING_RATE, WEIGHT_DECAY)
     steps = -(-len(features) // BATCH_SIZE)
+    epochs = max(epochs, -(-LEAST_STEPS // steps))
     scheduler = create_scheduler(optimizer, epochs * steps)
     for epoch in range(epochs):
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
