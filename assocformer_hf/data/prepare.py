@@ -1,5 +1,8 @@
 """Any dataset as Parquet shards with the images in them and a dataset card: a folder ready for the Hub."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -124,6 +127,13 @@ _work: dict = {}  # what a process of the pool works on
 
 def _begin(splits: dict[str, datasets.Dataset], parts: dict[str, ShardFolder], bad_images: str):
     _work.update(splits=splits, parts=parts, bad_images=bad_images)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent():
+    """A process of the pool would wait for work forever where its parent was killed."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _write_shard(key: str, shard: int):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import datasets
+import psutil
 import pyarrow.parquet
 import pytest
 from PIL import Image
@@ -71,8 +72,10 @@ def test_a_preparation_killed_twice_writes_every_image_once(files, tmp_path):
             assert process.poll() is None
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.01))
+        workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
+        assert not psutil.wait_procs(workers, timeout=10)[1]  # none is left behind
         written = len(list(output.glob("data/*.parquet")))
     prepare(files, output)
     assert content(output) == content(tmp_path / "expected")
