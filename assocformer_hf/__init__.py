@@ -6,9 +6,10 @@ when it is first used.
 
 from importlib import import_module
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, ViTImageProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel, AssocFormerOutput
 
 __version__ = "0.1.0"
@@ -20,10 +21,16 @@ _ON_DEMAND = {
     "train": "assocformer_hf.training.train",
 }
 
-__all__ = ["AssocFormerConfig", "AssocFormerForMultiLabel", "AssocFormerOutput", *_ON_DEMAND]
+__all__ = [
+    "AssocFormerConfig",
+    "AssocFormerForMultiLabel",
+    "AssocFormerImageProcessor",
+    "AssocFormerOutput",
+    *_ON_DEMAND,
+]
 
 AutoConfig.register(AssocFormerConfig.model_type, AssocFormerConfig)
-AutoImageProcessor.register(AssocFormerConfig, image_processor_classes={"torchvision": ViTImageProcessor})
+AutoImageProcessor.register(AssocFormerConfig, image_processor_classes={"torchvision": AssocFormerImageProcessor})
 AutoModelForImageClassification.register(AssocFormerConfig, AssocFormerForMultiLabel)
 
 

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.output_folder import OutputError
 from assocformer_hf.training.arguments import RECIPES
 from assocformer_hf.training.checkpoint import CheckpointError
@@ -30,7 +31,15 @@ def one_line_errors() -> Iterator[None]:
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(PREEMPTED_EXIT_CODE) from stopped
-    except (DataError, ConfigurationError, CheckpointError, OutputError, TrainingError, PublishError) as error:
+    except (
+        DataError,
+        ImageError,
+        ConfigurationError,
+        CheckpointError,
+        OutputError,
+        TrainingError,
+        PublishError,
+    ) as error:
         # A loader's worker passes its error on as a whole traceback, whose last line is `module.Class: message`.
         message = str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[-1]
         raise SystemExit(f"error: {message}") from error

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from transformers import AutoImageProcessor
 from transformers.models.timm_wrapper import TimmWrapperConfig
 
-from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
@@ -62,7 +61,7 @@ def speed(folder: Path, batch: int = 8, rounds: int = 9) -> list[dict]:
 
 def accuracy(trained: str, folder: Path) -> list[dict]:
     model = AssocFormerForMultiLabel.from_pretrained(trained)
-    processor = AutoImageProcessor.from_pretrained(trained)
+    processor = AssocFormerImageProcessor.from_pretrained(trained)
     dataset = MultiLabelImages(load_scenes("validation"), evaluation_transform(processor))
     loader = torch.utils.data.DataLoader(dataset, 50, collate_fn=MultiLabelCollator(model.config.num_labels))
     batches = list(loader)

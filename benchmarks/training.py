@@ -22,7 +22,7 @@ from torchvision.transforms.functional import to_tensor
 from transformers.models.timm_wrapper import TimmWrapperConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.data.images.decoding import decode_tensor
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import create_image_processor, pixel_scaling, training_transform
 from assocformer_hf.data.scenes.scenes import draw_scene, voc2007_cooccurrence
 from assocformer_hf.model.presets import swin_large
@@ -134,7 +134,7 @@ def images_per_second(files: list[bytes], size: int = 384, rounds: int = 5) -> l
     transform, scale = training_transform(processor), pixel_scaling(processor)
 
     def ours(file: bytes) -> torch.Tensor:
-        return transform(decode_tensor(file, min_side=size))
+        return transform(decode_image(file))
 
     def scaled(file: bytes) -> torch.Tensor:
         return scale(ours(file))

@@ -61,7 +61,7 @@ def calibrate(saved: SavedModel, args: CalibrationArguments) -> tuple[Evaluation
     evaluation, config = saved.evaluation, saved.model.config
     scores, targets = evaluation.scores, evaluation.targets
     choice = {"goal": args.goal, "value": args.value, "per_label": args.per_label, "min_positives": args.min_positives}
-    before = np.broadcast_to(config.label_thresholds or config.threshold, len(saved.label_names))
+    before = np.array(config.thresholds)
     # Scaling keeps the order of the scores, so it changes nothing about what thresholds are worth.
     worth = cross_validate_thresholds(scores, targets, before, args.folds, **choice)
     found = {"images": len(scores), "temperature": None, "ECE": {"before": reliability(scores, targets).error}}

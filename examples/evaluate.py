@@ -48,7 +48,7 @@ def report_input(saved: SavedModel, args: EvaluationArguments, source: SourceOpt
         print(f"the report has no co-occurrence of labels: {error}")
     config = saved.model.config
     title = f"{Path(args.model).resolve().name} on {dataset_name(args.dataset)}"
-    thresholds = config.label_thresholds or config.threshold
+    thresholds = config.thresholds
     return ReportInput(title, saved.evaluation, saved.label_names, thresholds, saved.dataset, together)
 
 

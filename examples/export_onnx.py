@@ -5,9 +5,8 @@ from pathlib import Path
 
 import onnxruntime
 import torch
-from transformers import AutoImageProcessor
 
-from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
 from assocformer_hf.output_folder import OutputFolder
@@ -26,7 +25,7 @@ class Arguments:
 def main():
     (args,) = parse_arguments([Arguments])
     model = AssocFormerForMultiLabel.from_pretrained(args.model).eval()
-    size = AutoImageProcessor.from_pretrained(args.model).size["height"]
+    size = AssocFormerImageProcessor.from_pretrained(args.model).size["height"]
     output = OutputFolder(args.output.parent)
     with output.replacing(f"export {args.output.name}") as folder:
         files = [folder / args.output.name]

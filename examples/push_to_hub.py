@@ -5,7 +5,7 @@ from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.images.decoding import decode_image
-from assocformer_hf.hub.model_folder import SAMPLE_SIDE, add_sample_images
+from assocformer_hf.hub.model_folder import add_sample_images
 from assocformer_hf.hub.publish import check_model_folder, publish_folder
 
 
@@ -26,7 +26,7 @@ class Arguments:
 def main():
     (args,) = parse_arguments([Arguments])
     if args.sample_images:
-        add_sample_images(args.folder, [decode_image(path, min_side=SAMPLE_SIDE) for path in args.sample_images])
+        add_sample_images(args.folder, [decode_image(path) for path in args.sample_images])
     if args.dry_run:
         print(*check_model_folder(args.folder), sep="\n")
     else:

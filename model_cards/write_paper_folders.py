@@ -100,7 +100,7 @@ def main():
         config.architectures = ["AssocFormerForMultiLabel"]
         folder.mkdir(exist_ok=True)
         config.to_json_file(folder / "config.json")
-        create_image_processor(IMAGE_SIZE).save_pretrained(folder)
+        create_image_processor(IMAGE_SIZE).to_json_file(folder / "preprocessor_config.json")
         paper_card(backbone, dataset, config).save(folder / "README.md")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import datasets
 
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
-from assocformer_hf.data.readers.files import SUFFIXES, image_files
+from assocformer_hf.data.readers.files import image_files
 from assocformer_hf.data.readers.hub import HubReader, load_from_hub
 from assocformer_hf.data.readers.reader import Match, Reader, SourceOptions, Splits
 from assocformer_hf.data.readers.registry import find_reader, forms
@@ -246,7 +247,7 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
         files = [file for part in read_table(path, options, labels=False).values() for file in part.images]
     elif path.is_file():
         files = [source]
-    elif path.suffix.lower() in SUFFIXES or not HubReader(options).matches(source):
+    elif path.suffix.lower() in IMAGE_SUFFIXES or not HubReader(options).matches(source):
         raise DataError(f"{source}: no such file or folder")
     else:
         return [images_only(split, image_column, source) for split in load_from_hub(source).values()]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
-from assocformer_hf.data.images.decoding import ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_stored
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
 from assocformer_hf.output_folder import OutputFolder, shown
@@ -144,7 +144,7 @@ def _write_shard(key: str, shard: int):
         stored = row["image"]
         name = stored["path"] or f"image {index} of {key}"
         try:
-            decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], name, min_side=64)
+            decode_stored(stored, index)
         except ImageError as error:
             if _work["bad_images"] == "error":
                 raise

@@ -123,7 +123,7 @@ class _Run:
             mean, mean_square = np.concatenate(self.sums).mean(0) / config.num_labels**2
             mean, std = float(mean), float(max(mean_square - mean**2, 0) ** 0.5)
         return Evaluation(
-            metrics=multilabel_metrics(scores, targets, config.label_thresholds or config.threshold),
+            metrics=multilabel_metrics(scores, targets, config.thresholds),
             scores=scores,
             targets=targets,
             indices=np.concatenate(self.indices),

@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
-from transformers import AutoImageProcessor, BaseImageProcessor
+from transformers import BaseImageProcessor
 
 from assocformer_hf.data.checks.check import cooccurrence
 from assocformer_hf.data.identity import image_digests
@@ -19,6 +19,7 @@ from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 
 logger = logging.getLogger(__name__)
@@ -75,15 +76,13 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
         DataError: if the data cannot be read, or have other labels than the model.
     """
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
-    processor = AutoImageProcessor.from_pretrained(args.model)
+    processor = AssocFormerImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
     dataset, seen = from_main_process(lambda: _load_unseen(args, source, trained))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
-    images = MultiLabelImages(
-        dataset, evaluation_transform(processor), min_side=processor.size["height"], bad_images=args.bad_images
-    )
+    images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)
     loader = accelerator.prepare(
         DataLoader(
             images,

@@ -142,7 +142,7 @@ def explain_image(
     bias = alpha * _numpy(model.head.association.readout.bias) * np.ones(len(names))
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)
-    thresholds = np.broadcast_to(config.label_thresholds or config.threshold, len(names))
+    thresholds = np.array(config.thresholds)
     chosen = [config.label2id[label] for label in labels or []] or np.flatnonzero(scores >= thresholds).tolist()
     explanations = []
     for c in sorted(chosen or [int(scores.argmax())], key=lambda c: -scores[c]):

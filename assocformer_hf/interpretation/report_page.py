@@ -189,7 +189,7 @@ def _files(dataset: datasets.Dataset) -> list[str]:
 def _thumbnail(dataset: datasets.Dataset, index: int) -> dict[str, str]:
     stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
     content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-    image = decode_image(content, min_side=THUMBNAIL)
+    image = decode_image(content)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)

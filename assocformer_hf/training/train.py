@@ -7,7 +7,6 @@ from pathlib import Path
 
 import datasets
 from torchvision.transforms.v2.functional import to_pil_image
-from transformers import AutoImageProcessor, BaseImageProcessor
 
 from assocformer_hf.data.checks.check import check_labels
 from assocformer_hf.data.checks.page import brief_lines
@@ -28,6 +27,7 @@ from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.arguments import (
@@ -63,9 +63,9 @@ class TrainingResult:
         return AssocFormerForMultiLabel.from_pretrained(self.output_dir)
 
     @cached_property
-    def processor(self) -> BaseImageProcessor:
+    def processor(self) -> AssocFormerImageProcessor:
         """The image processor of the model."""
-        return AutoImageProcessor.from_pretrained(self.output_dir)
+        return AssocFormerImageProcessor.from_pretrained(self.output_dir)
 
     @cached_property
     def metrics(self) -> dict:
@@ -185,7 +185,7 @@ def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiL
     return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
 
 
-def create_processor(args: ModelArguments) -> BaseImageProcessor:
+def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:
     """The image processor that the options describe; random weights are used to no normalisation."""
     if args.normalization == "backbone" and args.backbone not in BACKBONE_PRESETS:
         return backbone_image_processor(args.backbone, args.image_size)
@@ -195,13 +195,13 @@ def create_processor(args: ModelArguments) -> BaseImageProcessor:
 
 
 def create_images(
-    splits: Mapping[str, datasets.Dataset], processor: BaseImageProcessor, args: DataArguments, seed: int
+    splits: Mapping[str, datasets.Dataset], processor: AssocFormerImageProcessor, args: DataArguments, seed: int
 ) -> tuple[MultiLabelImages, MultiLabelImages]:
     """The images to train on, augmented, and those to evaluate on, as the model takes them."""
     augment = training_transform(
         processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
     )
-    reading = {"min_side": processor.size["height"], "bad_images": args.bad_images}
+    reading = {"bad_images": args.bad_images}
     return (
         MultiLabelImages(splits["train"], augment, seed, scale=pixel_scaling(processor), **reading),
         MultiLabelImages(splits["validation"], evaluation_transform(processor), **reading),

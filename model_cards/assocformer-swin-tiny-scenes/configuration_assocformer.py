@@ -112,6 +112,11 @@ class AssocFormerConfig(PreTrainedConfig):
         self.label2id = {name: i for i, name in self.id2label.items()}
         self._check_values()
 
+    @property
+    def thresholds(self) -> list[float]:
+        """The probability from which each label is predicted, `(labels,)`: its own, or `threshold`."""
+        return list(self.label_thresholds or [self.threshold] * len(self.id2label))
+
     def _check_values(self):
         _check_choice("readout", self.readout, READOUTS)
         _check_choice("fusion", self.fusion, FUSIONS)

@@ -95,7 +95,7 @@ def test_the_samples_get_their_labels():
     )
     for i, expected in enumerate(names, start=1):
         path = TRAINED / f"samples/{i}.jpg"
-        tags = tagger(decode_image(path, min_side=64), top_k=20)
+        tags = tagger(decode_image(path), top_k=20)
         answer = handler({"inputs": path.read_bytes(), "parameters": {"top_k": 20}})
         for one, other in zip(tags, answer, strict=True):
             assert one["label"] == other["label"]

@@ -41,7 +41,7 @@ try:
 except RepositoryNotFoundError:
     private = True
 model = AutoModelForImageClassification.from_pretrained(repo, trust_remote_code=True)
-inputs = AutoImageProcessor.from_pretrained(repo)(images=Image.open(image), return_tensors="pt")
+inputs = AutoImageProcessor.from_pretrained(repo, trust_remote_code=True)(Image.open(image), return_tensors="pt")
 tagger = pipeline(model=repo, trust_remote_code=True)
 with torch.inference_mode():
     logits = model(**inputs).logits.tolist()

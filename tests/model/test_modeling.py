@@ -110,7 +110,10 @@ def test_remote_code_gives_the_same_scores_where_the_package_is_not_installed(sa
 import sys
 sys.modules["assocformer_hf"] = None  # any import of the package fails
 import torch
-from transformers import AutoModelForImageClassification, pipeline
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+processor = AutoImageProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
+assert type(processor).__name__ == "AssocFormerImageProcessor"
+assert processor.decode({str(tmp_path / "image.png")!r}).size == (70, 50)
 model = AutoModelForImageClassification.from_pretrained({str(folder)!r}, trust_remote_code=True)
 tagger = pipeline("image-classification", model={str(folder)!r}, trust_remote_code=True)
 assert len(tagger({str(tmp_path / "image.png")!r})) == 4

@@ -1,7 +1,6 @@
 """What is wrong with a dataset, before time is spent on training: its labels in a moment, its images in one pass."""
 
 import hashlib
-import io
 import os
 import warnings
 from collections import defaultdict
@@ -14,7 +13,7 @@ import torch
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from assocformer_hf.data.images.decoding import BROKEN, ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_image, open_image
 from assocformer_hf.data.schema import label_names
 
 TINY = 8
@@ -249,12 +248,10 @@ def inspect_image(content: bytes) -> tuple[list[str], Image.Image | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(content) as image:
                 header = list(_properties(image))
-        except Image.DecompressionBombError:
-            return ["huge"], None
-        except BROKEN:
-            return ["no image"], None
+        except ImageError as error:
+            return ["huge" if error.too_large else "no image"], None
         try:
             image = decode_image(content)
         except ImageError:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import datasets
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from assocformer_hf.data.images.decoding import ImageError, decode_tensor
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
 from assocformer_hf.data.schema import DataError
 
 
@@ -21,9 +22,8 @@ class MultiLabelImages(torch.utils.data.Dataset):
 
     Args:
         dataset: of the schema of `multilabel_features`.
-        transform: uint8 image `(3, height, width)` to the tensor that the model takes, or that `scale` takes.
+        transform: RGB image to the tensor that the model takes, or that `scale` takes.
         seed: seed of the random transforms.
-        min_side: see `decode_image`.
         bad_images: what to do with an image that cannot be read: `"error"` or `"skip"`.
         scale: what a training is to do to a batch `(batch, 3, height, width)` once it is on the device.
     """
@@ -31,9 +31,8 @@ class MultiLabelImages(torch.utils.data.Dataset):
     def __init__(
         self,
         dataset: datasets.Dataset,
-        transform: Callable[[Tensor], Tensor],
+        transform: Callable[[Image.Image], Tensor],
         seed: int = 0,
-        min_side: int | None = None,
         bad_images: str = "error",
         scale: Callable[[Tensor], Tensor] | None = None,
     ):
@@ -42,7 +41,6 @@ class MultiLabelImages(torch.utils.data.Dataset):
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
         self.transform = transform
         self.seed = seed
-        self.min_side = min_side
         self.bad_images = bad_images
         self.scale = scale or nn.Identity()
         self.epoch = 0
@@ -64,16 +62,14 @@ class MultiLabelImages(torch.utils.data.Dataset):
 
     def name(self, index: int) -> str:
         """The file of an example, where it has one."""
-        return self.dataset[index]["image"]["path"] or f"image {index} of the dataset"
+        return stored_name(self.dataset[index]["image"], index)
 
     def _read(self, index: int) -> dict:
         for offset in range(len(self)):
-            example = self.dataset[(index + offset) % len(self)]
-            stored = example["image"]
-            content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-            name = stored["path"] or f"image {(index + offset) % len(self)} of the dataset"
+            read = (index + offset) % len(self)
+            example = self.dataset[read]
             try:
-                return example | {"image": decode_tensor(content, name, self.min_side), "readable": offset == 0}
+                return example | {"image": decode_stored(example["image"], read), "readable": offset == 0}
             except ImageError:
                 if self.bad_images == "error":
                     raise

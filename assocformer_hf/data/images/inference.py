@@ -6,11 +6,9 @@ import datasets
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import InterpolationMode, functional
-from transformers import BaseImageProcessor
-from transformers.image_utils import PILImageResampling
 
-from assocformer_hf.data.images.decoding import ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
 
@@ -22,27 +20,22 @@ class InferenceImages(torch.utils.data.Dataset):
 
     Args:
         dataset: with the column `image`, undecoded.
-        processor: of the model; gives size and interpolation.
+        processor: of the model.
     """
 
-    def __init__(self, dataset: datasets.Dataset, processor: BaseImageProcessor):
-        self.dataset = dataset
-        self.size = [processor.size["height"], processor.size["width"]]
-        bicubic = processor.resample == PILImageResampling.BICUBIC
-        self.interpolation = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+    def __init__(self, dataset: datasets.Dataset, processor: AssocFormerImageProcessor):
+        self.dataset, self.processor = dataset, processor
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[int, str, Tensor | str]:
         stored = self.dataset[index]["image"]
-        name = stored["path"] or f"image {index}"
+        name = stored_name(stored, index)
         try:
-            content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-            image = functional.pil_to_tensor(decode_image(content, name, min_side=max(self.size)))
+            return index, name, self.processor.to_pixels(decode_stored(stored, index))
         except ImageError as error:
             return index, name, error.reason
-        return index, name, functional.resize(image, self.size, self.interpolation, antialias=True)
 
 
 def inference_batches(images: InferenceImages, batches: Iterable[Sequence[int]], num_workers: int) -> Iterable[Batch]:

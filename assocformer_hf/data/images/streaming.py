@@ -17,17 +17,11 @@ class MultiLabelStream(torch.utils.data.IterableDataset):
     Args:
         dataset: from `load_multilabel_dataset(…, streaming=True)`; shuffle it by its own `shuffle(seed, buffer_size)`.
         transform: image to the tensor that the model takes.
-        min_side: see `decode_image`.
     """
 
-    def __init__(
-        self,
-        dataset: datasets.IterableDataset,
-        transform: Callable[[Image.Image], Tensor],
-        min_side: int | None = None,
-    ):
+    def __init__(self, dataset: datasets.IterableDataset, transform: Callable[[Image.Image], Tensor]):
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
-        self.transform, self.min_side = transform, min_side
+        self.transform = transform
 
     def __iter__(self) -> Iterator[dict]:
         for example in self.dataset:
@@ -36,5 +30,5 @@ class MultiLabelStream(torch.utils.data.IterableDataset):
             if content is None:
                 with xopen(stored["path"], "rb") as file:  # a file, or a URL of the Hub
                     content = file.read()
-            image = decode_image(content, stored["path"] or "an image of the stream", self.min_side)
+            image = decode_image(content, stored["path"] or "an image of the stream")
             yield example | {"pixel_values": self.transform(image)}

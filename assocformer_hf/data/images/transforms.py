@@ -8,15 +8,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
-from transformers import AutoImageProcessor, ViTImageProcessor
-from transformers.image_utils import PILImageResampling
+from transformers import AutoImageProcessor
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
 
 def create_image_processor(
     image_size: int, image_mean: Sequence[float] | None = None, image_std: Sequence[float] | None = None
-) -> ViTImageProcessor:
+) -> AssocFormerImageProcessor:
     """The processor that evaluates, predicts and is saved with the model: square resize, values scaled to [0, 1].
 
     Args:
@@ -24,17 +24,15 @@ def create_image_processor(
         image_mean: mean of each channel that is subtracted after scaling; the paper's recipe has none.
         image_std: standard deviation of each channel that is divided by, with `image_mean`.
     """
-    return ViTImageProcessor(
+    return AssocFormerImageProcessor(
         size={"height": image_size, "width": image_size},
-        resample=PILImageResampling.BICUBIC,
-        do_convert_rgb=True,
         do_normalize=image_mean is not None,
         image_mean=image_mean,
         image_std=image_std,
     )
 
 
-def backbone_image_processor(name_or_path: str, image_size: int | None = None) -> ViTImageProcessor:
+def backbone_image_processor(name_or_path: str, image_size: int | None = None) -> AssocFormerImageProcessor:
     """The processor of a pretrained backbone, to go with `AssocFormerForMultiLabel.from_backbone`.
 
     It has the input size and the normalisation of the pretraining, but no crop: that would cut off labelled objects.
@@ -65,13 +63,13 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
     )
 
 
-def evaluation_transform(processor: ViTImageProcessor) -> Callable[[Image.Image | Tensor], Tensor]:
+def evaluation_transform(processor: AssocFormerImageProcessor) -> Callable[[Image.Image | Tensor], Tensor]:
     """PIL image or uint8 tensor to `(3, height, width)` in [0, 1], by the processor itself."""
     return partial(_processed, processor)
 
 
 def training_transform(
-    processor: ViTImageProcessor,
+    processor: AssocFormerImageProcessor,
     cutout: float = 0.5,
     num_ops: int = 2,
     magnitude: int = 9,
@@ -92,14 +90,8 @@ def training_transform(
     Source: DeVries & Taylor 2017 (Cutout); Cubuk et al. 2020 (RandAugment, torchvision's). All randomness comes from
     torch's global generator.
     """
-    bicubic = processor.resample == PILImageResampling.BICUBIC
     steps = [
-        v2.RGB(),
-        v2.PILToTensor(),
-        v2.Resize(
-            (processor.size["height"], processor.size["width"]),
-            interpolation=v2.InterpolationMode.BICUBIC if bicubic else v2.InterpolationMode.BILINEAR,
-        ),
+        processor.to_pixels,
         v2.RandomHorizontalFlip(horizontal_flip),
         Cutout(cutout),
         v2.ToPILImage(),
@@ -109,7 +101,7 @@ def training_transform(
     return v2.Compose(steps)
 
 
-def pixel_scaling(processor: ViTImageProcessor) -> Callable[[Tensor], Tensor]:
+def pixel_scaling(processor: AssocFormerImageProcessor) -> Callable[[Tensor], Tensor]:
     """uint8 images `(batch, 3, height, width)` to the model's input: in [0, 1], or normalised as the processor does.
 
     Args:
@@ -121,7 +113,7 @@ def pixel_scaling(processor: ViTImageProcessor) -> Callable[[Tensor], Tensor]:
     return v2.Compose(steps)
 
 
-def _processed(processor: ViTImageProcessor, image: Image.Image | Tensor) -> Tensor:
+def _processed(processor: AssocFormerImageProcessor, image: Image.Image | Tensor) -> Tensor:
     return processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 

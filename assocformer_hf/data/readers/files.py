@@ -7,11 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import yaml
-from PIL import Image
 
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
 from assocformer_hf.data.schema import DataError, LabelledImages, MissingFilesError
-
-SUFFIXES = frozenset(Image.registered_extensions())
 
 
 def read_text(path: Path) -> str:
@@ -98,7 +96,7 @@ def image_files(folder: Path) -> list[str]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is called as images are."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not os.path.basename(name).startswith(".")
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not os.path.basename(name).startswith(".")
 
 
 def image_file(folder: Path, name: str, origin: str) -> str:

@@ -1,12 +1,16 @@
 """Decoding of files of every kind."""
 
+import io
 import pickle
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.images.decoding import ImageError, decode_image, decode_tensor
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, ImageError, decode_image
+from assocformer_hf.model.image_processing_assocformer import FORMATS
 from tests.data.checks.test_check import bomb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
@@ -44,14 +48,11 @@ def test_exif_orientation_is_applied(tmp_path):
     np.testing.assert_array_equal(np.asarray(image), np.rot90(PIXELS, -1))
 
 
-def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path):
+def test_a_large_jpeg_is_decoded_whole(tmp_path):
     large = Image.fromarray(PIXELS).resize((720, 480), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=95)
-    assert decode_image(tmp_path / "large.jpg", min_side=241).size == (720, 480)
-    half = decode_image(tmp_path / "large.jpg", min_side=240)
-    assert half.size == (360, 240)
-    reduced = np.asarray(large.reduce(2), dtype=np.int16)
-    assert np.abs(np.asarray(half, dtype=np.int16) - reduced).mean() < 2
+    expected = np.asarray(Image.open(tmp_path / "large.jpg"))
+    np.testing.assert_array_equal(np.asarray(decode_image(tmp_path / "large.jpg")), expected)
 
 
 def test_bytes_and_errors_by_name(tmp_path):
@@ -66,27 +67,108 @@ def test_bytes_and_errors_by_name(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused():
-    with pytest.raises(ImageError, match="decompression bomb"):
+    with pytest.raises(ImageError, match="decompression bomb") as caught:
         decode_image(bomb())
+    assert caught.value.too_large
 
 
-@pytest.mark.parametrize(("file", "mode"), [("a.jpg", "RGB"), ("a.jpg", "L"), ("a.jpg", "CMYK"), ("a.png", "P")])
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("min_side", [None, 4])
-def test_the_tensor_is_the_image(tmp_path, file, mode, orientation, min_side):
+def test_the_limit_of_pixels_and_of_sides_is_checked_before_decoding(tmp_path):
+    path = save(tmp_path / "image.png")
+    assert decode_image(path, max_pixels=24 * 36).size == (36, 24)
+    for source in (path, path.read_bytes(), Image.open(path)):
+        with pytest.raises(ImageError, match="36 x 24 pixels, which is more than 863 pixels") as caught:
+            decode_image(source, max_pixels=24 * 36 - 1)
+        assert caught.value.too_large
+    Image.new("1", (65_536, 1)).save(tmp_path / "line.png")
+    with pytest.raises(ImageError, match="65,536 x 1 pixels, which is more than .* 65,535 a side"):
+        decode_image(tmp_path / "line.png")
+
+
+def test_a_picture_in_memory_is_decoded_like_its_file_and_left_as_it_is(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = save(tmp_path / file, mode, exif=exif)
-    tensor = decode_tensor(path, min_side=min_side).permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(tensor, np.asarray(decode_image(path, min_side=min_side)))
-    np.testing.assert_array_equal(decode_tensor(path.read_bytes(), min_side=min_side).permute(1, 2, 0).numpy(), tensor)
+    exif[0x0112] = 8
+    path = save(tmp_path / "photo.jpg", "L", exif=exif)
+    picture = Image.open(path)
+    np.testing.assert_array_equal(np.asarray(decode_image(picture)), np.asarray(decode_image(path)))
+    assert (picture.mode, picture.size, picture.getexif()[0x0112]) == ("L", (36, 24), 8)
 
 
-def test_a_broken_jpeg_has_the_same_error_as_a_tensor(tmp_path):
-    path = save(tmp_path / "photo.jpg")
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ImageError, match="truncated") as of_tensor:
-        decode_tensor(path)
-    with pytest.raises(ImageError) as of_image:
-        decode_image(path)
-    assert of_tensor.value.reason == of_image.value.reason
+def test_only_the_listed_formats_are_opened_whatever_the_name_says(tmp_path, started):
+    Image.fromarray(PIXELS).save(tmp_path / "cute_cat.eps")
+    (tmp_path / "cute_cat.eps").rename(tmp_path / "cute_cat.jpg")
+    with pytest.raises(ImageError, match="not an image, or of a format other than JPEG, PNG"):
+        decode_image(tmp_path / "cute_cat.jpg")
+    assert started == []
+    assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2"} <= IMAGE_SUFFIXES
+    assert IMAGE_SUFFIXES.isdisjoint({".pdf", ".ps", ".eps", ".h5", ".hdf", ".mpg", ".mpeg", ".wmf", ".grib", ".fits"})
+
+
+STARTS = ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec", "os.spawn", "os.startfile")
+_started: list[str] | None = None
+
+
+def _record(event, arguments):
+    if _started is not None and event.startswith(STARTS):
+        _started.append(f"{event} {arguments}")
+
+
+sys.addaudithook(_record)
+
+
+@pytest.fixture
+def started():
+    """The processes that the test starts."""
+    global _started
+    _started = []
+    yield _started
+    _started = None
+
+
+def written_formats() -> dict[str, list[bytes]]:
+    """Small pictures in every format that PIL writes, also those that are not read, by the format's name."""
+    Image.init()
+    found = {}
+    for kind in sorted(Image.SAVE):
+        for mode in ("RGB", "L", "P", "1", "CMYK", "LA", "I;16", "F"):
+            file = io.BytesIO()
+            try:
+                Image.fromarray(PIXELS).convert("L" if mode == "I;16" else mode).convert(mode).save(file, kind)
+            except (OSError, ValueError, KeyError, TypeError, NotImplementedError):
+                continue  # the format has no such mode, or writes to files only
+            found.setdefault(kind, []).append(file.getvalue())
+    return found
+
+
+def damaged(content: bytes, generator: np.random.Generator) -> bytes:
+    """The content with bytes changed, cut out or put in, mostly near its beginning, where the header is."""
+    damage = bytearray(content)
+    for _ in range(generator.integers(1, 5)):
+        reach = len(damage) if generator.random() < 0.5 else min(len(damage), 64)
+        at = int(generator.integers(0, reach + 1))
+        damage[at : at + int(generator.integers(0, 9))] = generator.bytes(int(generator.integers(0, 9)))
+    return bytes(damage[: generator.integers(0, len(damage) + 1)] if generator.random() < 0.2 else damage)
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL warns of what it repairs
+def test_five_thousand_damaged_files_are_images_or_image_errors_and_start_nothing(started):
+    formats = written_formats()
+    assert set(FORMATS) | {"EPS", "PDF", "SPIDER", "ICO", "TGA"} <= formats.keys()
+    generator, outcomes, lines = np.random.default_rng(0), Counter(), 0
+    for i in range(5000):
+        kinds = FORMATS if i % 2 else list(formats)
+        kind = kinds[i // 2 % len(kinds)]
+        content = damaged(formats[kind][int(generator.integers(len(formats[kind])))], generator)
+        try:
+            image = decode_image(content, max_pixels=10**6)
+        except ImageError as error:
+            outcomes["refused"] += 1
+            lines = max(lines, len(str(error).splitlines()))
+        else:
+            assert image.mode == "RGB"
+            assert image.width * image.height <= 10**6
+            outcomes[kind] += 1
+    assert started == []
+    assert lines == 1
+    assert outcomes["refused"] > 2000
+    assert {kind for kind in outcomes if kind != "refused"} <= set(formats)
+    assert sum(outcomes[kind] for kind in FORMATS) > 300

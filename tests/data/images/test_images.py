@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.images.transforms import (
     Cutout,
     create_image_processor,
@@ -118,7 +119,7 @@ def test_an_unreadable_image_is_named(tmp_path, content):
     rows = {"image": [str(path)], "labels": [[0]]}
     dataset = datasets.Dataset.from_dict(rows, features=multilabel_features(["a"]))
     images = MultiLabelImages(dataset, evaluation_transform(create_image_processor(8)))
-    with pytest.raises(DataError, match=r"broken.jpg: cannot be read as an image .*; replace it or leave it out"):
+    with pytest.raises(ImageError, match=r"broken.jpg: cannot be read as an image .*; replace it or leave it out"):
         images[0]
 
 
