@@ -15,6 +15,7 @@ from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel, 
 __version__ = "0.1.0"
 
 _ON_DEMAND = {
+    "Tagger": "assocformer_hf.inference.tagger",
     "evaluate_module_path": "assocformer_hf.evaluation.metrics",
     "load_multilabel_dataset": "assocformer_hf.data.load",
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 from transformers import AutoModel
 
-from assocformer_hf.data.images.decoding import decode_tensor
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import backbone_image_processor, pixel_scaling
 from assocformer_hf.data.load import load_multilabel_dataset
 
@@ -88,7 +88,9 @@ class BackboneRunner:
         """Encoded images to maps `(images, positions, channels)`."""
         side = [self.size, self.size]
         pixels = [
-            transforms.resize(decode_tensor(image), side, InterpolationMode.BICUBIC).expand(3, -1, -1)
+            transforms.resize(transforms.pil_to_tensor(decode_image(image)), side, InterpolationMode.BICUBIC).expand(
+                3, -1, -1
+            )
             for image in images
         ]
         maps = self.session.run(None, {self.input: self.scale(torch.stack(pixels)).numpy()})[0]

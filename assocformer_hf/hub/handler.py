@@ -7,7 +7,8 @@ Parameters:
     threshold: leave out labels below this probability, in [0, 1]; `"default"` takes the model's own threshold(s).
     top_k: how many labels to return at most; default 5, as transformers' pipeline.
     labels: names of the labels to score; default: all.
-    explain: whether to add to each label the labels that its association logit came through.
+    explain: whether to add to each label the contributions of five others, or itself: the parts of its logit that came
+        through them, alpha E_cj of eq. 7, the strongest first.
 
 The answer is `[{"label": ..., "score": ...}, ...]`, by falling score, for a list of images a list of these. Scores are
 probabilities of each label on its own and do not sum to one. What cannot be answered gives
@@ -31,6 +32,7 @@ MAX_PIXELS = 50_000_000
 MAX_REQUEST_PIXELS = 400_000_000  # images are decoded one after the other: this is a limit of time, not of memory
 MAX_IMAGES = 16
 EXPLAINED = 5  # labels that an explanation names
+EXPLAINED_TOGETHER = 16  # labels whose contributions are in memory at once
 DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 STRINGS = "a string must be base64 or a base64 data URL of an image"
 CONTENT = (bytes, bytearray, str)
@@ -171,25 +173,35 @@ class EndpointHandler:
         if not good:
             return images
         batch = torch.stack(good).to(self.model.device)
-        scores = self.model(batch).logits.sigmoid().cpu()
-        contributions = self.model.explain(batch).cpu() if options["explain"] else [None] * len(good)
-        answers = iter([self._labels(*pair, options) for pair in zip(scores, contributions, strict=True)])
+        output = self.model(batch, output_features=options["explain"])
+        found = [self._labels(scores, options) for scores in output.logits.sigmoid().cpu()]
+        if options["explain"]:
+            for rows, features in zip(found, output.features, strict=True):
+                self._explain(rows, features)
+        answers = iter(found)
         return [next(answers) if isinstance(image, torch.Tensor) else image for image in images]
 
-    def _labels(self, scores: torch.Tensor, contributions: torch.Tensor | None, options: dict) -> list[dict]:
+    def _labels(self, scores: torch.Tensor, options: dict) -> list[dict]:
         """The labels of one image, by falling score."""
-        rows = []
-        for i in scores.argsort(descending=True).tolist():
-            if self.names[i] not in options["labels"] or scores[i] < options["thresholds"][i]:
-                continue
-            row = {"label": self.names[i], "score": scores[i].item()}
-            if contributions is not None:
-                through = contributions[i].abs().topk(min(EXPLAINED, len(self.names))).indices.tolist()
-                row["contributions"] = [
-                    {"label": self.names[j], "contribution": contributions[i, j].item()} for j in through
-                ]
-            rows.append(row)
+        rows = [
+            {"label": self.names[i], "score": scores[i].item()}
+            for i in scores.argsort(descending=True).tolist()
+            if self.names[i] in options["labels"] and scores[i] >= options["thresholds"][i]
+        ]
         return rows[: options["top_k"]]
+
+    def _explain(self, rows: list[dict], features: torch.Tensor):
+        """Adds the contributions to the labels of one image; those of other labels are not computed."""
+        for start in range(0, len(rows), EXPLAINED_TOGETHER):
+            part = rows[start : start + EXPLAINED_TOGETHER]
+            labels = torch.tensor([[self.model.config.label2id[row["label"]] for row in part]], device=features.device)
+            _, contributions = self.model.head.explain(features[None], labels)
+            strongest = contributions[0].abs().topk(min(EXPLAINED, len(self.names))).indices
+            values = contributions[0].gather(1, strongest)
+            for row, through, parts in zip(part, strongest.tolist(), values.tolist(), strict=True):
+                row["contributions"] = [
+                    {"label": self.names[j], "contribution": value} for j, value in zip(through, parts, strict=True)
+                ]
 
 
 def _from_base64(text: str) -> bytes:

@@ -95,7 +95,9 @@ class ImageExplanation:
         scores: probabilities, `(labels,)`.
         thresholds: probabilities from which the labels are predicted, `(labels,)`.
         association: A of the image, `(labels, labels)`.
-        contributions: E of the image, `(labels, labels)`: row c sums to label c's association logit less its bias.
+        contributions: alpha E of the image, `(labels, labels)`: the part of label c's logit that came through label j.
+        places: what each place of the feature map gave to the logits, `(labels, h, w)`, row 0 at the top of the image;
+            None without `pooling="attention"`.
         labels: the explained labels, by falling score.
     """
 
@@ -104,6 +106,7 @@ class ImageExplanation:
     thresholds: np.ndarray
     association: np.ndarray
     contributions: np.ndarray
+    places: np.ndarray | None
     labels: list[LabelExplanation]
 
     def to_dict(self) -> dict:
@@ -114,7 +117,10 @@ class ImageExplanation:
 
 @torch.no_grad()
 def explain_image(
-    model: PreTrainedModel, pixel_values: Tensor, labels: Sequence[str] | None = None
+    model: PreTrainedModel,
+    pixel_values: Tensor,
+    labels: Sequence[str] | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> ImageExplanation:
     """Explains the labels of an image.
 
@@ -122,6 +128,7 @@ def explain_image(
         model: AssocFormer with an association module, in evaluation mode.
         pixel_values: one image as the model takes it, `(1, 3, height, width)`.
         labels: names of the labels to explain; default: those that are predicted, or the likeliest where none is.
+        thresholds: probability from which each label is predicted, `(labels,)`; default: the model's own.
 
     Raises:
         DataError: if the model does not know a label, or has no association module.
@@ -135,21 +142,20 @@ def explain_image(
         raise DataError(f"the model does not know the label {unknown[0]!r}; it knows {', '.join(names)}")
     if len(pixel_values) != 1:
         raise ValueError(f"one image is explained at a time; got pixel_values of shape {tuple(pixel_values.shape)}")
-    output = model(pixel_values, output_association=True)
-    alpha, beta = fusion_weights(model)
-    contributions = _numpy(model.explain(pixel_values)[0])
+    output = model(pixel_values, output_features=True)
+    association, contributions = (_numpy(rows[0]) for rows in model.head.explain(output.features))
+    alpha, beta = model.head.fusion_weights
     logits = _numpy(output.logits[0])
     bias = alpha * _numpy(model.head.association.readout.bias) * np.ones(len(names))
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)
-    thresholds = np.array(config.thresholds)
+    thresholds = np.array(config.thresholds) if thresholds is None else thresholds
     chosen = [config.label2id[label] for label in labels or []] or np.flatnonzero(scores >= thresholds).tolist()
     explanations = []
     for c in sorted(chosen or [int(scores.argmax())], key=lambda c: -scores[c]):
-        parts = alpha * contributions[c]
         influences = [
             Influence(name, float(part), float(expit(logits[c] - part)))
-            for name, part in zip(names, parts, strict=True)
+            for name, part in zip(names, contributions[c], strict=True)
         ]
         itself = influences.pop(c)
         influences.sort(key=lambda one: -abs(one.contribution))
@@ -165,15 +171,8 @@ def explain_image(
                 influences,
             )  # fmt: skip
         )
-    association = _numpy(output.association[0])
-    return ImageExplanation(names, scores, thresholds, association, contributions, explanations)
-
-
-def fusion_weights(model: PreTrainedModel) -> tuple[float, float]:
-    """Alpha and beta of eq. 7: the weights of association and embedding logits."""
-    if model.config.fusion == "learnable":
-        return model.head.alpha.item(), 1.0
-    return {"equal": (0.5, 0.5), "association": (1.0, 0.0), "linear": (0.0, 1.0)}[model.config.fusion]
+    places = None if output.places is None else _numpy(output.places[0])
+    return ImageExplanation(names, scores, thresholds, association, contributions, places, explanations)
 
 
 def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None):
@@ -182,13 +181,16 @@ def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: 
     Args:
         image: as it was explained.
         explanation: of the image.
-        heat: for labels the map of [`assocformer_hf.interpretation.location.locate`], drawn over the image.
+        heat: for labels the map of [`assocformer_hf.interpretation.location.locate`], drawn over the image; default:
+            the explanation's own places, where it has them.
 
     Returns:
         A matplotlib figure.
     """
     from matplotlib.figure import Figure
 
+    if heat is None and explanation.places is not None:
+        heat = dict(zip(explanation.label_names, explanation.places, strict=True))
     rows = 1 + len(explanation.labels)
     figure = Figure(figsize=(9, 3.2 * rows), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(2, 3))

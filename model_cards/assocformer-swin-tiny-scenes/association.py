@@ -120,16 +120,26 @@ class AssociationModule(nn.Module):
         evidence = (gathered * (shifts @ readout.T).mT).sum(-1)
         return None, torch.stack([total, squares], dim=1), evidence + bias
 
-    def contributions(self, features: Tensor) -> Tensor:
-        """Features `(batch, d)` to E `(batch, C, C)`: what label j gives to the association logit of label c.
+    def explain(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features `(batch, d)` to the rows of A and of E of some labels, `(batch, labels, C)` each.
 
-        `E[c, j] = A[c, j] * <U_c, M_j>`, so that the rows of E sum to N1 less its bias.
+        `E[c, j] = A[c, j] * <U_c, M_j>` is what label j gives to the association logit of label c: the rows of E sum to
+        N1 less its bias.
+
+        Args:
+            features: of the images.
+            labels: indices `(batch, labels)` of the labels to explain; default: all. Nothing else is held in memory.
         """
         keys, messages = self.key(features.dtype), self.message(features.dtype)
         readout, _ = self.readout(features.dtype)
         shifts = shifted(features, keys.shape[1])
-        association = torch.sigmoid(keys @ (shifts @ shifts.mT) @ keys.T)
-        return association * ((shifts @ readout.T).mT @ messages.T)
+        chosen, projected = keys, (shifts @ readout.T).mT
+        if labels is not None:
+            chosen = keys[labels]
+            if projected.shape[1] > 1:
+                projected = projected.take_along_dim(labels.unsqueeze(-1), dim=1)
+        association = torch.sigmoid(chosen @ (shifts @ shifts.mT) @ keys.T)
+        return association, association * (projected @ messages.T)
 
 
 class AssociationHead(nn.Module):
@@ -198,10 +208,26 @@ class AssociationHead(nn.Module):
             logits = self._fuse(association_logits, embedding_logits)
             return AssociationScores(logits, association, sums, association_logits, embedding_logits)
 
-    def contributions(self, features: Tensor) -> Tensor:
-        """Features `(batch, d)` to E `(batch, C, C)`, see [`AssociationModule.contributions`]."""
+    @property
+    def fusion_weights(self) -> tuple[float, float]:
+        """Alpha and beta of eq. 7: what the association and the embedding logits are multiplied by."""
+        if self.fusion == "learnable":
+            return self.alpha.item(), 1.0
+        return {"equal": (0.5, 0.5), "association": (1.0, 0.0), "linear": (0.0, 1.0)}[self.fusion]
+
+    def explain(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features `(batch, d)` to rows of A and contributions, `(batch, labels, C)` each.
+
+        A contribution is the part of a label's logit that came through another label: alpha of eq. 7 times E, see
+        [`AssociationModule.explain`].
+
+        Args:
+            features: of the images.
+            labels: indices `(batch, labels)` of the labels to explain; default: all.
+        """
         with full_precision(features.device):
-            return self.association.contributions(_at_least_float32(features))
+            association, evidence = self.association.explain(_at_least_float32(features), labels)
+            return association, self.fusion_weights[0] * evidence
 
     def evidence_by_place(self, places: Tensor) -> Tensor:
         """A feature map `(batch, places, d)` to what each place gives to each logit, `(batch, places, labels)`.
@@ -217,7 +243,7 @@ class AssociationHead(nn.Module):
         Source: Zhu & Wu, Residual Attention: A Simple but Effective Method for Multi-Label Recognition, ICCV 2021.
         """
         with full_precision(places.device):
-            return (0.5 if self.fusion == "equal" else 1.0) * self._evidence(places)[0]
+            return self.fusion_weights[1] * self._evidence(places)[0]
 
     def _evidence(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """What each place gives to N2, `(batch, places, labels)`, and b, `(1, labels)`."""

@@ -41,6 +41,9 @@ class AssocFormerOutput(ModelOutput):
         association_sums: sum of the entries of A and sum of their squares, `(batch, 2)`, where A is computed in tiles.
         association_logits: N1 of eq. 6, `(batch, labels)`; None for `fusion="linear"`.
         embedding_logits: N2 of eq. 7, `(batch, labels)`; None for `fusion="association"`.
+        features: L, the pooled features `(batch, d)`, with `output_features=True`: what `head.explain` takes.
+        places: what each place of the feature map gave to the logits, `(batch, labels, h, w)`, with
+            `output_features=True` and `pooling="attention"`: see `explain_places`.
         association_penalty: the norm of A in eq. 9 without its weight, a scalar, where labels were given.
         hidden_states: those of the backbone, with `output_hidden_states=True`.
     """
@@ -51,6 +54,8 @@ class AssocFormerOutput(ModelOutput):
     association_sums: Tensor | None = None
     association_logits: Tensor | None = None
     embedding_logits: Tensor | None = None
+    features: Tensor | None = None
+    places: Tensor | None = None
     association_penalty: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
@@ -168,6 +173,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         pixel_values: Tensor,
         labels: Tensor | None = None,
         output_association: bool = False,
+        output_features: bool = False,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
@@ -178,6 +184,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             pixel_values: `(batch, 3, height, width)`, in [0, 1].
             labels: `(batch, labels)`: 1 present, 0 absent, in between the share of both, -1 unknown.
             output_association: whether to return A.
+            output_features: whether to return what explains the logits: pooled features, and evidence by place.
             output_hidden_states: whether to return the hidden states of the backbone.
             return_dict: whether to return an [`AssocFormerOutput`] rather than a tuple of what it holds.
 
@@ -187,8 +194,11 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
-        places = self._places(outputs)[0] if self.config.pooling == "attention" else None
-        scores = self.head(_pooled_feature(outputs), whole=output_association, places=places)
+        features, places, evidence = _pooled_feature(outputs), None, None
+        if self.config.pooling == "attention":
+            places, grid = self._places(outputs)
+            evidence = self.head.evidence_by_place(places).mT.unflatten(2, grid) if output_features else None
+        scores = self.head(features, whole=output_association, places=places)
         loss = penalty = None
         if labels is not None:
             loss, penalty = self._loss(scores, labels)
@@ -199,6 +209,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             association_sums=scores.association_sums,
             association_logits=scores.association_logits,
             embedding_logits=scores.embedding_logits,
+            features=features if output_features else None,
+            places=evidence,
             association_penalty=penalty,
             hidden_states=outputs.hidden_states,
         )
@@ -241,10 +253,10 @@ class AssocFormerForMultiLabel(PreTrainedModel):
 
     @torch.no_grad()
     def explain(self, pixel_values: Tensor) -> Tensor:
-        """E `(batch, labels, labels)`: how much of label c's association logit came through label j.
+        """The contributions `(batch, labels, labels)`: how much of label c's logit came through label j.
 
-        Exact: `E[:, c].sum(-1)` is `association_logits[:, c]` less the readout's bias. It is that of evaluation mode,
-        whatever mode the model is in.
+        Exact: row c sums to that part of the logit which comes of N1, `association_logits[:, c]` less the readout's
+        bias, times its factor alpha in eq. 7. It is that of evaluation mode, whatever mode the model is in.
 
         Raises:
             ValueError: for `fusion="linear"`, which has no association module.
@@ -252,7 +264,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if self.config.fusion == "linear":
             raise ValueError('fusion="linear" has no association module to explain; use another fusion')
         with _evaluating(self):
-            return self.head.contributions(_pooled_feature(self._run_backbone(pixel_values)))
+            return self.head.explain(_pooled_feature(self._run_backbone(pixel_values)))[1]
 
     @torch.no_grad()
     def explain_places(self, pixel_values: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, 
         contributions = cooler.explain(pixel_values)
         torch.testing.assert_close(contributions, model.explain(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)
         bias = cooler.head.association.readout.bias
-        torch.testing.assert_close(contributions.sum(-1), after.association_logits - bias, rtol=0, atol=1e-10)
+        part = cooler.head.fusion_weights[0] * (after.association_logits - bias)
+        torch.testing.assert_close(contributions.sum(-1), part, rtol=0, atol=1e-10)
     cooler.float().save_pretrained(tmp_path)
     loaded = AssocFormerForMultiLabel.from_pretrained(tmp_path)
     with torch.no_grad():

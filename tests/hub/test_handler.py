@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoImageProcessor, pipeline
 
 from assocformer_hf.data.images.decoding import decode_image
@@ -174,15 +175,52 @@ def test_parameters_choose_among_the_labels(handler):
     assert {row["label"]: row["score"] for row in named} == {name: everything[name] for name in ("sofa", "cat")}
 
 
-def test_an_explanation_adds_up_to_the_association_logit(folder, handler):
+def test_an_explanation_adds_up_to_its_part_of_the_logit(folder, handler):
     content = encoded(picture())
     answer = ask(handler, {"inputs": content, "parameters": {"explain": True}})
     inputs = AutoImageProcessor.from_pretrained(folder)(images=picture(), return_tensors="pt")
     with torch.inference_mode():
         logits = handler.model(**inputs).association_logits[0] - handler.model.head.association.readout.bias
+        logits *= 0.5  # alpha of eq. 7
     for row in answer:
         total = sum(part["contribution"] for part in row["contributions"])  # 4 labels: all are named
         assert total == pytest.approx(logits[NAMES.index(row["label"])].item(), abs=1e-5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the number of values of the largest tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = result if isinstance(result, (tuple, list)) else [result]
+        self.values = max([self.values, *(one.numel() for one in made if isinstance(one, torch.Tensor))])
+        return result
+
+
+def test_an_explanation_takes_one_pass_and_memory_of_the_answered_labels(create_model, tmp_path):
+    names = {i: f"label {i}" for i in range(4000)}
+    create_model(id2label=names).save_pretrained(tmp_path)
+    create_image_processor(64).save_pretrained(tmp_path)
+    large, passes = EndpointHandler(str(tmp_path)), []
+    large.model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    with LargestTensor() as largest:
+        answer = large({"inputs": [encoded(picture())] * 2, "parameters": {"explain": True, "top_k": 20}})
+    assert len(passes) == 1
+    assert largest.values < 4000**2 / 4
+    with torch.inference_mode():
+        pixels = large.pixels(encoded(picture()))[None]
+        expected = large.model.explain(pixels)[0]
+    for row in answer[0]:
+        strongest = expected[large.model.config.label2id[row["label"]]]
+        for part in row["contributions"]:
+            value = strongest[large.model.config.label2id[part["label"]]].item()
+            assert part["contribution"] == pytest.approx(value, rel=1e-3, abs=1e-6)
+        assert abs(row["contributions"][0]["contribution"]) == pytest.approx(strongest.abs().max().item(), rel=1e-3)
+    assert len(answer[0]) == 20
 
 
 def test_a_batch_keeps_its_order_and_its_errors_in_place(handler):

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.special import expit
 
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.interpretation.explanation import explain_image, fusion_weights, plot_explanation
+from assocformer_hf.interpretation.explanation import explain_image, plot_explanation
 from assocformer_hf.interpretation.location import locate
 from tests.conftest import NAMES, images
 
@@ -30,20 +30,19 @@ def model(create_model, request):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("readout", ["per_label", "shared"])
-def test_contributions_sum_to_the_association_logit_less_its_bias(create_model, dtype, readout):
+def test_contributions_sum_to_their_part_of_the_logit(create_model, dtype, readout):
     model = create_model(readout=readout).to(dtype)
     with torch.no_grad():
         model.head.association.readout.bias.normal_()
-        expected = model(images(5).to(dtype)).association_logits - model.head.association.readout.bias
+        expected = 0.5 * (model(images(5).to(dtype)).association_logits - model.head.association.readout.bias)
     found = model.explain(images(5).to(dtype)).sum(-1)
     error = (found - expected).abs().max()
     assert error < (1e-10 if dtype == torch.float64 else 1e-5 * expected.abs().max())
 
 
-def test_without_a_message_the_logits_change_by_alpha_times_the_contribution(model):
+def test_without_a_message_the_logits_change_by_the_contribution(model):
     model, pixel_values = model.double(), images(2).double()
     contributions = model.explain(pixel_values)
-    alpha, _ = fusion_weights(model)
     with torch.no_grad():
         before = model(pixel_values).logits
         for j in range(len(NAMES)):
@@ -51,7 +50,7 @@ def test_without_a_message_the_logits_change_by_alpha_times_the_contribution(mod
             silenced.head.association.message.weight[j] = 0
             silenced.head.association.message.bias[j] = 0
             change = before - silenced(pixel_values).logits
-            torch.testing.assert_close(change, alpha * contributions[..., j], rtol=0, atol=1e-10)
+            torch.testing.assert_close(change, contributions[..., j], rtol=0, atol=1e-10)
 
 
 def test_parts_sum_to_the_logit_and_scores_without_are_those_of_a_silenced_label(model):

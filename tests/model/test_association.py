@@ -114,7 +114,7 @@ def test_contributions_sum_to_the_association_logits(readout):
     head = AssociationHead(24, 6, readout=readout).double()
     randomise(head, 3)
     features = torch.randn(5, 24, dtype=torch.float64)
-    contributions, scores = head.contributions(features), head(features)
+    contributions, scores = head.explain(features)[1] / head.fusion_weights[0], head(features)
     torch.testing.assert_close(
         contributions.sum(-1) + head.association.readout.bias, scores.association_logits, rtol=1e-10, atol=1e-10
     )

@@ -170,7 +170,13 @@ def test_explanations_are_exact(create_model):
     model = create_model()
     contributions, output = model.explain(images()), model(images())
     bias = model.head.association.readout.bias
-    torch.testing.assert_close(contributions.sum(-1), output.association_logits - bias, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(contributions.sum(-1), 0.5 * (output.association_logits - bias), rtol=1e-5, atol=1e-5)
+    features = model(images(), output_features=True).features
+    chosen = torch.tensor([[3, 1], [0, 2]])
+    association, rows = model.head.explain(features, chosen)
+    torch.testing.assert_close(rows, contributions.take_along_dim(chosen[..., None], 1))
+    whole = model(images(), output_association=True).association
+    torch.testing.assert_close(association, whole.take_along_dim(chosen[..., None], 1))
 
 
 def test_a_linear_head_has_nothing_to_explain(create_model):

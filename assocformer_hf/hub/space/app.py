@@ -7,9 +7,10 @@ import gradio as gr
 import torch
 from handler import MAX_BYTES, EndpointHandler, RequestError
 from huggingface_hub import snapshot_download
-from panels import STYLE, association_panel, error_panel, labels_panel, note_panel, reason_panel
+from panels import MAX_REASONS, STYLE, association_panel, error_panel, labels_panel, note_panel, reason_panel
 
 MODEL = os.environ.get("MODEL_ID", "org/name")
+EXPLAINABLE = 30  # labels of a picture that can be explained: the likeliest
 EMPTY = note_panel("Upload a picture or pick an example.")
 
 
@@ -25,7 +26,7 @@ class Picture(gr.Image):
 
 @torch.inference_mode()
 def analyse(picture: str | None, threshold: float, own: bool):
-    """A new picture: scores, association matrix and contributions, kept for the other controls, and all panels."""
+    """A new picture: what the other controls show of it, which is kept for them, and all panels."""
     if picture is None:
         return None, *show(None, threshold, own)
     try:
@@ -33,18 +34,24 @@ def analyse(picture: str | None, threshold: float, own: bool):
         pixels = served.pixels(content)[None].to(served.model.device)
     except RequestError as error:
         return None, error_panel(str(error)), *show(None, threshold, own)[1:]
-    output = served.model(pixels, output_association=True)
-    found = {"names": served.names, "scores": output.logits.sigmoid()[0].tolist()}
-    if output.association is not None:
-        bias = served.model.head.association.readout.bias.expand(len(served.names))
+    output = served.model(pixels, output_features=True)
+    scores = output.logits.sigmoid()[0]
+    ranked = scores.argsort(descending=True)[:EXPLAINABLE]
+    found = {"scores": scores.cpu().numpy(), "ranked": ranked.tolist()}
+    if output.association_logits is not None:
+        head = served.model.head
+        association, contributions = (rows[0] for rows in head.explain(output.features, ranked[None]))
+        strongest = contributions.abs().topk(min(MAX_REASONS, len(served.names))).indices
+        bias = head.fusion_weights[0] * head.association.readout.bias.expand(len(served.names))[ranked]
+        logits = output.logits[0, ranked]
         found |= {
-            "association": output.association[0].tolist(),
-            "contributions": served.model.explain(pixels)[0].tolist(),
-            "association_logits": output.association_logits[0].tolist(),
+            "association": association[:, ranked].cpu().numpy(),
+            "through": strongest.tolist(),
+            "contributions": contributions.gather(1, strongest).tolist(),
+            "sum": contributions.sum(1).tolist(),
             "bias": bias.tolist(),
+            "logits": logits.tolist(),
         }
-    if output.embedding_logits is not None:
-        found["embedding_logits"] = output.embedding_logits[0].tolist()
     return found, *show(found, threshold, own)
 
 
@@ -52,15 +59,14 @@ def show(found: dict | None, threshold: float, own: bool):
     """The panels for a threshold, or each label's own; the explanation starts with the likeliest label."""
     if found is None:
         return EMPTY, "", gr.update(choices=[], value=None), ""
-    ranked = sorted(zip(found["scores"], found["names"], strict=True), reverse=True)
-    choices = [(f"{name} ({score:.2f})", name) for score, name in ranked[:30]]
-    first = ranked[0][1]
-    thresholds = served.model.config.label_thresholds if own else [threshold] * len(served.names)
+    choices = [(f"{served.names[i]} ({found['scores'][i]:.2f})", served.names[i]) for i in found["ranked"]]
+    first = choices[0][1]
+    thresholds = served.model.config.thresholds if own else [threshold] * len(served.names)
     return (
-        labels_panel(found, thresholds),
-        association_panel(found, thresholds),
+        labels_panel(found, served.names, thresholds),
+        association_panel(found, served.names, thresholds),
         gr.update(choices=choices, value=first),
-        reason_panel(found, first),
+        reason_panel(found, served.names, first),
     )
 
 
@@ -71,7 +77,7 @@ def rethreshold(found: dict | None, threshold: float, own: bool):
 
 def explain(found: dict | None, label: str | None):
     """Why a label got its score."""
-    return reason_panel(found, label) if found and label else ""
+    return reason_panel(found, served.names, label) if found and label else ""
 
 
 def build() -> gr.Blocks:

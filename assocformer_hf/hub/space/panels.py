@@ -41,9 +41,9 @@ def error_panel(message: str) -> str:
     return f'<div class="af"><p class="error" role="alert">{escape(message[:1].upper() + message[1:])}.</p></div>'
 
 
-def labels_panel(found: dict, thresholds: list[float]) -> str:
+def labels_panel(found: dict, names: list[str], thresholds: list[float]) -> str:
     """The predicted and the likeliest labels as bars, with their thresholds as marks."""
-    ranked = sorted(zip(found["scores"], found["names"], thresholds, strict=True), reverse=True)
+    ranked = sorted(zip(found["scores"].tolist(), names, thresholds, strict=True), reverse=True)
     rows, predicted = [], []
     for score, name, threshold in ranked:
         if score >= threshold:
@@ -56,21 +56,23 @@ def labels_panel(found: dict, thresholds: list[float]) -> str:
     return f'<div class="af"><p role="status"><b>{said}</b></p><ul>{"".join(rows)}</ul></div>'
 
 
-def association_panel(found: dict, thresholds: list[float]) -> str:
-    """The predicted labels as a graph whose lines are the entries of A."""
+def association_panel(found: dict, names: list[str], thresholds: list[float]) -> str:
+    """The predicted labels among the likeliest as a graph whose lines are the entries of A."""
     if "association" not in found:
         return note_panel(NO_ASSOCIATION)
-    ranked = sorted(range(len(found["scores"])), key=lambda i: -found["scores"][i])
-    nodes = [i for i in ranked if found["scores"][i] >= thresholds[i]][:MAX_NODES]
+    names, thresholds = [names[i] for i in found["ranked"]], [thresholds[i] for i in found["ranked"]]
+    scores = [found["scores"][i] for i in found["ranked"]]
+    nodes = [i for i, score in enumerate(scores) if score >= thresholds[i]][:MAX_NODES]
     note = ""
     if len(nodes) < 2:
-        nodes, note = ranked[:5], "Fewer than two labels reach the threshold; these are the likeliest. "
-    matrix, names = found["association"], found["names"]
+        nodes = list(range(len(scores)))[:5]
+        note = "Fewer than two labels reach the threshold; these are the likeliest. "
+    matrix = found["association"]
     pairs = [(matrix[i][j], i, j) for n, i in enumerate(nodes) for j in nodes[n + 1 :]]
     pairs.sort(key=lambda pair: -abs(pair[0] - 0.5))
     places = {i: _on_circle(n, len(nodes)) for n, i in enumerate(nodes)}
     lines = "".join(_line(value, places[i], places[j], names[i], names[j]) for value, i, j in reversed(pairs))
-    dots = "".join(_node(places[i], names[i], found["scores"][i] >= thresholds[i]) for i in nodes)
+    dots = "".join(_node(places[i], names[i], scores[i] >= thresholds[i]) for i in nodes)
     strongest = "; ".join(f"{escape(names[i])} and {escape(names[j])} {value:.2f}" for value, i, j in pairs[:3])
     box = "0 85 320 90" if len(nodes) == 2 else "0 0 320 260"
     return (
@@ -80,28 +82,25 @@ def association_panel(found: dict, thresholds: list[float]) -> str:
     )
 
 
-def reason_panel(found: dict, label: str) -> str:
-    """The labels through which a label got its association logit: an identity, not an estimate."""
+def reason_panel(found: dict, names: list[str], label: str) -> str:
+    """The labels through which a label got its logit: an identity, not an estimate."""
     if "contributions" not in found:
         return note_panel(NO_ASSOCIATION)
-    c = found["names"].index(label)
-    row = found["contributions"][c]
-    order = sorted(range(len(row)), key=lambda j: -abs(row[j]))[:MAX_REASONS]
-    reach = max((abs(row[j]) for j in order), default=0) or 1
+    place = [names[i] for i in found["ranked"]].index(label)
+    through, parts = found["through"][place], found["contributions"][place]
+    reach = max(map(abs, parts), default=0) or 1
     bars = []
-    for j in order:
-        start, end = sorted((0.5, 0.5 + row[j] / reach / 2))
-        track = _bar(start, end, "minus" if row[j] < 0 else "") + '<div class="mark" style="left:50%"></div>'
-        name = "itself" if j == c else found["names"][j]
-        bars.append(_row(name, track, _signed(row[j])))
-    rest = sum(row) - sum(row[j] for j in order)
-    total, bias = found["association_logits"][c], found["bias"][c]
-    parts = f"all other labels {_signed(rest)}, its bias {_signed(bias)}: association logit {_signed(total)}"
-    if "embedding_logits" in found:
-        parts += f". The picture alone, without associations: {_signed(found['embedding_logits'][c])}"
+    for j, part in zip(through, parts, strict=True):
+        start, end = sorted((0.5, 0.5 + part / reach / 2))
+        track = _bar(start, end, "minus" if part < 0 else "") + '<div class="mark" style="left:50%"></div>'
+        bars.append(_row("itself" if names[j] == label else names[j], track, _signed(part)))
+    rest, bias, logit = found["sum"][place] - sum(parts), found["bias"][place], found["logits"][place]
+    picture = logit - bias - found["sum"][place]
+    score = found["scores"][found["ranked"][place]]
     return (
-        f'<div class="af"><p>Evidence for <b>{escape(label)}</b> ({found["scores"][c]:.2f}) came through</p>'
-        f'<ul>{"".join(bars)}</ul><p class="note">and {parts}.</p></div>'
+        f'<div class="af"><p>Evidence for <b>{escape(label)}</b> ({score:.2f}) came through</p>'
+        f'<ul>{"".join(bars)}</ul><p class="note">and all other labels {_signed(rest)}, its bias {_signed(bias)}, '
+        f"and the picture without associations {_signed(picture)}: together the logit {_signed(logit)}.</p></div>"
     )
 
 

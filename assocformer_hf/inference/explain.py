@@ -1,0 +1,82 @@
+"""Why images got their labels, as figures and data."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from assocformer_hf.data.images.decoding import decode_stored, stored_name
+from assocformer_hf.data.load import load_images
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.tagger import Tagger
+from assocformer_hf.interpretation.association_map import plot_association_map
+from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation
+from assocformer_hf.interpretation.location import METHODS, locate
+from assocformer_hf.output_folder import OutputFolder
+
+WHERE = ("auto", "none", "attention", *METHODS)
+
+
+@dataclass
+class ExplainOptions:
+    """What to explain, and with what."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
+    images: list[str] = field(metadata={"help": "Image files, folders of them, tables, or datasets."})
+    output: Path = field(default=Path("outputs/explanations"), metadata={"help": "Folder for figures and data."})
+    labels: list[str] | None = field(default=None, metadata={"help": "Labels to explain. Default: those predicted."})
+    where: str = field(
+        default="auto",
+        metadata={
+            "help": f"Map of the places in the image: {', '.join(WHERE)}. auto: attention, which is exact, for models "
+            "with pooling=attention."
+        },
+    )
+    max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})
+    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
+
+
+def explain(options: ExplainOptions) -> list[ImageExplanation]:
+    """Explains images and writes, for each, a figure, the map of its A, and its matrices; of all `explanations.json`.
+
+    Raises:
+        DataError: if an option is out of its range, or the model cannot be explained so.
+        ImageError: if an image cannot be read.
+        OutputError: if files of others are in the way.
+    """
+    if options.where not in WHERE:
+        raise DataError(f"where must be one of {', '.join(WHERE)}; got {options.where!r}")
+    if options.max_images < 1:
+        raise DataError(f"max_images must be at least 1, got {options.max_images}")
+    tagger = Tagger(options.model)
+    attends = tagger.model.config.pooling == "attention"
+    if options.where == "attention" and not attends:
+        raise DataError(f'{options.model}: where="attention" needs pooling="attention"; use {", ".join(METHODS)}')
+    dataset = load_images(options.images)
+    explanations, results = [], []
+    with OutputFolder(options.output, options.overwrite).replacing("explanations") as folder:
+        for i, stored in enumerate(dataset.select(range(min(len(dataset), options.max_images)))["image"]):
+            name, image = stored_name(stored, i), decode_stored(stored, i)
+            explanation = tagger.explain(image, options.labels)
+            print(name, *explanation.labels, sep="\n")
+            explanations.append(explanation)
+            results.append({"file": name} | explanation.to_dict())
+
+            heat = {} if options.where == "none" else None  # none given: the explanation's own places
+            if options.where in METHODS:
+                pixels = tagger.processor(image, return_tensors="pt")["pixel_values"].to(tagger.device)
+                labels = [one.label for one in explanation.labels]
+                heat = {label: locate(tagger.model, pixels, label, options.where) for label in labels}
+            stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')}"
+            plot_explanation(image, explanation, f"{stem}.png", heat)
+            title = f"A of {Path(name).name}"
+            plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
+            matrices = {"association": explanation.association, "contributions": explanation.contributions}
+            if attends:
+                matrices["places"] = explanation.places
+            np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
+        content = json.dumps(results, indent=2, ensure_ascii=False)
+        (folder / "explanations.json").write_text(content, encoding="utf-8")
+    print(f"figures and data: {options.output}")
+    return explanations

@@ -1,0 +1,238 @@
+"""Tagging many images: a table on the screen, one file, or Parquet shards for millions."""
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from assocformer_hf.data.identity import dataset_identity
+from assocformer_hf.data.load import load_images
+from assocformer_hf.data.main_process import from_main_process
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.inference.images import InferenceImages, inference_batches
+from assocformer_hf.inference.tagger import TaggedImage, Tagger
+from assocformer_hf.output_folder import OutputFolder, write_file
+
+FILES = (".csv", ".json", ".jsonl", ".parquet")
+LABEL_SEPARATOR = "|"  # as in the tables that training reads
+Unreadable = list[tuple[str, str]]
+
+
+@dataclass
+class PredictOptions:
+    """What to tag, and with what."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
+    images: list[str] = field(metadata={"help": "Image files, folders of them, tables, or datasets."})
+    output: Path | None = field(
+        default=None,
+        metadata={"help": f"A file ({', '.join(FILES)}), or a folder for Parquet shards. Default: print a table."},
+    )
+    threshold: float | None = field(default=None, metadata={"help": "Default: the model's own threshold(s)."})
+    top_k: int | None = field(default=None, metadata={"help": "Labels of an image at most. Default: no limit."})
+    batch_size: int = field(default=32, metadata={"help": "Images that go through the model together."})
+    shard_size: int = field(default=1024, metadata={"help": "Images in a shard; what is lost at most by a kill."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
+    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+    image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
+    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
+
+
+@dataclass
+class PredictResult:
+    """What a tagging run found.
+
+    Attributes:
+        images: number of images.
+        tagged: number of those that could be read.
+        unreadable: name and reason of the others.
+    """
+
+    images: int
+    tagged: int
+    unreadable: Unreadable
+
+
+def predict(options: PredictOptions) -> PredictResult:
+    """Tags images, over all processes of an `accelerate launch` where the output is a folder.
+
+    Called again after it was stopped, it goes on in its folder. Results of other images, another model, image
+    processor or option in the same folder are never mixed with its own.
+
+    Raises:
+        DataError: if an option is out of its range, a source has no images, or the folder holds another run's results.
+        OutputError: if files of others are in the way, or another job is at work in the folder.
+    """
+    for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
+        if getattr(options, name) < least:
+            raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
+    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    run = _Run(options, accelerator)
+    if options.output is not None and options.output.suffix.lower() not in FILES:
+        return run.write_shards()
+    if not accelerator.is_main_process:
+        return PredictResult(len(run.images), 0, [])
+    return run.print_table() if options.output is None else run.write_file()
+
+
+class _Run:
+    """The images and the model of a tagging run in one process."""
+
+    def __init__(self, options: PredictOptions, accelerator: Accelerator):
+        self.options, self.accelerator = options, accelerator
+        # Listed once: a file that arrives while the processes start would shift the images of some of them.
+        self.images: datasets.Dataset = from_main_process(lambda: load_images(options.images, options.image_column))
+        precision = accelerator.mixed_precision
+        self.tagger = Tagger(
+            options.model, options.threshold, options.top_k, options.batch_size, accelerator.device, precision
+        )
+
+    def tag(self, ranges: Sequence[range]) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
+        """For each range of the images the number and labels of those that can be read, and why others cannot."""
+        size = self.options.batch_size
+        parts = [part[start : start + size] for part in ranges for start in range(0, len(part), size)]
+        images = InferenceImages(self.images, self.tagger.processor)
+        loader = inference_batches(images, parts, self.options.num_workers)
+        shown = self.accelerator.is_main_process and self.options.output is not None
+        batches = iter(tqdm(loader, total=len(parts), unit="batch", disable=None if shown else True))
+        for part in ranges:
+            rows, bad = [], []
+            for _ in range(0, len(part), size):
+                found, pixels, unreadable = next(batches)
+                bad += unreadable
+                if found:
+                    scores = self.tagger.score(pixels)
+                    rows += [
+                        (index, self.tagger.tags(name, row)) for (index, name), row in zip(found, scores, strict=True)
+                    ]
+            yield rows, bad
+
+    def tag_all(self) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
+        """All images, a batch at a time."""
+        size, count = self.options.batch_size, len(self.images)
+        return self.tag([range(start, min(start + size, count)) for start in range(0, count, size)])
+
+    @cached_property
+    def identity(self) -> dict:
+        """What the results depend on."""
+        names = hashlib.sha256()
+        for batch in self.images.with_format("arrow").iter(4096):
+            names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
+        weights = hashlib.sha256()
+        for tensor in self.tagger.model.state_dict().values():
+            weights.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return {
+            "images": [len(self.images), names.hexdigest(), dataset_identity(self.images)],
+            "model": weights.hexdigest(),
+            "processor": self.tagger.processor.to_dict(),
+            "label_names": self.tagger.label_names,
+            "thresholds": self.tagger.thresholds.tolist(),
+            "top_k": self.options.top_k,
+            "batch_size": self.options.batch_size,
+            "shard_size": self.options.shard_size,
+            "mixed_precision": self.accelerator.mixed_precision,
+        }
+
+    def write_shards(self) -> PredictResult:
+        """Tags all images, shared out between the processes, a shard at a time."""
+        accelerator, output = self.accelerator, OutputFolder(self.options.output, self.options.overwrite)
+        shards = ShardFolder(output, "tags", len(self.images), self.options.shard_size)
+        with output.locked() if accelerator.is_main_process else nullcontext():
+            if accelerator.is_main_process:
+                output.refuse_foreign([BAD_FILES])
+                shards.start(self.identity)
+            accelerator.wait_for_everyone()
+            pending = shards.pending()
+            accelerator.wait_for_everyone()  # all of them have seen the same pending shards
+            mine = pending[accelerator.process_index :: accelerator.num_processes]
+            for shard, (rows, bad) in zip(mine, self.tag([shards.ranges[i] for i in mine]), strict=True):
+                shards.write(shard, self._table(rows), bad)
+            accelerator.wait_for_everyone()
+            tagged, bad = shards.finished()
+            if accelerator.is_main_process:
+                write_bad_files(output, bad)
+                print(f"{tagged} of {len(self.images)} images tagged: {output}")
+                if bad:
+                    print(f"{len(bad)} could not be read as images: {output}/{BAD_FILES}", file=sys.stderr)
+        return PredictResult(len(self.images), tagged, bad)
+
+    def write_file(self) -> PredictResult:
+        """Tags all images and writes one file, whose suffix gives the form."""
+        path, bad = self.options.output, []
+        rows = []
+        for found, unreadable in self.tag_all():
+            rows += found
+            bad += unreadable
+        write_file(path, lambda aside: self._save(rows, aside, path.suffix.lower()), self.options.overwrite)
+        print(f"{len(rows)} of {len(self.images)} images tagged: {path}")
+        _name_unreadable(bad)
+        return PredictResult(len(self.images), len(rows), bad)
+
+    def print_table(self) -> PredictResult:
+        """A line for each image: its file, and its labels with their scores; a best guess has a question mark.
+
+        Raises:
+            DataError: at the end, if files could not be read.
+        """
+        tagged, bad = 0, []
+        for rows, unreadable in self.tag_all():
+            for _, one in rows:
+                marks = "?" if one.is_guess else ""
+                scored = [f"{label}{marks} {score:.2f}" for label, score in zip(one.labels, one.scores, strict=True)]
+                print(one.name, ", ".join(scored), sep="\t")
+            _name_unreadable(unreadable)
+            tagged += len(rows)
+            bad += unreadable
+        if bad:
+            raise DataError(f"{len(bad)} of {len(self.images)} files could not be read as images (named above)")
+        return PredictResult(len(self.images), tagged, bad)
+
+    def _table(self, rows: list[tuple[int, TaggedImage]]) -> pyarrow.Table:
+        strings = pyarrow.list_(pyarrow.string())
+        columns = {"index": pyarrow.int64(), "file": pyarrow.string(), "labels": strings, "is_guess": pyarrow.bool_()}
+        columns["scores"] = pyarrow.list_(pyarrow.float32(), len(self.tagger.label_names))
+        content = [
+            {"index": i, "file": one.name, "labels": one.labels, "is_guess": one.is_guess, "scores": one.all_scores}
+            for i, one in rows
+        ]
+        return pyarrow.Table.from_pylist(content, pyarrow.schema(columns))
+
+    def _save(self, rows: list[tuple[int, TaggedImage]], path: Path, suffix: str):
+        if suffix == ".parquet":
+            pyarrow.parquet.write_table(self._table(rows), path)
+            return
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if suffix == ".csv":
+                writer = csv.writer(file)
+                writer.writerow(["file_name", "labels", "scores", "is_guess"])
+                for _, one in rows:
+                    labels = LABEL_SEPARATOR.join(one.labels)
+                    scores = LABEL_SEPARATOR.join(f"{score:.4f}" for score in one.scores)
+                    writer.writerow([one.name, labels, scores, str(one.is_guess).lower()])
+                return
+            content = [
+                {"file_name": one.name, "labels": one.labels, "scores": one.scores, "is_guess": one.is_guess}
+                for _, one in rows
+            ]
+            if suffix == ".json":
+                json.dump(content, file, indent=1, ensure_ascii=False)
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+
+
+def _name_unreadable(bad: Unreadable):
+    for name, why in bad:
+        print(f"{name}: cannot be read as an image ({why}); left out", file=sys.stderr)

@@ -1,0 +1,169 @@
+"""A trained model and its image processor as one object: images in, labels out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+
+PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+Source = str | Path | bytes | Image.Image | np.ndarray
+
+
+@dataclass
+class TaggedImage:
+    """The labels of an image.
+
+    Attributes:
+        name: the file, or the image's number.
+        labels: those that reach their thresholds, by falling score; the likeliest alone where none does.
+        scores: their probabilities; each is the label's own, they do not sum to one.
+        is_guess: whether no label reached its threshold, and `labels` is the best guess.
+        all_scores: the probabilities of all labels in the model's order, `(labels,)`, float32.
+        error: why the image could not be read; it has no labels then.
+    """
+
+    name: str
+    labels: list[str]
+    scores: list[float]
+    is_guess: bool = False
+    all_scores: np.ndarray | None = None
+    error: str | None = None
+
+
+class Tagger:
+    """A trained model that tags images: `Tagger("outputs/photos")(["a.jpg", picture])`.
+
+    It also takes batches as mappings with a column `image`, and returns them with `labels`, `scores`, `is_guess` and
+    `error`, as `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)` want it.
+
+    Args:
+        model: folder or Hub id of a trained AssocFormer.
+        threshold: probability from which a label is predicted; default: the model's own threshold(s).
+        top_k: how many labels an image gets at most; default: all that reach their thresholds.
+        batch_size: images that go through the model together.
+        device: such as `"cuda:1"`; default: the GPU where there is one.
+        mixed_precision: `"no"`, `"fp16"` or `"bf16"`.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        processor: its image processor.
+        label_names: in the order of the scores.
+        thresholds: probability from which each label is predicted, `(labels,)`.
+
+    Raises:
+        DataError: if an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        mixed_precision: str = "no",
+    ):
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise DataError(f"threshold must be a probability, from 0 to 1; got {threshold}")
+        if top_k is not None and top_k < 1:
+            raise DataError(f"top_k must be at least 1, got {top_k}")
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}")
+        if mixed_precision not in PRECISIONS:
+            raise DataError(f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {mixed_precision!r}")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = AssocFormerForMultiLabel.from_pretrained(model).to(self.device).eval()
+        self.processor = AssocFormerImageProcessor.from_pretrained(model)
+        config = self.model.config
+        self.label_names = [config.id2label[i] for i in range(config.num_labels)]
+        self.thresholds = np.array(config.thresholds if threshold is None else [threshold] * config.num_labels)
+        self.top_k, self.batch_size, self.mixed_precision = top_k, batch_size, mixed_precision
+
+    def __call__(self, images: Source | Sequence[Source] | Mapping) -> TaggedImage | list[TaggedImage] | dict:
+        """Tags an image, a list of images, or a batch with the column `image`.
+
+        Args:
+            images: paths, contents of files as bytes, PIL images, or arrays `(height, width, 3)` in uint8.
+
+        Returns:
+            For one image a [`TaggedImage`], for a list a list of them in its order, for a mapping a mapping.
+
+        Raises:
+            ImageError: if a single image cannot be read. In a list, its `error` says so.
+        """
+        if isinstance(images, Mapping):
+            tagged = self(list(images["image"]))
+            fields = ("labels", "scores", "is_guess", "error")
+            return dict(images) | {name: [getattr(one, name) for one in tagged] for name in fields}
+        if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
+            return self._tag([self._read(images)])[0]
+        tagged: list[TaggedImage] = []
+        for start in range(0, len(images), self.batch_size):
+            tagged += self._tag_readable(images[start : start + self.batch_size], start)
+        return tagged
+
+    def explain(self, image: Source, labels: Sequence[str] | None = None) -> ImageExplanation:
+        """Why an image gets its labels: see `assocformer_hf.interpretation.explanation`.
+
+        Args:
+            image: as for a call.
+            labels: those to explain; default: those that are predicted, or the likeliest.
+
+        Raises:
+            ImageError: if the image cannot be read.
+            DataError: if the model does not know a label, or has no association module.
+        """
+        return explain_image(self.model, self._inputs(self._read(image)[1][None]), labels, self.thresholds)
+
+    @torch.inference_mode()
+    def score(self, pixels: Tensor) -> np.ndarray:
+        """Images `(batch, 3, height, width)` in uint8 and the model's size, to probabilities `(batch, labels)`."""
+        dtype = PRECISIONS[self.mixed_precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            logits = self.model(self._inputs(pixels)).logits
+        return logits.float().sigmoid().cpu().numpy()
+
+    def tags(self, name: str, scores: np.ndarray) -> TaggedImage:
+        """The labels of an image with these probabilities, `(labels,)`."""
+        order = np.argsort(-scores, kind="stable")
+        chosen = order[scores[order] >= self.thresholds[order]][: self.top_k]
+        is_guess = len(chosen) == 0
+        chosen = order[:1] if is_guess else chosen
+        return TaggedImage(
+            name, [self.label_names[i] for i in chosen], scores[chosen].tolist(), is_guess, all_scores=scores
+        )
+
+    def _inputs(self, pixels: Tensor) -> Tensor:
+        return self.processor(pixels.to(self.device), do_resize=False, return_tensors="pt")["pixel_values"]
+
+    def _read(self, image: Source, number: int = 0) -> tuple[str, Tensor]:
+        """The name of an image, and the image as the processor wants it."""
+        name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        return name, self.processor.to_pixels(self.processor.decode(picture, name))
+
+    def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:
+        names, pixels = zip(*read, strict=True)
+        return [self.tags(*pair) for pair in zip(names, self.score(torch.stack(pixels)), strict=True)]
+
+    def _tag_readable(self, images: Sequence[Source], start: int) -> list[TaggedImage]:
+        """Tags a batch; an image that cannot be read keeps its place and says why."""
+        tagged: list[TaggedImage | None] = []
+        good = []
+        for number, image in enumerate(images, start):
+            try:
+                good.append(self._read(image, number))
+                tagged.append(None)
+            except ImageError as error:
+                tagged.append(TaggedImage(error.name, [], [], error=error.reason))
+        found = iter(self._tag(good) if good else [])
+        return [next(found) if one is None else one for one in tagged]

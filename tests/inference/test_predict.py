@@ -1,0 +1,107 @@
+"""Tagging of many images in this process: forms of the output, and whose results a folder holds."""
+
+import csv
+import json
+
+import datasets
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from assocformer_hf.data.images.transforms import create_image_processor
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.predict import PredictOptions, predict
+from tests.conftest import NAMES
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(create_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    create_model().save_pretrained(folder)
+    create_image_processor(64).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(5):
+        Image.fromarray(np.roll(PIXELS, 9 * i, axis=1)).save(folder / f"{i}.png")
+    (folder / "5.png").write_bytes(b"no image")
+    return folder
+
+
+def options(model, images, output, **others) -> PredictOptions:
+    return PredictOptions(str(model), [str(images)], output, num_workers=0, batch_size=2, shard_size=4, **others)
+
+
+def test_the_suffix_gives_the_form(model, images, tmp_path, capsys):
+    found = {}
+    for suffix in ("csv", "json", "jsonl", "parquet"):
+        path = tmp_path / f"out/tags.{suffix}"
+        result = predict(options(model, images, path, threshold=0.45, top_k=2))
+        assert (result.images, result.tagged) == (6, 5)
+        assert [name for name, _ in result.unreadable] == [str(images / "5.png")]
+        found[suffix] = path.read_text(encoding="utf-8") if suffix != "parquet" else pyarrow.parquet.read_table(path)
+    assert "5.png: cannot be read as an image (not an image" in capsys.readouterr().err
+    rows = json.loads(found["json"])
+    assert rows == [json.loads(line) for line in found["jsonl"].splitlines()]
+    assert [row["file_name"] for row in rows] == [str(images / f"{i}.png") for i in range(5)]
+    assert all(1 <= len(row["labels"]) == len(row["scores"]) <= 2 for row in rows)
+    table = list(csv.DictReader(found["csv"].splitlines()))
+    assert [row["labels"].split("|") for row in table] == [row["labels"] for row in rows]
+    assert [row["is_guess"] == "true" for row in table] == [row["is_guess"] for row in rows]
+    assert found["parquet"].column("labels").to_pylist() == [row["labels"] for row in rows]
+    for row, scores in zip(rows, found["parquet"].column("scores").to_pylist(), strict=True):
+        assert row["scores"] == pytest.approx(sorted(scores, reverse=True)[: len(row["scores"])])
+    guesses = predict(options(model, images, tmp_path / "sure.json", threshold=1.0))
+    assert guesses.tagged == 5
+    rows = json.loads((tmp_path / "sure.json").read_text())
+    assert all(row["is_guess"] and len(row["labels"]) == 1 and row["labels"][0] in NAMES for row in rows)
+
+
+def test_a_folder_goes_on_and_keeps_out_other_images_processors_and_options(model, images, tmp_path, create_model):
+    first = predict(options(model, images, tmp_path / "out"))
+    assert (first.images, first.tagged) == (6, 5)
+    shard = next((tmp_path / "out").glob("tags-*"))
+    written = shard.stat().st_mtime_ns
+    assert predict(options(model, images, tmp_path / "out")) == first
+    assert shard.stat().st_mtime_ns == written
+
+    with pytest.raises(DataError, match="another thresholds; choose another folder"):
+        predict(options(model, images, tmp_path / "out", threshold=0.1))
+    other = tmp_path / "other"
+    create_model().save_pretrained(other)
+    create_image_processor(64, [0.5, 0.5, 0.5], [0.2, 0.2, 0.2]).save_pretrained(other)
+    with pytest.raises(DataError, match="holds results of a run with another processor; choose another folder"):
+        predict(options(other, images, tmp_path / "out"))
+    Image.fromarray(PIXELS[::-1]).save(images / "3.png")  # the same name, another picture
+    with pytest.raises(DataError, match="holds results of a run with another images; choose another folder"):
+        predict(options(model, images, tmp_path / "out"))
+
+
+def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
+    for name, shift in (("a", 0), ("b", 1)):
+        pictures = [Image.fromarray(np.roll(PIXELS, 9 * i + shift, axis=1)) for i in range(3)]
+        rows = datasets.Dataset.from_dict({"image": pictures}, features=datasets.Features(image=datasets.Image()))
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+    assert predict(options(model, tmp_path / "a.parquet", tmp_path / "out")).tagged == 3
+    with pytest.raises(DataError, match="holds results of a run with another images"):
+        predict(options(model, tmp_path / "b.parquet", tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("batch_size", 0, "batch_size must be at least 1, got 0"), ("shard_size", 0, "shard_size must be at least 1"),
+        ("num_workers", -1, "num_workers must be at least 0"), ("threshold", 1.1, "threshold must be a probability"),
+        ("top_k", 0, "top_k must be at least 1"),
+    ],
+)  # fmt: skip
+def test_options_are_checked(model, images, option, value, message):
+    with pytest.raises(DataError, match=message):
+        predict(PredictOptions(str(model), [str(images)], **{option: value}))

@@ -1,0 +1,123 @@
+"""The tagger: images of every kind in, labels out."""
+
+import io
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from assocformer_hf import AssocFormerForMultiLabel, Tagger
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.model.image_processing_assocformer import ImageError
+from tests.conftest import NAMES, ROOT
+
+MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+SAMPLES = [MODEL / f"samples/{i}.jpg" for i in (1, 2, 3)]
+EXPECTED = [
+    {"bottle", "chair", "diningtable", "person"},
+    {"chair", "sofa", "tvmonitor"},
+    {"dog", "person", "pottedplant"},
+]
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return Tagger(MODEL, batch_size=2)
+
+
+def test_labels_by_falling_score_for_paths_bytes_pictures_and_arrays(tagger):
+    paths = tagger(SAMPLES)
+    assert [set(one.labels) for one in paths] == EXPECTED
+    assert [one.name for one in paths] == [str(path) for path in SAMPLES]
+    for one in paths:
+        assert one.scores == sorted(one.scores, reverse=True)
+        assert min(one.scores) >= 0.5
+        assert one.all_scores.shape == (20,)
+        assert not one.is_guess
+    pictures = [Image.open(path) for path in SAMPLES]
+    for other in (
+        [str(path) for path in SAMPLES],
+        [path.read_bytes() for path in SAMPLES],
+        pictures,
+        [np.asarray(picture) for picture in pictures],
+    ):
+        for one, expected in zip(tagger(other), paths, strict=True):
+            assert one.labels == expected.labels
+            np.testing.assert_allclose(one.all_scores, expected.all_scores, atol=1e-5)
+    assert tagger(SAMPLES[1]).labels == paths[1].labels
+
+
+def test_thresholds_top_k_and_the_best_guess(tagger):
+    (unsure,) = Tagger(MODEL, threshold=1.0)([SAMPLES[0]])
+    assert unsure.is_guess
+    assert unsure.labels == tagger(SAMPLES[0]).labels[:1] == ["person"]
+    assert len(Tagger(MODEL, threshold=0.0, top_k=3)(SAMPLES[0]).labels) == 3
+    for options, message in (
+        ({"threshold": 1.5}, "threshold must be a probability, from 0 to 1; got 1.5"),
+        ({"threshold": float("nan")}, "threshold must be a probability"),
+        ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"mixed_precision": "int8"}, "mixed_precision must be one of no, fp16, bf16; got 'int8'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Tagger(MODEL, **options)
+
+
+def test_each_label_has_its_own_threshold(create_model, tmp_path):
+    create_model(label_thresholds=[0.0, 1.0, 0.0, 1.0]).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    assert set(Tagger(tmp_path)(SAMPLES[0]).labels) == {NAMES[0], NAMES[2]}
+
+
+def test_an_unreadable_image_of_a_list_is_reported_and_alone_raised(tagger, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    tagged = tagger([SAMPLES[0], tmp_path / "broken.jpg", b"neither", SAMPLES[1]])
+    assert [set(one.labels) for one in tagged] == [EXPECTED[0], set(), set(), EXPECTED[1]]
+    assert [one.name for one in tagged[1:3]] == [str(tmp_path / "broken.jpg"), "image 2"]
+    assert all("not an image" in one.error for one in tagged[1:3])
+    with pytest.raises(ImageError, match="broken.jpg: cannot be read as an image"):
+        tagger(tmp_path / "broken.jpg")
+    assert tagger([]) == []
+    assert all(one.error for one in tagger([b"a", b"b"]))
+
+
+def test_it_maps_batches_of_datasets(tagger):
+    contents = [path.read_bytes() for path in SAMPLES]
+    rows = datasets.Dataset.from_dict({"image": [*contents, b"broken"], "id": [1, 2, 3, 4]})
+    tagged = rows.map(tagger, batched=True, batch_size=3)
+    assert tagged["id"][:] == [1, 2, 3, 4]
+    assert [set(labels) for labels in tagged["labels"]] == [*EXPECTED, set()]
+    assert tagged["error"][:3] == [None] * 3
+    assert "not an image" in tagged["error"][3]
+
+
+def test_an_explanation_is_of_the_same_scores(tagger):
+    explanation = tagger.explain(SAMPLES[0])
+    tagged = tagger(SAMPLES[0])
+    np.testing.assert_allclose(explanation.scores, tagged.all_scores, atol=1e-6)
+    assert [one.label for one in explanation.labels] == tagged.labels
+    assert explanation.places is None
+    strict = Tagger(MODEL, threshold=0.99)
+    assert [one.label for one in strict.explain(SAMPLES[0]).labels] == strict(SAMPLES[0]).labels
+
+
+def test_a_model_with_attention_says_where(create_model, tmp_path):
+    create_model(pooling="attention").save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    tagger = Tagger(tmp_path)
+    explanation = tagger.explain(SAMPLES[0], ["cat"])
+    model: AssocFormerForMultiLabel = tagger.model
+    pixels = tagger.processor(SAMPLES[0], return_tensors="pt")["pixel_values"]
+    np.testing.assert_allclose(explanation.places, model.explain_places(pixels)[0].numpy(), rtol=1e-5, atol=1e-6)
+    # The places are that part of the logit, less its constant.
+    constant = model.head.fusion_weights[1] * model.head.embedding.bias[0].item()
+    assert explanation.places[0].sum() + constant == pytest.approx(explanation.labels[0].image, abs=1e-5)
+
+
+def test_a_picture_keeps_its_mode_and_its_turn(tagger):
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(SAMPLES[0]).rotate(180).save(file, "PNG", exif=exif)
+    assert set(tagger(Image.open(file)).labels) == EXPECTED[0]
