@@ -19,7 +19,7 @@ from transformers import AutoImageProcessor, pipeline
 from assocformer_hf import AssocFormerForMultiLabel, Tagger
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
-from assocformer_hf.data.scenes.motifs import draw_scene
+from assocformer_hf.data.scenes.scenes import draw_scene
 from assocformer_hf.data.schema import multilabel_features
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.hub.create_space import create_space
