@@ -43,7 +43,7 @@ class Tagger:
     """A trained model that tags images: `Tagger("outputs/photos")(["a.jpg", picture])`.
 
     It also takes batches as mappings with a column `image`, and returns them with `labels`, `scores`, `is_guess` and
-    `error`, as `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)` want it.
+    `error` (`""` where there is none), as `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)` want it.
 
     Args:
         model: folder or Hub id of a trained AssocFormer.
@@ -102,8 +102,9 @@ class Tagger:
         """
         if isinstance(images, Mapping):
             tagged = self(list(images["image"]))
-            fields = ("labels", "scores", "is_guess", "error")
-            return dict(images) | {name: [getattr(one, name) for one in tagged] for name in fields}
+            columns = {name: [getattr(one, name) for one in tagged] for name in ("labels", "scores", "is_guess")}
+            # Text in every batch: a column of None alone has no type.
+            return dict(images) | columns | {"error": [one.error or "" for one in tagged]}
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
             return self._tag([self._read(images)])[0]
         tagged: list[TaggedImage] = []
