@@ -62,8 +62,9 @@ def write_corpus(folder: Path):
             file = io.BytesIO()
             try:
                 in_mode(picture(seed, 150 + seed % 40, 120), mode).save(file, kind)
+                Image.open(file).load()
             except (OSError, ValueError, KeyError, SystemError):
-                continue  # the format has no such mode
+                continue  # the format has no such mode, or PIL cannot read what it wrote: YCbCr in TIFF
             wide = "wide-" if mode in WIDE else ""
             name = f"{wide}{kind}-{mode.replace(';', '')}.{SUFFIXES.get(kind, kind.lower())}"
             (folder / name).write_bytes(file.getvalue())
