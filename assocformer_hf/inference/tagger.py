@@ -43,8 +43,8 @@ class Tagger:
     """A trained model that tags images: `Tagger("outputs/photos")(["a.jpg", picture])`.
 
     It also takes batches as mappings with a column `image`, and returns them with `labels`, `scores`, `is_guess` and
-    `error` (`""` where there is none), as `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)`
-    want it.
+    `error` (`""` where there is none): `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)`
+    want it so.
 
     Args:
         model: folder or Hub id of a trained AssocFormer.
