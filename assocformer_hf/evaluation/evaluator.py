@@ -29,6 +29,8 @@ class Evaluation:
             association module.
         association_mean: mean of all entries of A over all images; None without an association module.
         association_std: their standard deviation; None likewise.
+        trained_on: how many of the images the model was trained on, as far as it is known; its numbers flatter it where
+            there are any.
     """
 
     metrics: dict
@@ -39,6 +41,7 @@ class Evaluation:
     association: np.ndarray | None
     association_mean: float | None
     association_std: float | None
+    trained_on: int = 0
 
 
 def evaluate(

@@ -10,7 +10,8 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
 
     Returns:
         The metrics of `multilabel_metrics`, fractions in [0, 1], with AP and number of images by label under
-        `per_label`, and the mean and standard deviation of A under `association` (None without an association module).
+        `per_label`, the number of images that were `trained_on`, and the mean and standard deviation of A under
+        `association` (None without an association module).
     """
     metrics = dict(evaluation.metrics)
     average_precisions = metrics.pop("per_label_AP")
@@ -19,6 +20,7 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
         name: {"AP": value, "positives": count}
         for name, value, count in zip(label_names, average_precisions, positives, strict=True)
     }
+    metrics["trained_on"] = evaluation.trained_on
     metrics["association"] = None
     if evaluation.association_mean is not None:
         metrics["association"] = {"mean": evaluation.association_mean, "std": evaluation.association_std}
@@ -35,4 +37,6 @@ def metrics_table(metrics: dict) -> str:
     lines += ["", "  ".join(f"{key:>6}" for key in HEADLINE)]
     lines.append("  ".join(f"{100 * metrics[key]:>{max(len(key), 6)}.1f}" for key in HEADLINE))
     lines.append(f"{metrics['images']} images; chance_mAP is what random scores are expected to get")
+    if seen := metrics.get("trained_on"):
+        lines.append(f"{seen} of these images were trained on: the numbers flatter the model")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """A saved model, measured on a split of a dataset."""
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import datasets
 import numpy as np
@@ -54,7 +54,6 @@ class SavedModel:
         dataset: the images.
         images: the same, as the model takes them.
         evaluation: what came out.
-        trained_on: how many of the images the model was trained on; its numbers flatter it where there are any.
     """
 
     model: AssocFormerForMultiLabel
@@ -63,7 +62,6 @@ class SavedModel:
     dataset: datasets.Dataset
     images: MultiLabelImages
     evaluation: Evaluation
-    trained_on: int = 0
 
 
 def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accelerator: Accelerator) -> SavedModel:
@@ -91,8 +89,8 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
             num_workers=args.num_workers,
         )
     )
-    evaluation = evaluate({"model": model}, loader, accelerator)["model"]
-    return SavedModel(model, processor, names, dataset, images, evaluation, seen)
+    evaluation = replace(evaluate({"model": model}, loader, accelerator)["model"], trained_on=seen)
+    return SavedModel(model, processor, names, dataset, images, evaluation)
 
 
 def training_counts(

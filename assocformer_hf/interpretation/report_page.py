@@ -135,6 +135,7 @@ def _write(folder: Path, report: ReportInput):
         title=report.title,
         metrics=evaluation.metrics,
         unreadable=len(evaluation.unreadable),
+        trained_on=evaluation.trained_on,
         headline=headline,
         labels=sorted(labels, key=lambda row: (row["AP"] is None, row["AP"])),
         points=points,

@@ -13,7 +13,9 @@ from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
+from assocformer_hf.interpretation.report_page import ReportInput, write_report
 
 COUNT = 30
 
@@ -59,7 +61,7 @@ def test_the_images_that_were_held_out_are_found_again(model, photos, caplog):
     assert "trained on" not in caplog.text
     other = evaluated(model, photos, split_seed=0)
     assert files(other) == held_out
-    assert other.trained_on == 0
+    assert other.evaluation.trained_on == 0
     (photos.parent / "later.png").rename(photos / "30.png")
     with (photos / "labels.csv").open("a") as table:
         table.write("30.png,a\n")
@@ -68,9 +70,13 @@ def test_the_images_that_were_held_out_are_found_again(model, photos, caplog):
     assert f"evaluated are the {len(held_out)} images that were held out then" in caplog.text
 
 
-def test_images_that_were_trained_on_are_said(model, photos, caplog):
+def test_images_that_were_trained_on_are_said(model, photos, caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         saved = evaluated(model, photos, "all", split_seed=3)
     trained = len(ImagesUsed.of_model(model).trained_on)
-    assert saved.trained_on == trained
+    assert saved.evaluation.trained_on == trained
+    report = evaluation_report(saved.evaluation, saved.label_names)
+    assert f"{trained} of these images were trained on" in metrics_table(report)
+    page = write_report(tmp_path / "report", ReportInput("seen", saved.evaluation, ["a", "b"], 0.5, saved.dataset))
+    assert f"was trained on {trained} of these images" in page.read_text(encoding="utf-8")
     assert f"the model was trained on {trained} of these {COUNT} images" in caplog.text

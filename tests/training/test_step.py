@@ -110,6 +110,17 @@ def test_frozen_batch_norm_keeps_its_statistics(create_model):
     assert not torch.equal(trained.get_parameter(weights), model.get_parameter(weights))
 
 
+def test_mixtures_and_smoothed_labels_are_trained_on(create_model):
+    model, data = create_model("tiny-swin"), batches(2, 4)
+    data[0]["labels"][0, 0] = -1
+    plain, _, values = epoch(model, data)
+    mixed, _, others = epoch(model, data, mixup=0.4, cutmix=1.0, label_smoothing=0.1)
+    assert others["skipped_steps"] == 0
+    assert 0 < others["asl"] != values["asl"]
+    again, _, _ = epoch(model, data, mixup=0.4, cutmix=1.0, label_smoothing=0.1)
+    assert_same_weights(again, mixed, rtol=0, atol=0)
+
+
 def test_steps_in_a_row_are_counted_across_epochs(create_model):
     data = batches(2, 4)
 
