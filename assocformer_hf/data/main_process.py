@@ -1,5 +1,6 @@
 """Reading once for all processes of a run."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,3 +33,17 @@ def from_main_process(read: Callable[[], Read]) -> Read:
     if isinstance(outcome[0], DataError):
         raise outcome[0]
     return outcome[0]
+
+
+def require_all_processes():
+    """Refuses to be one of several runs where one was wanted.
+
+    Raises:
+        DataError: if the launcher started more processes than Accelerate sees.
+    """
+    started, state = int(os.environ.get("WORLD_SIZE", "1")), PartialState()
+    if started > state.num_processes:
+        raise DataError(
+            f"{started} processes were started, but Accelerate sees {state.num_processes} on this "
+            f"{state.device.type}: set ACCELERATE_USE_CPU=true to use CPUs"
+        )

@@ -15,7 +15,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, load_split
-from assocformer_hf.data.main_process import from_main_process
+from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
@@ -73,6 +73,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     Raises:
         DataError: if the data cannot be read, or have other labels than the model.
     """
+    require_all_processes()
     model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
-from assocformer_hf.data.main_process import from_main_process
+from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
 from assocformer_hf.inference.images import InferenceImages, inference_batches
@@ -80,6 +80,7 @@ def predict(options: PredictOptions) -> PredictResult:
         if getattr(options, name) < least:
             raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
     accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    require_all_processes()
     run = _Run(options, accelerator)
     if options.output is not None and options.output.suffix.lower() not in FILES:
         return run.write_shards()

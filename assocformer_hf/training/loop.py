@@ -1,7 +1,6 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -27,6 +26,7 @@ from transformers import PreTrainedModel
 from assocformer_hf.data.identity import dataset_identity, image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images_used import ImagesUsed
+from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
@@ -70,8 +70,8 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
     """The accelerator of a run; seeds every process alike, so that all of them build the same model.
 
     Raises:
-        ConfigurationError: if `report_to` names a tracker that is unknown or not installed, or the processes that were
-            started do not see each other.
+        ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
+        DataError: if the processes that were started do not see each other.
     """
     set_seed(recipe.seed)
     # Accelerate's way to load weights in one process only breaks on the buffers of batch norm; all build them alike.
@@ -85,22 +85,8 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         log_with=tracker_names(recipe.report_to) or None,
         project_dir=str(Path(recipe.output_dir) / LOGS),
     )
-    require_all_processes(accelerator)
+    require_all_processes()
     return accelerator
-
-
-def require_all_processes(accelerator: Accelerator):
-    """Refuses to be one of several runs where one was wanted.
-
-    Raises:
-        ConfigurationError: if the launcher started more processes than Accelerate sees.
-    """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > accelerator.num_processes:
-        raise ConfigurationError(
-            f"{started} processes were started, but Accelerate sees {accelerator.num_processes} on this "
-            f"{accelerator.device.type}: set ACCELERATE_USE_CPU=true to train on CPUs"
-        )
 
 
 class TrainingRun:
