@@ -61,11 +61,12 @@ class TimeEstimate:
         self.done = False
 
     def after(self, batch: int) -> str | None:
-        """Called after each step with the number of batches so far; the line to print, once."""
+        """Called after each step with the number of batches of the epoch so far; the line to print, once."""
         now = time.perf_counter()
         if self.done:
             return None
-        if self.first is None:  # the very first one compiles, allocates and waits for the workers
+        # The first of an epoch compiles, allocates, and waits for the workers or for an evaluation.
+        if self.first is None or batch <= self.first[1]:
             self.first = now, batch
             return None
         seconds, count = now - self.first[0], batch - self.first[1]
@@ -75,4 +76,4 @@ class TimeEstimate:
         whole = seconds / count * self.batches
         if whole < SHORT:
             return None
-        return f"about {timedelta(seconds=round(whole))} for the whole run, as its first {batch} batches go"
+        return f"about {timedelta(seconds=round(whole))} for the whole run, as {count} of its batches go"

@@ -67,5 +67,19 @@ def test_the_estimate_is_said_once_and_counts_the_evaluation():
     assert hours * 3600 <= 2 * lines[0][1] / 20 * 1_000_000
     assert hours * 3600 >= 2 * 0.001 * 1_000_000 - 3600
     assert TimeEstimate(50, 0.0).after(1) is None
+
+
+def test_the_estimate_begins_again_with_an_epoch(monkeypatch):
+    """Short epochs on a slow machine: batches are counted from 1 again, and an evaluation lies between."""
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: float(next(now)))
+    estimate = TimeEstimate(1000, 0.0)
+    assert [estimate.after(batch) for batch in (1, 2, 1, 2, 1)] == [None] * 5
+    assert estimate.after(2) is None
+    assert estimate.after(3) == "about 1:40:00 for the whole run, as 2 of its batches go"
+    assert estimate.after(4) is None
+
+
+def test_short_runs_are_not_estimated():
     short = TimeEstimate(50, 0.0)
     assert not any(short.after(batch) for batch in range(1, 50))
