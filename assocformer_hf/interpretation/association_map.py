@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +86,8 @@ def cooccurrence_correlation(
     if np.isnan(rho):
         return Correlation(np.nan, np.nan, np.nan)
     drawn = np.random.default_rng(seed).integers(0, len(labels), (resamples, len(labels)))
-    values = [_weighted_spearman(ranked, pairs, np.bincount(row, minlength=len(labels))) for row in drawn]
+    drawn = np.stack([np.bincount(row, minlength=len(labels)) for row in drawn])
+    values = [_weighted_spearman(ranked, pairs, counts) for counts in drawn]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return Correlation(float(rho), float(low), float(high))
@@ -106,15 +106,17 @@ def _weighted_spearman(ranked: Sequence[tuple[np.ndarray, int]], pairs: np.ndarr
     taken = np.flatnonzero(counts)
     counts = counts[taken].astype(float)
     weights = (np.outer(counts, counts) * pairs[taken].take(taken, axis=1)).ravel()
-    total, centred = weights.sum(), []
-    for places, levels in ranked:
-        place = places[taken].take(taken, axis=1).ravel()
-        held = np.bincount(place, weights, levels)
-        upto = held.cumsum(dtype=np.int64)  # whole numbers are summed up far quicker
-        # Twice the mean rank of equal values, less that of all values.
-        centred.append(2 * upto.take(place) - held.take(place) - total)
-    products = [np.dot(weights * one, other) for one, other in combinations_with_replacement(centred, 2)]
-    return products[1] / np.sqrt(products[0] * products[2]) if products[0] and products[2] else np.nan
+    one, other = (_centred_ranks(places[taken].take(taken, axis=1).ravel(), weights, n) for places, n in ranked)
+    scale = np.sqrt(np.einsum("i,i,i", weights, one, one) * np.einsum("i,i,i", weights, other, other))
+    return np.einsum("i,i,i", weights, one, other) / scale if scale else np.nan
+
+
+def _centred_ranks(places: np.ndarray, weights: np.ndarray, levels: int) -> np.ndarray:
+    """Of each pair twice the mean rank of the values equal to its own, less that of all."""
+    held = np.bincount(places, weights, levels)
+    upto = held.cumsum(dtype=np.int64)  # whole numbers are summed up far quicker
+    total = upto[-1]
+    return 2 * upto.take(places) - held.take(places) - total
 
 
 def rank_difference(association: np.ndarray, cooccurrence: np.ndarray) -> np.ndarray:
