@@ -10,7 +10,8 @@ import numpy as np
 
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
 from assocformer_hf.data.checks.source import SourceCheck
-from assocformer_hf.html_page import embedded_figure, page, plot_name
+from assocformer_hf.html_page import embedded_figure, page
+from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import write_file
 
 SHOWN = 5
@@ -168,7 +169,7 @@ def _bars(check: LabelCheck, shown: np.ndarray):
     for split, counts in check.positives.items():
         axes.barh(range(len(shown)), counts[shown], left=left, label=split)
         left += counts[shown]
-    axes.set_yticks(range(len(shown)), [plot_name(check.names[i]) for i in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), plot_names([check.names[i] for i in shown]), fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("images")
     axes.legend()
@@ -186,7 +187,7 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
     together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
     np.fill_diagonal(together, np.nan)
     picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
-    labels = [plot_name(names[i]) for i in shown]
+    labels = plot_names([names[i] for i in shown])
     axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), labels, fontsize=7)
     axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)

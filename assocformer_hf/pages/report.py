@@ -1,6 +1,5 @@
 """An evaluation for people: one page of HTML that needs no other file, and its numbers as CSV."""
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from pyarrow.compute import struct_field
 
+from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.analysis import (
@@ -34,7 +34,7 @@ from assocformer_hf.interpretation.association_map import (
     save_association_data,
 )
 from assocformer_hf.interpretation.reliability_diagram import reliability_figure
-from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.output_folder import OutputFolder, shown
 
 PAGE_FILE = "report.html"
 BEST, WORST = 6, 12  # images shown
@@ -124,7 +124,7 @@ def _write(folder: Path, report: ReportInput):
         "reliability": _reliability_rows(states),
     }
     for name, rows in tables.items():
-        _write_csv(folder / f"{name}.csv", rows)
+        write_csv(folder / f"{name}.csv", rows)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=100)
     environment = Environment(
@@ -184,7 +184,7 @@ def _files(dataset: datasets.Dataset) -> list[str]:
         for batch in dataset.select_columns(["image"]).with_format("arrow").iter(1024)
         for path in struct_field(batch["image"], "path").to_pylist()
     ]
-    return [Path(path).name if path else f"image {i}" for i, path in enumerate(paths)]
+    return [shown(Path(path).name) if path else f"image {i}" for i, path in enumerate(paths)]
 
 
 def _thumbnail(dataset: datasets.Dataset, index: int) -> dict[str, str]:
@@ -224,20 +224,6 @@ def _histogram_rows(histograms: Mapping[str, np.ndarray]) -> Iterable[dict]:
                 "label": name, "from": i / len(present), "to": (i + 1) / len(present),
                 "with_label": int(present[i]), "without_label": int(absent[i]),
             }  # fmt: skip
-
-
-def _write_csv(path: Path, rows: Iterable[Mapping]):
-    """A header and a row for each; lists become words, what does not exist is empty."""
-    rows = list(rows)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys() if rows else [])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: "; ".join(v) if isinstance(v, list) else _plain(v) for k, v in row.items()})
-
-
-def _plain(value):
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _percent(value: float | None) -> str:
