@@ -12,7 +12,6 @@ from markupsafe import Markup
 from PIL import Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image
-from assocformer_hf.output_folder import shown
 
 ROOM = Path(__file__).parent
 THUMBNAIL = 128  # pixels
@@ -76,15 +75,10 @@ class Thumbnails:
 
     def _read(self, stored: Mapping) -> str:
         try:
-            image = decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"], min_side=self.side)
+            image = decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"])
         except ImageError:
             return ""
         return picture_url(image, self.side)
-
-    def name(self, index: int) -> str:
-        """The name of an image's file."""
-        path = self.dataset[index]["image"]["path"]
-        return shown(Path(path).name) if path else f"image {index}"
 
 
 def picture_url(image: Image.Image, side: int = THUMBNAIL) -> str:
