@@ -41,7 +41,9 @@ setup(
             "hub/*.md",
             "hub/space/*",
             "evaluation/multilabel/README.md",
-            "interpretation/report_page.*",
+            "pages/*.html",
+            "pages/style.css",
+            "pages/table.js",
             "training/recipes/*.yaml",
         ]
     },

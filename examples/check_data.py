@@ -5,11 +5,12 @@ from pathlib import Path
 
 from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.checks.check import check_images, check_labels
-from assocformer_hf.data.checks.page import html_report, source_lines, text_report
+from assocformer_hf.data.checks.page import source_lines, text_report
 from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.schema import MissingFilesError
+from assocformer_hf.pages.check_page import html_report
 
 
 @dataclass

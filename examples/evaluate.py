@@ -22,8 +22,8 @@ from assocformer_hf.evaluation.saved_model import (
     training_counts,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.interpretation.report_page import ReportInput, write_report
 from assocformer_hf.output_folder import write_file
+from assocformer_hf.pages.report import ReportInput, write_report
 
 
 @dataclass

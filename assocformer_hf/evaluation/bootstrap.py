@@ -17,6 +17,7 @@ def bootstrap_metrics(
     resamples: int = 500,
     confidence: float = 0.95,
     seed: int = 0,
+    compared: tuple[np.ndarray, float | np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Percentile bootstrap over the images, centred on the measured values.
 
@@ -30,6 +31,8 @@ def bootstrap_metrics(
         resamples: how many times as many images are drawn with replacement.
         confidence: share of the resamples that an interval covers.
         seed: of the drawing.
+        compared: scores of another model for the same images, and its threshold. The intervals are then of the
+            differences, these metrics less the other model's, both on the same drawn images, and lie in [-1, 1].
 
     Returns:
         Lower and upper bound: `(2,)` for `mAP`, `CP`, `CR`, `CF1`, `OP`, `OR`, `OF1`, and `(labels, 2)` for
@@ -38,14 +41,20 @@ def bootstrap_metrics(
     Raises:
         ValueError: see `multilabel_metrics`.
     """
-    measured = multilabel_metrics(scores, targets, threshold)
+    measured, lowest = multilabel_metrics(scores, targets, threshold), 0
+    if compared is not None:
+        others, lowest = multilabel_metrics(compared[0], targets, compared[1]), -1
     images, generator = len(scores), np.random.default_rng(seed)
     step = max(1, BLOCK_ENTRIES // images)
     blocks = []
     for start in range(0, resamples, step):
         drawn = generator.integers(0, images, (min(step, resamples - start), images))
         weights = np.stack([np.bincount(row, minlength=images) for row in drawn])
-        blocks.append(weighted_metrics(scores, targets, weights, threshold))
+        block = weighted_metrics(scores, targets, weights, threshold)
+        if compared is not None:
+            second = weighted_metrics(compared[0], targets, weights, compared[1])
+            block = {name: values - second[name] for name, values in block.items()}
+        blocks.append(block)
     tail = (1 - confidence) / 2
     intervals = {}
     with warnings.catch_warnings():
@@ -54,7 +63,9 @@ def bootstrap_metrics(
             drawn = np.concatenate([block[name] for block in blocks])
             low, middle, high = np.nanquantile(drawn, [tail, 0.5, 1 - tail], axis=0)
             value = np.array(measured[name], dtype=float)
-            intervals[name] = np.clip(np.stack([value + low - middle, value + high - middle], axis=-1), 0, 1)
+            if compared is not None:
+                value = value - np.array(others[name], dtype=float)
+            intervals[name] = np.clip(np.stack([value + low - middle, value + high - middle], axis=-1), lowest, 1)
     return intervals
 
 

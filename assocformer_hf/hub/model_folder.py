@@ -14,7 +14,7 @@ from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
-from assocformer_hf.interpretation.association_map import plot_association_map
+from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.output_folder import OutputFolder, shown
 
 CARD_FILE = "README.md"
@@ -89,7 +89,7 @@ def save_model_folder(
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    if evaluation.association is not None:
+    if evaluation.association is not None and not is_flat(evaluation.association):
         title = f"Mean association, {run['dataset']} {run['eval_split']}"
         plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
     write_card(folder)

@@ -1,20 +1,21 @@
 """Which labels the model relates: A as pictures and data, beside what the labels themselves say (Figure 4)."""
 
-import csv
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.stats import rankdata
 
-from assocformer_hf.html_page import plot_name
+from assocformer_hf.csv_file import write_csv
+from assocformer_hf.interpretation.label_names import plot_names
 
 SHOWN_LABELS = 100  # of larger sets, those with the most pronounced associations
 SHOWN_PAIRS = 30
 ABOVE, BELOW = ("#b2182b", "solid"), ("#2166ac", "dashed")  # 1/2
+FLAT = 0.02  # standard deviation of A over pairs of different labels below which a map would show nothing
 DATA_FILE, PAIRS_FILE = "association.npz", "association_pairs.csv"
 # For each matrix its colours, the value where they part, how far they reach from there (None: as far as the values),
 # and the text beside the scale.
@@ -87,7 +88,8 @@ def cooccurrence_correlation(
     if np.isnan(rho):
         return Correlation(np.nan, np.nan, np.nan)
     drawn = np.random.default_rng(seed).integers(0, len(labels), (resamples, len(labels)))
-    values = [_weighted_spearman(ranked, pairs, np.bincount(row, minlength=len(labels))) for row in drawn]
+    drawn = np.stack([np.bincount(row, minlength=len(labels)) for row in drawn])
+    values = [_weighted_spearman(ranked, pairs, counts) for counts in drawn]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return Correlation(float(rho), float(low), float(high))
@@ -106,15 +108,17 @@ def _weighted_spearman(ranked: Sequence[tuple[np.ndarray, int]], pairs: np.ndarr
     taken = np.flatnonzero(counts)
     counts = counts[taken].astype(float)
     weights = (np.outer(counts, counts) * pairs[taken].take(taken, axis=1)).ravel()
-    total, centred = weights.sum(), []
-    for places, levels in ranked:
-        place = places[taken].take(taken, axis=1).ravel()
-        held = np.bincount(place, weights, levels)
-        upto = held.cumsum(dtype=np.int64)  # whole numbers are summed up far quicker
-        # Twice the mean rank of equal values, less that of all values.
-        centred.append(2 * upto.take(place) - held.take(place) - total)
-    products = [np.dot(weights * one, other) for one, other in combinations_with_replacement(centred, 2)]
-    return products[1] / np.sqrt(products[0] * products[2]) if products[0] and products[2] else np.nan
+    one, other = (_centred_ranks(places[taken].take(taken, axis=1).ravel(), weights, n) for places, n in ranked)
+    scale = np.sqrt(np.einsum("i,i,i", weights, one, one) * np.einsum("i,i,i", weights, other, other))
+    return np.einsum("i,i,i", weights, one, other) / scale if scale else np.nan
+
+
+def _centred_ranks(places: np.ndarray, weights: np.ndarray, levels: int) -> np.ndarray:
+    """Of each pair twice the mean rank of the values equal to its own, less that of all."""
+    held = np.bincount(places, weights, levels)
+    upto = held.cumsum(dtype=np.int64)  # whole numbers are summed up far quicker
+    total = upto[-1]
+    return 2 * upto.take(places) - held.take(places) - total
 
 
 def rank_difference(association: np.ndarray, cooccurrence: np.ndarray) -> np.ndarray:
@@ -139,6 +143,46 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
     return leaves_list(linkage(np.nan_to_num(matrix), method="average", optimal_ordering=True))
 
 
+def is_flat(association: np.ndarray) -> bool:
+    """Whether A is nearly the same for all pairs of different labels, so that a picture of it would be of noise.
+
+    Of two labels, whether that of their one pair is nearly 1/2.
+    """
+    return association_spread(association) < FLAT
+
+
+def association_spread(association: np.ndarray) -> float:
+    """Standard deviation of A over the pairs of different labels; of the one pair of two labels, how far from 1/2."""
+    if len(association) < 3:
+        return abs(float(association[0, -1]) - 0.5) if len(association) == 2 else 0.0
+    return float(association[~np.eye(len(association), dtype=bool)].std())
+
+
+def association_summary(association: np.ndarray, label_names: Sequence[str]) -> str:
+    """What a mean A shows, in a sentence or two.
+
+    Args:
+        association: mean of A over a dataset, `(labels, labels)`.
+        label_names: names of the labels, in the order of the rows.
+    """
+    if len(label_names) < 2:
+        return "One label has no pair to be associated with."
+    spread = association_spread(association)
+    if spread < FLAT:
+        return (
+            f"A is flat: it varies by {spread:.3f} (standard deviation) over all pairs of labels, so it treats every "
+            "pair alike, and a map would show noise."
+        )
+    i, j = strongest_pairs(association)[0]
+    pairs = association[~np.eye(len(association), dtype=bool)]
+    effect = "lets their messages to each other through" if association[i, j] > 0.5 else "holds them back"
+    return (
+        f"Farthest from ½ is A of {label_names[i]} and {label_names[j]} ({association[i, j]:.2f}), which {effect}; "
+        f"over all pairs A lies between {pairs.min():.2f} and {pairs.max():.2f} (mean {pairs.mean():.2f}, standard "
+        f"deviation {pairs.std():.2f})."
+    )
+
+
 def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", kind: str = "association", order=None):
     """A heat map with the label names on both axes.
 
@@ -156,7 +200,7 @@ def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", 
     from matplotlib.figure import Figure
 
     order = shown_order(matrix) if order is None else order
-    names = [plot_name(label_names[i]) for i in order]
+    names = plot_names([label_names[i] for i in order])
     colours, centre, reach, meaning = SCALES[kind]
     if reach is None:
         reach = max(float(np.abs(matrix - centre).max()), 0.01)
@@ -170,13 +214,13 @@ def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", 
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(length=2, pad=2)
-    axes.set_title(title + _part(order, label_names), fontsize=11, wrap=True)
+    axes.set_title(title + _part(order, label_names), fontsize=11, wrap=True, parse_math=False)
     figure.colorbar(picture, ax=axes, shrink=0.7, label=meaning)
     return figure
 
 
 def plot_association_map(association: np.ndarray, label_names: Sequence[str], path: str | Path, title: str = ""):
-    """Draws A as a heat map, similar labels together.
+    """Draws A as a heat map, similar labels together, over a sentence that says what it shows.
 
     Args:
         association: `(labels, labels)`, in (0, 1).
@@ -184,14 +228,18 @@ def plot_association_map(association: np.ndarray, label_names: Sequence[str], pa
         path: file to write; its ending gives the format.
         title: text above the map.
     """
-    map_figure(association, label_names, title).savefig(path, dpi=120)
+    figure = map_figure(association, label_names, title)
+    columns = int(figure.get_figwidth() * 14)
+    caption = "\n".join(wrap(association_summary(association, label_names), columns))
+    figure.supxlabel(caption, fontsize=8, color="#52525b", parse_math=False)
+    figure.savefig(path, dpi=200)
 
 
 def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str = "", pairs: int = SHOWN_PAIRS):
     """The pairs whose A is farthest from 1/2 as lines between labels on a circle.
 
     Args:
-        association: `(labels, labels)`, in (0, 1).
+        association: `(labels, labels)`, in (0, 1), of at least two labels.
         label_names: names of the labels, in the order of the rows.
         title: text above the graph.
         pairs: how many are drawn at most.
@@ -219,7 +267,7 @@ def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str
         curve = Curve([places[i], inward, places[j]], [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3])
         colour, dashes = ABOVE if strength > 0 else BELOW
         axes.add_patch(PathPatch(curve, fc="none", ec=colour, ls=dashes, lw=0.3 + 2.2 * strength**2, alpha=0.7))
-    names = {i: plot_name(label_names[i]) for i in order}
+    names = dict(zip(order, plot_names([label_names[i] for i in order]), strict=True))
     for angle, (i, (x, y)) in zip(angles, places.items(), strict=True):
         axes.plot(x, y, "o", color="#333", ms=4)
         left = x < -1e-9
@@ -231,7 +279,8 @@ def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str
     limit = 1.05 / (1 - min(2 * widest / side, 0.8))
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     axes.axis("off")
-    axes.set_title(f"{title} (the {len(strongest)} pairs of labels whose A is farthest from ½)".strip(), fontsize=11)
+    heading = f"{title} (the {len(strongest)} pairs of labels whose A is farthest from ½)".strip()
+    axes.set_title(heading, fontsize=11, parse_math=False)
     meanings = ("A above ½: they let each other's messages through", "A below ½: they hold them back")
     keys = [
         Line2D([], [], color=colour, ls=dashes, label=text)
@@ -263,11 +312,15 @@ def association_figures(
 ) -> dict[str, object]:
     """All pictures of A by name; with the co-occurrence, that and the difference in the same order of the labels.
 
+    Of a flat A, or of one label, there are none: see [`is_flat`].
+
     Args:
         association: mean of A over a dataset, or A of an image, `(labels, labels)`.
         label_names: names of the labels, in the order of the rows.
         cooccurrence: see [`conditional_cooccurrence`].
     """
+    if is_flat(association):
+        return {}
     order = shown_order(association)
     figures = {"association_map": map_figure(association, label_names, "Mean association A", order=order)}
     if cooccurrence is not None:
@@ -297,13 +350,12 @@ def save_association_data(
     if cooccurrence is not None:
         matrices |= {"cooccurrence": cooccurrence, "rank_difference": rank_difference(association, cooccurrence)}
     np.savez_compressed(Path(folder) / DATA_FILE, label_names=names, **matrices)
-    with open(Path(folder) / PAIRS_FILE, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label", "other", *matrices])
-        for i, j in strongest_pairs(association):
-            for c, other in ((i, j), (j, i)):
-                values = [f"{matrix[c, other]:.6g}" for matrix in matrices.values()]
-                writer.writerow([names[c], names[other], *values])
+    rows = (
+        {"label": names[c], "other": names[other]} | {what: float(one[c, other]) for what, one in matrices.items()}
+        for i, j in strongest_pairs(association)
+        for c, other in ((i, j), (j, i))
+    )
+    write_csv(Path(folder) / PAIRS_FILE, rows, ["label", "other", *matrices])
 
 
 def _part(order: np.ndarray, names: Sequence[str]) -> str:

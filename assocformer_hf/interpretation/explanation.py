@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.html_page import plot_name
+from assocformer_hf.interpretation.label_names import plot_name, plot_names
 
 SHOWN_INFLUENCES = 6
 SHOWN_SCORES = 12
@@ -221,7 +221,7 @@ def _draw_scores(axes, explanation: ImageExplanation):
     scores, thresholds = explanation.scores[order], explanation.thresholds[order]
     axes.barh(range(len(order)), scores, color=[SUPPORTS if on else QUIET for on in scores >= thresholds])
     axes.scatter(thresholds, range(len(order)), marker="|", s=90, color="#222", zorder=3)
-    axes.set_yticks(range(len(order)), [plot_name(explanation.label_names[i]) for i in order], fontsize=9)
+    axes.set_yticks(range(len(order)), plot_names([explanation.label_names[i] for i in order]), fontsize=9)
     axes.set(xlim=(0, 1), ylim=(len(order) - 0.4, -0.6))
     axes.set_title("scores; the strokes are the thresholds", fontsize=10)
 
@@ -229,13 +229,12 @@ def _draw_scores(axes, explanation: ImageExplanation):
 def _draw_parts(axes, label: LabelExplanation):
     shown = label.influences[:SHOWN_INFLUENCES]
     rest = sum(one.contribution for one in label.influences[SHOWN_INFLUENCES:])
-    parts = {"image": label.image, "bias": label.bias, "itself": label.itself.contribution}
-    parts |= {plot_name(one.label): one.contribution for one in shown} | {"all other labels": rest}
-    values = list(parts.values())
-    axes.barh(range(len(parts)), values, color=[SUPPORTS if value > 0 else OPPOSES for value in values])
+    names = ["image", "bias", "itself", *plot_names([one.label for one in shown]), "all other labels"]
+    values = [label.image, label.bias, label.itself.contribution, *(one.contribution for one in shown), rest]
+    axes.barh(range(len(names)), values, color=[SUPPORTS if value > 0 else OPPOSES for value in values])
     axes.axvline(0, color="#222", lw=0.8)
-    axes.set_yticks(range(len(parts)), list(parts), fontsize=9)
-    axes.set_ylim(len(parts) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     reach = max(map(abs, values)) or 1
     axes.set_xlim(-1.35 * reach, 1.35 * reach)
     notes = ["", "", *(f"without: {one.score_without:.2f}" for one in (label.itself, *shown)), ""]

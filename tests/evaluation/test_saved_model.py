@@ -15,7 +15,7 @@ from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
-from assocformer_hf.interpretation.report_page import ReportInput, write_report
+from assocformer_hf.pages.report import ReportInput, write_report
 
 COUNT = 30
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -66,6 +67,13 @@ def space(tmp_path_factory):
     create_space(folder, str(MODEL))
     with running_space(folder) as (url, _):
         yield url
+
+
+def test_the_header_takes_any_title(tmp_path):
+    create_space(tmp_path, "org/name", title='Birds: "which, and why" {# 1 #}')
+    header = (tmp_path / "README.md").read_text(encoding="utf-8").split("---")[1]
+    values = yaml.safe_load(header)
+    assert (values["title"], values["models"]) == ('Birds: "which, and why" {# 1 #}', ["org/name"])
 
 
 @pytest.fixture(scope="module")

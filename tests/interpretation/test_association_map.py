@@ -6,18 +6,23 @@ import time
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from scipy.stats import spearmanr
 
 from assocformer_hf.interpretation.association_map import (
     association_figures,
+    association_summary,
     cluster_order,
     conditional_cooccurrence,
     cooccurrence_correlation,
+    map_figure,
     plot_association_map,
     rank_difference,
     save_association_data,
     strongest_pairs,
 )
+from assocformer_hf.interpretation.explanation import ImageExplanation, Influence, LabelExplanation, explanation_figure
+from assocformer_hf.interpretation.label_names import plot_names
 
 
 def association(labels: int, seed: int = 0) -> np.ndarray:
@@ -111,9 +116,50 @@ def test_labels_do_not_overlap(count):
                 assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:], strict=False))
 
 
+ODD_NAMES = [
+    "image", "bias", "itself", "all other labels", "$^$", "$", "\\$x$", r"$\frac{", "=1+1", "", " ",
+    "pneumonoultramicroscopicsilicovolcanoconiosis-left", "pneumonoultramicroscopicsilicovolcanoconiosis-right",
+    "the same long beginning of a name, first", "the same long beginning of a name, second",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [ODD_NAMES, ["$^$"], ["=1+1", "$^$"]])
+def test_every_label_name_is_drawn_as_it_is(labels):
+    count = len(labels)
+    figures = association_figures(association(count), labels, conditional_cooccurrence(np.full((count, count), 3)))
+    assert bool(figures) == (count > 1)  # a single label is associated with nothing
+    figures["titled"] = map_figure(association(count), labels, r"$\frac{ on $^$")
+    for figure in figures.values():
+        FigureCanvasAgg(figure).draw()
+    explained = [Influence(name, 0.5, 0.4) for name in labels]
+    explanation = ImageExplanation(
+        labels, np.full(count, 0.6), np.full(count, 0.5), association(count), association(count),
+        [LabelExplanation(labels[0], 0.6, 0.4, 0.5, 0.1, 0.2, explained[0], explained[1:])],
+    )  # fmt: skip
+    FigureCanvasAgg(explanation_figure(Image.new("RGB", (8, 8)), explanation)).draw()
+
+
+def test_names_on_plots_are_short_different_and_never_an_ellipsis_alone():
+    shown = plot_names(ODD_NAMES)
+    assert len(set(shown)) == len(shown)
+    assert max(map(len, shown)) <= 30
+    assert all(name.strip("…") for name in shown)
+    assert [name[-5:] for name in shown if name.startswith("pneumono")] == ["-left", "right"]
+    many = plot_names([f"{'a' * 20}{i}{'b' * 20}" for i in range(12)])
+    assert len(set(many)) == 12
+
+
+def test_a_flat_map_is_not_drawn_and_said_to_be_flat():
+    flat = 0.5 + 0.01 * (association(20) - 0.5)
+    assert association_figures(flat, names(20)) == {}
+    assert "A is flat: it varies by 0.00" in association_summary(flat, names(20))
+    i, j = strongest_pairs(association(20))[0]
+    assert f"label {i} $of$ 20 and label {j} $of$ 20" in association_summary(association(20), names(20))
+
+
 def test_of_many_labels_those_with_the_strongest_associations_are_drawn():
-    matrix = np.full((130, 130), 0.5)
-    matrix[:3, :3] = matrix[:3, 50] = matrix[50, :3] = 0.9
+    matrix = 0.5 + 0.02 * (association(130) - 0.5)
+    matrix[[0, 1, 2, 50]] = matrix[:, [0, 1, 2, 50]] = 0.9
     figures = association_figures(matrix, names(130))
     drawn = [text.get_text() for text in figures["association_map"].axes[0].get_xticklabels()]
     assert len(drawn) == 100

@@ -1,20 +1,12 @@
-"""The findings of `check` for people: a few lines before the training, a page of text, and a page of HTML."""
+"""The findings of `check` as text: a few lines before the training, and a page."""
 
-import html
 import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import datasets
-import numpy as np
-
-from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck, cooccurrence
+from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck
 from assocformer_hf.data.checks.source import SourceCheck
-from assocformer_hf.html_page import embedded_figure, page, plot_name
-from assocformer_hf.output_folder import write_file
 
 SHOWN = 5
-PLOTTED = 100
 
 
 def brief_lines(check: LabelCheck) -> list[str]:
@@ -40,7 +32,7 @@ def source_lines(check: SourceCheck) -> list[str]:
 def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     """One page: images, duplicates, labels, and the counts of each label by split."""
     lines = [f"{images.images} images: " + ", ".join(f"{count} {split}" for split, count in labels.images.items())]
-    for title, kinds in _sections():
+    for title, kinds in sections():
         found = [(kind, images.findings[kind]) for kind in kinds if images.findings.get(kind)]
         lines += ["", title] if found else []
         lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {_some(names)}" for kind, names in found]
@@ -64,7 +56,7 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     lines += [f"  images without a label: {empty}"] if empty else []
     if not findings and not images.findings and not duplicates and not images.similar:
         lines += ["", "nothing to complain of"]
-    header, *rows = _table(labels)
+    header, *rows = count_table(labels)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines.append("")
     for row in (header, *rows):
@@ -73,55 +65,8 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     return "\n".join(lines)
 
 
-def html_report(
-    name: str, labels: LabelCheck, images: ImageCheck, splits: Mapping[str, datasets.Dataset], path: str | Path
-):
-    """Writes the findings as a page of HTML that needs no other file, with plots of the labels.
-
-    Args:
-        name: of the dataset.
-        labels: what `check_labels` found.
-        images: what `check_images` found.
-        splits: the dataset.
-        path: file to write.
-
-    Raises:
-        OutputError: if it is a file of somebody else.
-    """
-    parts = [f"<h1>{html.escape(name)}</h1>"]
-    parts.append("<p>" + ", ".join(f"{count} images in {split}" for split, count in labels.images.items()) + "</p>")
-    for title, kinds in _sections():
-        found = [(kind, images.findings[kind]) for kind in kinds if images.findings.get(kind)]
-        if found:
-            parts.append(f"<h2>{title}</h2>")
-            parts += [
-                _details(f"{kind}: {len(names)}", kinds[kind], names, kinds is UNREADABLE) for kind, names in found
-            ]
-    if images.duplicates:
-        across = images.across_splits()
-        inside = [group for group in images.duplicates if group not in across]
-        parts.append("<h2>The same file more than once</h2>")
-        for what, groups in (("in several splits", across), ("in one split", inside)):
-            if groups:
-                listed = [" = ".join(group) for group in groups]
-                parts.append(_details(f"{what}: {len(groups)}", "", listed, what == "in several splits"))
-    parts.append("<h2>Labels</h2>")
-    parts += [_details(f"{what}: {len(found)}", "", found, False) for what, found in labels.findings().items()]
-    shown = np.argsort(-labels.positives["train"], kind="stable")[:PLOTTED]
-    parts += [embedded_figure(_bars(labels, shown), "Images per label")]
-    together = _matrix(cooccurrence(splits["train"]), labels.names, np.sort(shown))
-    parts += [embedded_figure(together, "Label co-occurrence")]
-    header, *rows = _table(labels)
-    parts.append("<h2>Images of each label</h2><table><tr>" + "".join(f"<th>{cell}</th>" for cell in header) + "</tr>")
-    for row in rows:
-        cells = "".join(f'<td class="number">{cell}</td>' for cell in row[1:])
-        parts.append(f"<tr><td>{html.escape(row[0])}</td>{cells}</tr>")
-    parts.append("</table>")
-    content = page(name, "".join(parts))
-    write_file(path, lambda aside: aside.write_text(content, encoding="utf-8"))
-
-
-def _sections() -> list[tuple[str, dict[str, str]]]:
+def sections() -> list[tuple[str, dict[str, str]]]:
+    """The headings of the findings about images, each with its kinds."""
     return [
         ("Images that cannot be read", UNREADABLE),
         ("Images that are repaired as they are read, alike in training, evaluation and inference", REPAIRED),
@@ -134,7 +79,7 @@ def _some(names: Sequence[str], limit: int = SHOWN) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _table(check: LabelCheck) -> list[list[str]]:
+def count_table(check: LabelCheck) -> list[list[str]]:
     """A header, and for each label its images by split, those where it is unknown, and its share in validation."""
     unknown = sum(check.unknown.values())
     columns = {split: counts.tolist() for split, counts in check.positives.items()}
@@ -146,53 +91,3 @@ def _table(check: LabelCheck) -> list[list[str]]:
         ["label", *columns],
         *([name, *map(str, row)] for name, *row in zip(check.names, *columns.values(), strict=True)),
     ]
-
-
-def _details(summary: str, explanation: str, names: Sequence[str], bad: bool) -> str:
-    rows = "".join(f"<li>{html.escape(name)}</li>" for name in names)
-    css = ' class="bad"' if bad else ""
-    note = f" – {html.escape(explanation)}" if explanation else ""
-    is_open = " open" if len(names) <= SHOWN else ""
-    return (
-        f"<details{is_open}><summary><span{css}>{html.escape(summary)}</span>{note}</summary><ul>{rows}</ul></details>"
-    )
-
-
-def _bars(check: LabelCheck, shown: np.ndarray):
-    """Images per label, the most frequent on top."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 1.4 + 0.19 * len(shown)), layout="constrained")
-    axes = figure.add_subplot()
-    left = np.zeros(len(shown))
-    for split, counts in check.positives.items():
-        axes.barh(range(len(shown)), counts[shown], left=left, label=split)
-        left += counts[shown]
-    axes.set_yticks(range(len(shown)), [plot_name(check.names[i]) for i in shown], fontsize=8)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel("images")
-    axes.legend()
-    axes.set_title(f"Images per label{_part(shown, check.names)}", fontsize=11)
-    return figure
-
-
-def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
-    """How often the label of the column is there too where that of the row is."""
-    from matplotlib.figure import Figure
-
-    side = 4 + 0.12 * len(shown)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
-    np.fill_diagonal(together, np.nan)
-    picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
-    labels = [plot_name(names[i]) for i in shown]
-    axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(shown)), labels, fontsize=7)
-    axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)
-    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row's images that have the column's label")
-    return figure
-
-
-def _part(shown: np.ndarray, names: list[str]) -> str:
-    return f" (the {len(shown)} most frequent of {len(names)} labels)" if len(shown) < len(names) else ""

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from assocformer_hf.data.checks.check import REPAIRED, UNREADABLE, check_images, check_labels
-from assocformer_hf.data.checks.page import brief_lines, html_report, text_report
+from assocformer_hf.data.checks.page import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.pages.check_page import html_report
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -128,6 +129,7 @@ def test_the_page_is_whole_in_itself(broken, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>&lt;broken&gt;</h1>" in page
     assert all(f"{folder}/train/{name}" in page for name in defects)
+    assert page.count("data:image/jpeg") >= 24  # photographs first
     plots = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert [Image.open(io.BytesIO(base64.b64decode(plot))).width > 400 for plot in plots] == [True, True]
     assert "http" not in re.sub(r'src="[^"]+"', "", page)

@@ -1,18 +1,15 @@
 """An evaluation for people: one page of HTML that needs no other file, and its numbers as CSV."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import datasets
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
 from pyarrow.compute import struct_field
 
-from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.analysis import (
     confused_pairs,
@@ -23,25 +20,27 @@ from assocformer_hf.evaluation.analysis import (
 )
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.calibration import Reliability, fit_temperature, held_out_scale, reliability
+from assocformer_hf.evaluation.comparison import Comparison
 from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.report import HEADLINE
 from assocformer_hf.evaluation.thresholds import cross_validate_thresholds
-from assocformer_hf.html_page import data_url, embedded_figure, page
 from assocformer_hf.interpretation.association_map import (
     Correlation,
     association_figures,
+    association_summary,
     cooccurrence_correlation,
     save_association_data,
 )
 from assocformer_hf.interpretation.reliability_diagram import reliability_figure
-from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.pages.html import Thumbnails, embedded_figure, render
 
 PAGE_FILE = "report.html"
-BEST, WORST = 6, 12  # images shown
-THUMBNAIL = 160  # pixels
+BEST, WORST, CHANGED = 6, 12, 24  # images shown
+EXAMPLES = 6  # of each label's hits, misses and false alarms
+PHOTOGRAPHS = 2_500_000  # bytes of the page
 FOLDS = 5
-STYLE = Path(__file__).with_name("report_page.css")
-TEMPLATE = "report_page.html"
 
 
 @dataclass
@@ -55,6 +54,10 @@ class ReportInput:
         threshold: of the model: one, or one for each label.
         dataset: the images that were evaluated.
         cooccurrence: P(j | c) in the training labels, see `conditional_cooccurrence`; None leaves the comparison out.
+        facts: what else the page says at its top, such as dataset, image size and command; the date is added.
+        comparison: the model beside another one, see `compare`.
+        model: the model's name.
+        compared_with: the other model's name.
     """
 
     title: str
@@ -63,6 +66,10 @@ class ReportInput:
     threshold: float | Sequence[float]
     dataset: datasets.Dataset
     cooccurrence: np.ndarray | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    model: str = "this model"
+    compared_with: str = "the other"
 
 
 def write_report(folder: str | Path, report: ReportInput) -> Path:
@@ -102,8 +109,10 @@ def _write(folder: Path, report: ReportInput):
     }
     histograms = {name: score_histograms(scores[:, c], targets[:, c]) for c, name in enumerate(names)}
     confused = confused_pairs(evaluation, names, thresholds)
-    files = _files(report.dataset)
+    files, thumbnails = _files(report.dataset), Thumbnails(report.dataset)
     images = [row | {"file": files[row["index"]]} for row in image_rows(evaluation, names, thresholds)]
+    comparison = report.comparison
+    changed = [row | {"file": files[row["index"]]} for row in comparison.images] if comparison else []
     states, choices, temperature = {"as they are": reliability(scores, targets)}, [], None
     try:
         choices, scaled = _threshold_choices(scores, targets, thresholds), held_out_scale(scores, targets, FOLDS)
@@ -123,36 +132,95 @@ def _write(folder: Path, report: ReportInput):
         "thresholds": choices,
         "reliability": _reliability_rows(states),
     }
+    if comparison:
+        tables |= {"compared_metrics": comparison.metrics, "compared_labels": comparison.labels}
+        tables["compared_images"] = changed
     for name, rows in tables.items():
-        _write_csv(folder / f"{name}.csv", rows)
+        write_csv(folder / f"{name}.csv", rows)
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=100)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": _percent, "decimals": _decimals, "polyline": _polyline, "bars": _bars}
-    body = environment.get_template(TEMPLATE).render(
+        figure.savefig(folder / f"{name}.png", dpi=150)
+    association = evaluation.association
+    summary = "" if association is None else association_summary(association, names)
+    examples, photographs = _examples(evaluation, thresholds, thumbnails, files)
+    content = render(
+        "report.html",
         title=report.title,
+        facts={"date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")} | dict(report.facts),
+        model=report.model,
+        compared_with=report.compared_with,
+        comparison=comparison,
+        changed=[row | {"thumbnail": thumbnails(row["index"]), "parts": _changes(row)} for row in changed[:CHANGED]],
         metrics=evaluation.metrics,
         unreadable=len(evaluation.unreadable),
         trained_on=evaluation.trained_on,
         headline=headline,
-        labels=sorted(labels, key=lambda row: (row["AP"] is None, row["AP"])),
+        labels=sorted(
+            (row | {"column": c} for c, row in enumerate(labels)), key=lambda row: (row["AP"] is None, row["AP"])
+        ),
         points=points,
         histograms=histograms,
-        thresholds=dict(zip(names, thresholds.tolist(), strict=True)),
         confused=confused,
-        worst=[row | _thumbnail(report.dataset, row["index"]) for row in images[:WORST]],
-        best=[row | _thumbnail(report.dataset, row["index"]) for row in images[WORST:][-BEST:][::-1]],
+        worst=[row | {"thumbnail": thumbnails(row["index"]), "parts": _decisions(row)} for row in images[:WORST]],
+        best=[
+            row | {"thumbnail": thumbnails(row["index"]), "parts": _decisions(row)}
+            for row in images[WORST:][-BEST:][::-1]
+        ],
         choices=choices,
         errors=[state.error for state in states.values()],
         temperature=temperature,
-        figures={name: _embedded(figure, name.replace("_", " ")) for name, figure in figures.items()},
+        figures={name: embedded_figure(figure, name.replace("_", " ")) for name, figure in figures.items()},
+        association_summary=summary,
         has_cooccurrence=report.cooccurrence is not None,
         correlation=correlation,
+        examples=examples,
+        photographs=photographs,
+        polyline=_polyline,
+        bars=_bars,
     )
-    content = page(report.title, body, STYLE.read_text(encoding="utf-8"))
     (folder / PAGE_FILE).write_text(content, encoding="utf-8")
+
+
+def _decisions(row: dict) -> list[tuple[str, str, list[str]]]:
+    return [("found", "good", row["found"]), ("missed", "bad", row["missed"]), ("wrong", "bad", row["wrong"])]
+
+
+def _changes(row: dict) -> list[tuple[str, str, list[str]]]:
+    return [("now right", "good", row["better"]), ("now wrong", "bad", row["worse"])]
+
+
+def _examples(
+    evaluation: Evaluation, thresholds: np.ndarray, thumbnails: Thumbnails, files: Sequence[str]
+) -> tuple[list[list[dict]], dict[int, tuple[str, str]]]:
+    """Of each label its hits, misses and false alarms, the clearest first, and the photographs of these.
+
+    Every label gets its first examples before any gets its second, as far as the page's bytes go.
+    """
+    scores, present = evaluation.scores, evaluation.targets == 1
+    predicted = reaches(scores, thresholds) & (evaluation.targets != -1)
+    kinds = (
+        ("hits", predicted & present, -1, "the highest scores first"),
+        ("misses", present & ~predicted, 1, "the lowest scores first"),
+        ("false alarms", predicted & ~present, -1, "the highest scores first"),
+    )
+    labels, waiting = [], []
+    for c in range(scores.shape[1]):
+        labels.append([])
+        for what, mask, sign, order in kinds:
+            rows = np.flatnonzero(mask[:, c])
+            group = {"what": what, "count": len(rows), "order": order, "images": []}
+            labels[-1].append(group)
+            chosen = rows[np.argsort(sign * scores[rows, c], kind="stable")[:EXAMPLES]]
+            waiting += [(rank, group, row, c) for rank, row in enumerate(chosen.tolist())]
+    photographs, size = {}, 0
+    for _, group, row, c in sorted(waiting, key=lambda entry: entry[0]):
+        index = int(evaluation.indices[row])
+        if index not in photographs:
+            url = thumbnails(index)
+            if size + len(url) > PHOTOGRAPHS:
+                continue
+            photographs[index], size = (files[index], url), size + len(url)
+        group["images"].append((index, float(scores[row, c])))
+    return labels, photographs
 
 
 def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> list[dict]:
@@ -184,22 +252,7 @@ def _files(dataset: datasets.Dataset) -> list[str]:
         for batch in dataset.select_columns(["image"]).with_format("arrow").iter(1024)
         for path in struct_field(batch["image"], "path").to_pylist()
     ]
-    return [Path(path).name if path else f"image {i}" for i, path in enumerate(paths)]
-
-
-def _thumbnail(dataset: datasets.Dataset, index: int) -> dict[str, str]:
-    stored = dataset.cast_column("image", datasets.Image(decode=False))[index]["image"]
-    content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-    image = decode_image(content)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
-    return {"thumbnail": Markup(data_url(file.getvalue(), "image/jpeg"))}
-
-
-def _embedded(figure, title: str) -> Markup:
-    """At twice the pixels of its size on the page, which is the figure's own: text stays readable and scrolls."""
-    return Markup(embedded_figure(figure, title, dpi=160, width=f"{figure.get_figwidth() * 80:.0f}px"))
+    return [shown(Path(path).name) if path else f"image {i}" for i, path in enumerate(paths)]
 
 
 def _reliability_rows(states: Mapping[str, Reliability]) -> Iterable[dict]:
@@ -226,39 +279,17 @@ def _histogram_rows(histograms: Mapping[str, np.ndarray]) -> Iterable[dict]:
             }  # fmt: skip
 
 
-def _write_csv(path: Path, rows: Iterable[Mapping]):
-    """A header and a row for each; lists become words, what does not exist is empty."""
-    rows = list(rows)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys() if rows else [])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: "; ".join(v) if isinstance(v, list) else _plain(v) for k, v in row.items()})
-
-
-def _plain(value):
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _decimals(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"
-
-
 def _polyline(points: np.ndarray) -> str:
-    """Recall and precision as points of an SVG of 100 x 100."""
+    """Recall and precision as points of an SVG, in a frame of 120 x 120 at (34, 6)."""
     places = [(0, points[0, 2]), *points[:, 1:].tolist()]
-    return " ".join(f"{100 * recall:.1f},{100 - 100 * precision:.1f}" for recall, precision in places)
+    return " ".join(f"{34 + 120 * recall:.1f},{126 - 120 * precision:.1f}" for recall, precision in places)
 
 
 def _bars(histogram: np.ndarray) -> list[str]:
-    """Paths of an SVG that is 100 wide: images with the label upwards from 40, the others downwards."""
-    width, paths = 100 / histogram.shape[1], []
-    for counts, direction in zip(histogram, (-38, 38), strict=True):
+    """Paths of an SVG, 120 wide from 34 on: images with the label upwards from 42, the others downwards."""
+    width, paths = 120 / histogram.shape[1], []
+    for counts, direction in zip(histogram, (-36, 36), strict=True):
         heights = direction * counts / max(counts.max(), 1)
-        shown = [(i * width, height) for i, height in enumerate(heights) if height]
-        paths.append("".join(f"M{x:.0f} 40h{width - 1:.0f}v{height:.1f}h-{width - 1:.0f}z" for x, height in shown))
+        bars = [(34 + i * width, height) for i, height in enumerate(heights) if height]
+        paths.append("".join(f"M{x:.0f} 42h{width - 1:.0f}v{height:.1f}h-{width - 1:.0f}z" for x, height in bars))
     return paths
