@@ -26,13 +26,13 @@ MODES = ("eager", "channels_last", "compiled")
 
 
 def check_head(labels: int = 80, channels: int = 1536):
-    """The low-rank head, whole and in tiles, against the paper's convolutions in float64: scores and gradients."""
+    """The low-rank head, whole and in parts, against the paper's convolutions in float64: scores and gradients."""
     torch.manual_seed(0)
     features = torch.randn(3, channels, device=DEVICE, dtype=torch.float64)
     literal = LiteralAssociationHead(channels, labels).to(DEVICE, torch.float64)
     expected = _scores_and_gradients(literal, features)
-    for tiled in (False, True):
-        head = AssociationHead(channels, labels, tiled=tiled).to(DEVICE, torch.float64)
+    for tiled, fused in ((False, False), (True, False), (True, True))[: 3 if GPU else 2]:  # on a CPU tests compile it
+        head = AssociationHead(channels, labels, tiled=tiled, fused=fused).to(DEVICE, torch.float64)
         head.load_state_dict(literal.state_dict())
         for got, wanted in zip(_scores_and_gradients(head, features), expected, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)

@@ -1,12 +1,14 @@
 """The association head: eq. 4 to 7 of the paper, computed in their exact low-rank form."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tiled import tiled_association
+from .fused import FUSED_FROM, can_compile, fused_association
+from .tiled import TiledAssociation, association_by_rows, tiled_association
 from .whole import full_precision, shifted, whole_association
 
 TILED_FROM = 1024  # labels; below, A of a batch is small, and faster as a whole
@@ -89,6 +91,8 @@ class AssociationModule(nn.Module):
         kernel_size: odd size k of the convolutions of eq. 4.
         readout: `"per_label"` reads each label with its own weights, `"shared"` reads all with the same.
         tiled: whether A is computed in tiles and never held whole; by default from 1,024 labels on.
+        fused: whether a compiled loop takes the place of the tiles; by default from 4,096 labels on, where there is a
+            compiler.
     """
 
     def __init__(
@@ -98,9 +102,11 @@ class AssociationModule(nn.Module):
         kernel_size: int = 3,
         readout: str = "per_label",
         tiled: bool | None = None,
+        fused: bool | None = None,
     ):
         super().__init__()
         self.tiled = num_labels >= TILED_FROM if tiled is None else tiled
+        self.fused = fused
         self.key = LabelProjection(num_features, num_labels, kernel_size)
         self.message = LabelProjection(num_features, num_labels, kernel_size)
         self.readout = LabelReadout(num_features, num_labels, shared=readout == "shared")
@@ -116,9 +122,16 @@ class AssociationModule(nn.Module):
             association, evidence = whole_association(features, keys, messages, readout)
             return association, None, evidence + bias
         shifts = shifted(features, keys.shape[1])
-        gathered, total, squares = tiled_association(keys, shifts @ shifts.mT, messages)
+        gathered, total, squares = self._in_parts(features.device)(keys, shifts @ shifts.mT, messages)
         evidence = (gathered * (shifts @ readout.T).mT).sum(-1)
         return None, torch.stack([total, squares], dim=1), evidence + bias
+
+    def _in_parts(self, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], TiledAssociation]:
+        """What computes A without holding it."""
+        if torch.compiler.is_exporting():
+            return association_by_rows
+        large = self.fused is None and self.key.out_channels >= FUSED_FROM and can_compile(device)
+        return fused_association if (self.fused or large) and not torch.compiler.is_compiling() else tiled_association
 
     def explain(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features `(batch, d)` to the rows of A and of E of some labels, `(batch, labels, C)` each.
@@ -155,6 +168,7 @@ class AssociationHead(nn.Module):
         readout: see [`AssociationModule`].
         fusion: `"equal"`, `"association"`, `"learnable"` or `"linear"`, see [`AssocFormerConfig`].
         tiled: see [`AssociationModule`].
+        fused: see [`AssociationModule`].
         attention_weight: weight of what each label sees where it looks, see [`AssociationHead.evidence_by_place`].
         attention_temperature: how narrowly it looks; 0 looks everywhere alike.
     """
@@ -167,6 +181,7 @@ class AssociationHead(nn.Module):
         readout: str = "per_label",
         fusion: str = "equal",
         tiled: bool | None = None,
+        fused: bool | None = None,
         attention_weight: float = 1.0,
         attention_temperature: float = 1.0,
     ):
@@ -175,7 +190,7 @@ class AssociationHead(nn.Module):
         self.attention_weight = attention_weight
         self.attention_temperature = attention_temperature
         if fusion != "linear":
-            self.association = AssociationModule(num_features, num_labels, kernel_size, readout, tiled)
+            self.association = AssociationModule(num_features, num_labels, kernel_size, readout, tiled, fused)
         if fusion != "association":
             self.embedding = EmbeddingClassifier(num_features, num_labels)
         if fusion == "learnable":

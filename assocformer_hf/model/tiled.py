@@ -45,6 +45,17 @@ def tiled_association(keys: Tensor, gram: Tensor, values: Tensor) -> TiledAssoci
     return TiledAssociation(*_Tiled.apply(keys, gram, values))
 
 
+def association_by_rows(keys: Tensor, gram: Tensor, values: Tensor) -> TiledAssociation:
+    """`tiled_association` for an exporter: blocks of rows of A, in operations that leave the batch free."""
+    queries, side = keys @ gram, TILE_LABELS["cpu"]
+    rows = [torch.sigmoid(queries[:, row : row + side] @ keys.T) for row in range(0, len(keys), side)]
+    return TiledAssociation(
+        torch.cat([block @ values for block in rows], dim=1),
+        sum(block.sum((1, 2)) for block in rows),
+        sum(block.square().sum((1, 2)) for block in rows),
+    )
+
+
 class _Tiled(torch.autograd.Function):
     """Thin matrices lie with the labels as last dimension: products with a tile are several times faster that way."""
 

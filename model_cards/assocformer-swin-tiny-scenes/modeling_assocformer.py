@@ -96,6 +96,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             readout=config.readout,
             fusion=config.fusion,
             tiled=config.tiled_association,
+            fused=config.fused_association,
             attention_weight=config.attention_weight,
             attention_temperature=config.attention_temperature,
         )

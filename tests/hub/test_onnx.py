@@ -18,9 +18,11 @@ def run_onnx(path, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(["logits"], {"pixel_values": images.numpy()})[0])
 
 
-@pytest.mark.parametrize("preset", TINY_BACKBONES)
-def test_the_file_gives_the_models_logits_at_any_batch_size(create_model, preset, tmp_path):
-    model = create_model(preset).train()
+@pytest.mark.parametrize(("preset", "labels"), [*((preset, 4) for preset in TINY_BACKBONES), ("tiny-cvt", 1100)])
+def test_the_file_gives_the_models_logits_at_any_batch_size(create_model, preset, labels, tmp_path):
+    """From 1,024 labels on A is computed in tiles."""
+    model = create_model(preset, id2label={i: f"label {i}" for i in range(labels)}).train()
+    assert model.head.association.tiled == (labels > 1000)
     export_onnx(model, tmp_path / "model.onnx", 64)
     assert model.training
     model.eval()
