@@ -15,7 +15,6 @@ from PIL import Image
 from scipy.special import logit
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -24,6 +23,7 @@ from assocformer_hf.data.scenes.scenes import NOISE, label_set_distribution, loa
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.association import AssociationModule, AssociationScores
 from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.model.whole import shifted
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.step import SUMS, Progress, train_one_epoch
@@ -194,11 +194,13 @@ class OffsetAssociation(AssociationModule):
         super().__init__(*args)
         self.offset = nn.Parameter(torch.zeros(()))
 
-    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The offset is one more factor: a column of ones in the keys, and b on the diagonal of the Gram matrix."""
-        keys, gram, projected = super()._factors(features)
-        corner = F.pad(self.offset.view(1, 1), (gram.shape[1], 0, gram.shape[1], 0))
-        return F.pad(keys, (0, 1), value=1.0), F.pad(gram, (0, 1, 0, 1)) + corner, projected
+    def forward(self, features: Tensor, whole: bool = True) -> tuple[Tensor, None, Tensor]:
+        keys, messages = self.key(features.dtype), self.message(features.dtype)
+        readout, bias = self.readout(features.dtype)
+        shifts = shifted(features, keys.shape[1])
+        association = torch.sigmoid(keys @ (shifts @ shifts.mT) @ keys.T + self.offset)
+        evidence = ((association @ messages) * (shifts @ readout.T).mT).sum(-1)
+        return association, None, evidence + bias
 
 
 def create_model(arm: Arm) -> AssocFormerForMultiLabel:

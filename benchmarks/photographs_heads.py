@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.model.association import AssociationHead, AssociationModule, AssociationScores
 from assocformer_hf.model.losses import association_penalty
+from assocformer_hf.model.whole import shifted
 from benchmarks import peers
 
 Scored = tuple[Tensor, Tensor]
@@ -56,24 +57,46 @@ class MeanMax(Linear):
         return super().forward(torch.cat([maps.mean(1), maps.amax(1)], dim=1))
 
 
-class HalfAssociation(AssociationModule):
+class Association(AssociationModule):
+    """The package's module by operations that heads side by side can share, with the A of `of`.
+
+    Its parameters, and what it computes, are those of the package's.
+    """
+
+    def forward(
+        self, features: Tensor, whole: bool = True, association: Tensor | None = None
+    ) -> tuple[Tensor, None, Tensor]:
+        """Features `(batch, d)` to A and N1; with an A of one's own, `(labels, labels)`, to that and its N1."""
+        messages, (readout, bias) = self.message(features.dtype), self.readout(features.dtype)
+        shifts = shifted(features, messages.shape[1])
+        if association is None:
+            association = self.of(shifts)
+        evidence = ((association @ messages) * (shifts @ readout.T).mT).sum(-1)
+        return association, None, evidence + bias
+
+    def of(self, shifts: Tensor) -> Tensor:
+        """A `(batch, labels, labels)` from the shifts of the features, eq. 5."""
+        keys = self.key(shifts.dtype)
+        return torch.sigmoid(keys @ (shifts @ shifts.mT) @ keys.T)
+
+
+class HalfAssociation(Association):
     """A is 1/2 everywhere, whatever the image: what is left are two linear layers."""
 
-    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keys, gram, projected = super()._factors(features)
-        return keys, torch.zeros_like(gram), projected
+    def of(self, shifts: Tensor) -> Tensor:
+        labels = self.key.out_channels
+        return shifts.new_full((len(shifts), labels, labels), 0.5)
 
 
-class StaticAssociation(AssociationModule):
-    """A is learned, but the same for all images: S S' of eq. 5 is that of a constant feature."""
+class StaticAssociation(Association):
+    """A is learned, but the same for all images: it is that of a feature of ones."""
 
-    def _factors(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        keys, gram, projected = super()._factors(features)
-        constant = super()._factors(torch.ones_like(features[:1]))[1]
-        return keys, constant.expand_as(gram), projected
+    def of(self, shifts: Tensor) -> Tensor:
+        constant = shifted(torch.ones_like(shifts[:1, 0]), shifts.shape[1])
+        return super().of(constant).expand(len(shifts), -1, -1)
 
 
-ASSOCIATIONS = {"image": AssociationModule, "half": HalfAssociation, "static": StaticAssociation}
+ASSOCIATIONS = {"image": Association, "half": HalfAssociation, "static": StaticAssociation}
 
 
 class AM(nn.Module):
@@ -123,10 +146,8 @@ class AM(nn.Module):
 
     def with_association(self, features: Tensor, association: Tensor) -> Tensor:
         """Logits with an A of one's own, `(labels, labels)`, in place of the image's."""
-        module = self.head.association
-        _, _, projected = module._factors(features.mean(1) if self.on_maps else features)
-        gathered = association @ module.message.matrix(features.dtype)
-        evidence = (gathered * projected).sum(-1) + module.readout.bias
+        pooled = features.mean(1) if self.on_maps else features
+        _, _, evidence = self.head.association(pooled, association=association)
         return self.head._fuse(evidence, self._score(features).embedding_logits)
 
     def _score(self, features: Tensor) -> AssociationScores:

@@ -187,7 +187,8 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
             axes.set(xscale="log", xlabel=title)
             axes.grid(alpha=0.3)
         axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
-        axes_row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+        if axes_row[-1].has_data():
+            axes_row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     figure.savefig(path, dpi=110)
 
 

@@ -1,4 +1,4 @@
-"""Heads on photographs: side by side they train as if alone, a suite goes on, and its parts are what they say."""
+"""Heads on photographs: side by side they are trained as if alone, a suite goes on, its parts are what they say."""
 
 import json
 import subprocess
