@@ -42,18 +42,20 @@ def scores(results: Runs, arm: str, size: int, key: str = "test") -> np.ndarray 
     return None if runs is None else np.array([run[key] for run in runs])
 
 
-def paired(results: Runs, arm: str, reference: str, size: int) -> tuple[np.ndarray, np.ndarray] | None:
+def paired(
+    results: Runs, arm: str, reference: str, size: int, key: str = "test"
+) -> tuple[np.ndarray, np.ndarray] | None:
     """mAP of two arms on the seeds that both have; None where one is not complete."""
-    pair = scores(results, arm, size), scores(results, reference, size)
+    pair = scores(results, arm, size, key), scores(results, reference, size)
     if any(values is None for values in pair):
         return None
     seeds = min(map(len, pair))
     return pair[0][:seeds], pair[1][:seeds]
 
 
-def difference(results: Runs, arm: str, reference: str, size: int) -> str:
-    """Mean and standard error of the differences, seed by seed."""
-    pair = paired(results, arm, reference, size)
+def difference(results: Runs, arm: str, reference: str, size: int, key: str = "test") -> str:
+    """Mean and standard error of the differences, seed by seed; of the arm another value than its mAP with `key`."""
+    pair = paired(results, arm, reference, size, key)
     return NOT_RUN if pair is None else mean_and_error(pair[0] - pair[1], "+")
 
 
@@ -84,7 +86,9 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
     """What is left of AM's gain over a linear layer that is trained like it."""
     rows = {
         "AM, no norm": lambda size: difference(results, "am", "linear", size),
-        "A replaced by its mean over the images, after training": lambda size: static(results, "am", "linear", size),
+        "A replaced by its mean over the images, after training": lambda size: difference(
+            results, "am", "linear", size, "test_static"
+        ),
         "A the same for all images, trained so": lambda size: difference(results, "am-static", "linear", size),
         "A frozen at ½": lambda size: difference(results, "am-half", "linear", size),
         "AM, θ=0.1: A flat": lambda size: difference(results, "am-theta", "linear", size),
@@ -97,12 +101,6 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
     }
     table = header("mAP on test above the linear layer with AdamW", *[f"{size:,} photographs" for size in sizes])
     return table + [row(title, *[cell(size) for size in sizes]) for title, cell in rows.items()]
-
-
-def static(results: Runs, arm: str, reference: str, size: int) -> str:
-    """The gain of an arm with its A replaced by the mean."""
-    pair = scores(results, arm, size, "test_static"), scores(results, reference, size)
-    return NOT_RUN if any(values is None for values in pair) else mean_and_error(pair[0] - pair[1], "+")
 
 
 def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
@@ -118,7 +116,7 @@ def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
             reference = arm.reference
             parts = [run["association"] for run in runs]
             means = [f"{np.mean([part[key] for part in parts]):.3f}" for key in ("std", "pair_std", "image_std")]
-            cells = difference(results, arm.name, reference, size), static(results, arm.name, reference, size)
+            cells = [difference(results, arm.name, reference, size, key) for key in ("test", "test_static")]
             table.append(row(arm.title, f"{size:,}", *cells, *means, correlation(parts)))
     return table
 
