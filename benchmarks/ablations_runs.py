@@ -26,7 +26,7 @@ from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.model.whole import shifted
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
-from assocformer_hf.training.step import SUMS, Progress, train_one_epoch
+from assocformer_hf.training.step import SUMS, GradientGuard, Progress, train_one_epoch
 
 LABELS = 20
 IMAGE_SIZE = 32
@@ -234,12 +234,13 @@ def run(arm: Arm, scale: Scale, rate: float, seed: int) -> dict:
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     recipe = RecipeArguments(batch_size=BATCH, epochs=scale.epochs, learning_rate=rate, seed=seed)
     ema = ModelEmaV3(model)  # part of the loop; a run is too short for an average
+    guard = GradientGuard(model, optimizer, accelerator, recipe)
     order = torch.Generator().manual_seed(seed)
     history = []
     for epoch in range(scale.epochs):
         shuffled = batches(*train, torch.randperm(scale.train, generator=order))
         progress = Progress(epoch, 0, steps, torch.zeros(SUMS))
-        losses = train_one_epoch(model, ema, shuffled, optimizer, scheduler, accelerator, recipe, progress)
+        losses = train_one_epoch(model, ema, shuffled, optimizer, scheduler, accelerator, recipe, progress, guard)
         result = evaluate_on(model, test, accelerator)
         history.append({"mAP": 100 * result.metrics["mAP"], "asl": losses["asl"]} | moments(result))
     record = {"mAP": history[-1]["mAP"], "CF1": 100 * result.metrics["CF1"], "history": history}

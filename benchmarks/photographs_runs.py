@@ -88,9 +88,9 @@ def _arms() -> tuple[Arm, ...]:
             "AM with attention, A frozen at ½",
             "am",
             {"association": "half"},
-            inside,
+            {"rate": (4e-3,), "decay": (3.0,), "lam": (2.0,), "temperature": (2.0,)},  # that of AM with attention
             seeds=3,
-            rounds=1,
+            rounds=0,
             cost_of="am-attention",
             reference="attention",
         ),

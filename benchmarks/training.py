@@ -29,7 +29,7 @@ from assocformer_hf.model.presets import swin_large
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler, parameter_groups
 from assocformer_hf.training.preemption import StopRequest
-from assocformer_hf.training.step import SUMS, Progress, train_one_epoch
+from assocformer_hf.training.step import SUMS, GradientGuard, Progress, train_one_epoch
 from benchmarks.measure import ratio, report, seconds
 
 
@@ -100,7 +100,7 @@ def loop_overhead(batch: int = 16, rounds: int = 12) -> list[dict]:
         recipe = RecipeArguments(batch_size=images, log_every=1)
         train_one_epoch(
             model, ema, [tracked], optimizer, scheduler, accelerator, recipe, Progress(0, 0, 1, torch.zeros(SUMS)),
-            lambda step: stop.agreed(accelerator),
+            GradientGuard(model, optimizer, accelerator, recipe), lambda step: stop.agreed(accelerator),
         )  # fmt: skip
 
     one, many = inputs(1), inputs(batch)
