@@ -35,9 +35,9 @@ FOLDER = Path(__file__).parent / "assocformer-efficientnet-lite0-mirflickr"
 TITLES = {
     "temple.jpg": "A temple",
     "flower.jpg": "A dahlia",
-    "astronaut.jpg": "An astronaut",
     "cat.jpg": "A cat",
     "coffee.jpg": "A cup of coffee",
+    "rocket.jpg": "A rocket",
 }
 
 
