@@ -32,6 +32,19 @@ setup(
     description="AssocFormer: multi-label image classification with learned label associations, for transformers",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="assocformer_hf contributors",
+    keywords="multi-label classification, image tagging, label correlation, transformers, timm, computer vision",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
@@ -45,8 +58,10 @@ setup(
             "pages/style.css",
             "pages/table.js",
             "training/recipes/*.yaml",
+            "py.typed",
         ]
     },
+    entry_points={"console_scripts": ["assocformer = assocformer_hf.commands.main:main"]},
     install_requires=[
         "torch>=2.11",
         "torchvision",
@@ -62,6 +77,7 @@ setup(
         "jinja2>=3.1",
         "scipy>=1.11",
         "pyyaml>=6.0",
+        "cyclopts>=4.25",
     ],
     extras_require={"test": TEST, "docs": DOCS, "dev": DEV, "export": EXPORT, "space": SPACE, "explain": EXPLAIN},
 )

@@ -60,7 +60,7 @@ def pipeline_rate(model: Path, files: list[str], threads: int, num_workers: int)
 def tag(model: Path, images: Path, output: Path) -> tuple[float, list[float]]:
     """Images a second after the first shards, and the MiB of memory of all processes each half second."""
     command = [str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", "2"]
-    command += [str(ROOT / "examples/predict.py"), "--model", str(model), "--images", str(images)]
+    command += ["-m", "assocformer_hf", "predict", "--model", str(model), "--images", str(images)]
     command += ["--output", str(output), "--batch_size", str(BATCH), "--num_workers", "1"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     memory = []

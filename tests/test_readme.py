@@ -11,13 +11,11 @@ import pytest
 from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.command_line import parse_arguments
+from assocformer_hf.commands.main import VERBS, create_app
 from assocformer_hf.data.images.transforms import create_image_processor
-from assocformer_hf.data.readers.registry import SourceOptions
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.model.presets import tiny_cvt, tiny_swin
-from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,10 +26,11 @@ def snippets(language: str, text: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def commands(script: str) -> list[list[str]]:
-    """The README's command lines that run a script, each as words."""
+def commands(*starts: str) -> list[list[str]]:
+    """The words after one of these beginnings, of the README's command lines that have it."""
     lines = "".join(snippets("bash")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if f"examples/{script}" in line]
+    found = [(line, start) for line in lines for start in starts if line.startswith(start)]
+    return [shlex.split(line.removeprefix(start)) for line, start in found]
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +73,20 @@ def test_python_snippets_of_the_docs_run(workspace, page):
     run([sys.executable, "-c", script.replace(BACKBONE, str(workspace / "backbone"))], workspace)
 
 
-@pytest.mark.parametrize("script", ["predict.py", "evaluate.py"])
-def test_commands_run(workspace, script):
-    command, *_ = commands(script)
-    printed = run(command, workspace)
-    assert ("images/0.jpg" in printed) if script == "predict.py" else ("chance_mAP" in printed)
+def run_verb(verb: str, workspace: Path) -> str:
+    words, *_ = commands(f"assocformer {verb} ", f"accelerate launch -m assocformer_hf {verb} ")
+    return run([sys.executable, "-m", "assocformer_hf", verb, *words], workspace)
 
 
-def test_training_commands_name_existing_options():
-    found = commands("train.py")
-    assert len(found) >= 3
-    for command in found:
-        options = command[command.index("examples/train.py") + 1 :]
-        parse_arguments([ModelArguments, DataArguments, RecipeArguments, HubArguments, SourceOptions], argv=options)
+def test_commands_run(workspace):
+    assert "images/0.jpg" in run_verb("predict", workspace)
+    assert "chance_mAP" in run_verb("evaluate", workspace)
+
+
+def test_commands_name_existing_options():
+    assert len(commands("accelerate launch examples/train.py")) >= 3
+    for verb in VERBS:
+        starts = [f"assocformer {verb} ", f"accelerate launch -m assocformer_hf {verb} "]
+        starts += ["accelerate launch examples/train.py"] if verb == "train" else []
+        for words in commands(*starts):
+            create_app().parse_args([verb, *words], exit_on_error=False)

@@ -11,7 +11,8 @@ from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
 from assocformer_hf.data.readers.files import image_files
 from assocformer_hf.data.readers.hub import HubReader, load_from_hub
-from assocformer_hf.data.readers.reader import Match, Reader, SourceOptions, Splits
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.registry import find_reader, forms
 from assocformer_hf.data.readers.shards import ShardReader
 from assocformer_hf.data.readers.tables import TABLE_SUFFIXES, read_table

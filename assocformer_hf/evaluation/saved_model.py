@@ -1,10 +1,13 @@
 """A saved model, measured on a split of a dataset."""
 
+import json
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 import datasets
 import numpy as np
+import yaml
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor
@@ -16,31 +19,16 @@ from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, load_split
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.evaluation.options import OPTIONS_FILE, EvaluationArguments
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 
 logger = logging.getLogger(__name__)
 
 OWN_SPLITS = ("train", "validation")  # of datasets other than the benchmarks
-
-
-@dataclass
-class EvaluationArguments:
-    """What to evaluate, and on what."""
-
-    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
-    dataset: str = field(default="scenes", metadata={"help": "scenes, coco, voc, a file or folder, or a Hub id."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
-    split: str | None = field(
-        default=None, metadata={"help": "Default: the benchmark's evaluation split, or validation."}
-    )
-    batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
-    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
-    bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
-    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
 
 
 @dataclass
@@ -92,6 +80,31 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     )
     evaluation = replace(evaluate({"model": model}, loader, accelerator)["model"], trained_on=seen)
     return SavedModel(model, processor, names, dataset, images, evaluation)
+
+
+def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[EvaluationArguments, SourceOptions]:
+    """The arguments; where they name no dataset, with the one that the model's training left beside it.
+
+    Raises:
+        DataError: if the model does not say what it was trained on.
+    """
+    if args.dataset is not None:
+        return args, source
+    folder = Path(args.model)
+    known = {}
+    if (folder / OPTIONS_FILE).is_file():
+        known = yaml.safe_load((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
+    elif (folder / "metrics.json").is_file():
+        run = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["run"]
+        if run["dataset"] in DEFAULT_SPLITS:
+            known = {"dataset": run["dataset"], "eval_split": run["eval_split"]}
+    if "dataset" not in known:
+        raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
+    own = {option.name: known[option.name] for option in fields(SourceOptions) if option.name in known}
+    chosen = {"data_dir": args.data_dir or known.get("data_dir"), "split": args.split or known.get("eval_split")}
+    return replace(args, dataset=known["dataset"], **chosen), source if source != SourceOptions() else SourceOptions(
+        **own
+    )
 
 
 def training_counts(

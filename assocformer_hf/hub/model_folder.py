@@ -66,7 +66,7 @@ def save_model_folder(
         evaluation: of this model.
         run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
             `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training.
-        calibration: what `examples/calibrate.py` found on the images of the evaluation; None where it was not run.
+        calibration: what `assocformer calibrate` found on the images of the evaluation; None where it was not run.
         images_used: which images the weights were trained on; None where it is not known.
     """
     folder = Path(folder)

@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.output_folder import OutputFolder
 
 
 class _Logits(nn.Module):
@@ -63,3 +65,41 @@ def quantize_onnx(path: str | Path, quantized: str | Path):
 
     # Convolutions are left in float32: their dynamic int8 form is slower than that.
     quantize_dynamic(str(path), str(quantized), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+
+
+@torch.inference_mode()
+def export_saved_model(name_or_path: str, path: str | Path, int8: bool = False) -> list[tuple[Path, float]]:
+    """Writes a saved model as ONNX, and runs it beside torch.
+
+    Args:
+        name_or_path: folder or Hub id of the model.
+        path: file to write.
+        int8: whether to write an int8 copy too, `NAME-int8.onnx`.
+
+    Returns:
+        Each file, with the largest difference of a score from torch's on random images.
+
+    Raises:
+        OutputError: if files of others would be replaced.
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+    import onnxruntime
+
+    path = Path(path)
+    model = AssocFormerForMultiLabel.from_pretrained(name_or_path).eval()
+    size = AssocFormerImageProcessor.from_pretrained(name_or_path).size["height"]
+    output = OutputFolder(path.parent)
+    with output.replacing(f"export {path.name}") as folder:
+        files = [folder / path.name]
+        export_onnx(model, files[0], size)
+        if int8:
+            files.append(files[0].with_stem(f"{path.stem}-int8"))
+            quantize_onnx(*files)
+    images = torch.rand(3, 3, size, size)
+    expected = model(images).logits.sigmoid()
+    found = []
+    for file in [output.path / file.name for file in files]:
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"pixel_values": images.numpy()})
+        found.append((file, (torch.from_numpy(logits).sigmoid() - expected).abs().max().item()))
+    return found

@@ -218,7 +218,7 @@ def _persistently(repo_id: str, request):
             if attempt == ATTEMPTS:
                 raise PublishError(
                     f"{repo_id}: the Hub could not be reached in {ATTEMPTS} attempts ({_one_line(error)}); try again "
-                    "later with examples/push_to_hub.py"
+                    "later with assocformer publish"
                 ) from error
             wait = response.headers.get("Retry-After", "") if status == 429 else ""
             time.sleep(min(float(wait), 300) if wait.isdigit() else 2 ** (attempt - 2))

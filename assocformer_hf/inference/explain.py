@@ -1,7 +1,6 @@
 """Why images got their labels, as figures and data."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,32 +8,12 @@ import numpy as np
 from assocformer_hf.data.images.decoding import decode_stored, stored_name
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.options import WHERE, ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation
 from assocformer_hf.interpretation.location import METHODS, locate
 from assocformer_hf.output_folder import OutputFolder
-
-WHERE = ("auto", "none", "attention", *METHODS)
-
-
-@dataclass
-class ExplainOptions:
-    """What to explain, and with what."""
-
-    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
-    images: list[str] = field(metadata={"help": "Image files, folders of them, tables, or datasets."})
-    output: Path = field(default=Path("outputs/explanations"), metadata={"help": "Folder for figures and data."})
-    labels: list[str] | None = field(default=None, metadata={"help": "Labels to explain. Default: those predicted."})
-    where: str = field(
-        default="auto",
-        metadata={
-            "help": f"Map of the places in the image: {', '.join(WHERE)}. auto: attention, which is exact, for models "
-            "with pooling=attention."
-        },
-    )
-    max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})
-    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
 
 
 def explain(options: ExplainOptions) -> list[ImageExplanation]:

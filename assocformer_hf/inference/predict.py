@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,32 +23,12 @@ from assocformer_hf.data.main_process import from_main_process, require_all_proc
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
 from assocformer_hf.inference.images import InferenceImages, inference_batches
+from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, write_file
 
-FILES = (".csv", ".json", ".jsonl", ".parquet")
 LABEL_SEPARATOR = "|"  # as in the tables that training reads
 Unreadable = list[tuple[str, str]]
-
-
-@dataclass
-class PredictOptions:
-    """What to tag, and with what."""
-
-    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
-    images: list[str] = field(metadata={"help": "Image files, folders of them, tables, or datasets."})
-    output: Path | None = field(
-        default=None,
-        metadata={"help": f"A file ({', '.join(FILES)}), or a folder for Parquet shards. Default: print a table."},
-    )
-    threshold: float | None = field(default=None, metadata={"help": "Default: the model's own threshold(s)."})
-    top_k: int | None = field(default=None, metadata={"help": "Labels of an image at most. Default: no limit."})
-    batch_size: int = field(default=32, metadata={"help": "Images that go through the model together."})
-    shard_size: int = field(default=1024, metadata={"help": "Images in a shard; what is lost at most by a kill."})
-    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
-    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
-    image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
-    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
 
 
 @dataclass

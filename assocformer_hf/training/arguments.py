@@ -5,16 +5,22 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from assocformer_hf.data.readers.registry import SourceOptions
-from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.data.readers.options import SourceOptions
 
 RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
 DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
+
+# Of `epochs="auto"`.
+IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 120_000, 8, 40
+
+
+class OptionError(ValueError):
+    """An option with a value that it cannot have."""
 
 
 @dataclass
@@ -35,6 +41,17 @@ class ModelArguments:
     )
     fusion: str = field(default="equal", metadata={"help": "Eq. 7: equal, association, learnable or linear."})
     readout: str = field(default="per_label", metadata={"help": "Eq. 6: per_label or shared."})
+    pooling: str = field(
+        default="mean",
+        metadata={
+            "help": "What the linear part of eq. 7 reads: mean (the paper's pooled feature) or attention (each label "
+            "looks at its own places of the feature map)."
+        },
+    )
+    attention_weight: float = field(default=1.0, metadata={"help": "Lambda of that attention, beside the mean."})
+    attention_temperature: float = field(
+        default=1.0, metadata={"help": "Of that attention: the larger, the narrower each label looks."}
+    )
     association_kernel_size: int = field(default=3, metadata={"help": "Odd kernel size of eq. 4."})
     association_norm: str = field(default="l2", metadata={"help": "Eq. 9: l2, l1, l1_l2, nuclear or none."})
     association_weight: float = field(default=0.1, metadata={"help": "Theta of eq. 9."})
@@ -96,7 +113,7 @@ class HubArguments:
 
     def __post_init__(self):
         if self.push_to_hub and not self.hub_model_id:
-            raise ConfigurationError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
+            raise OptionError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
         _require(self, at_least={"hub_sample_images": 0})
 
 
@@ -105,7 +122,12 @@ class RecipeArguments:
     """How the weights are trained."""
 
     output_dir: str = field(default="outputs/assocformer", metadata={"help": "Folder of the trained model."})
-    epochs: int = field(default=40, metadata={"help": "Passes over the training images."})
+    epochs: int | Literal["auto"] = field(
+        default=40,
+        metadata={
+            "help": "Passes over the training images; auto: as many as show 120,000 images, at least 8 and at most 40."
+        },
+    )
     batch_size: int = field(default=16, metadata={"help": "Images in a batch of one process."})
     gradient_accumulation_steps: int | None = field(
         default=None, metadata={"help": "Batches in one optimizer step. Default: what the launcher says, else 1."}
@@ -148,14 +170,13 @@ class RecipeArguments:
     resume: str | None = field(
         default=None,
         metadata={
-            "nargs": "?",
-            "const": "last",
-            "help": "Go on from the last whole checkpoint in output_dir, or from the one named; with auto, start "
-            "where there is none yet.",
+            "help": "Go on from the last whole checkpoint in the output folder, or from the one named; with auto, "
+            "start where there is none yet."
         },
     )
     overwrite: bool = field(
-        default=False, metadata={"help": "Replace what an earlier run left in output_dir, and files of the same names."}
+        default=False,
+        metadata={"help": "Replace what an earlier run left in the output folder, and files of the same names."},
     )
 
     def __post_init__(self):
@@ -179,10 +200,10 @@ def _require(
     between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ):
-    """Refuses values that options cannot have; an option that is None has its default.
+    """Refuses values that options cannot have; None and auto stand for values to be found.
 
     Raises:
-        ConfigurationError: naming the option, its value and what it can be.
+        OptionError: naming the option, its value and what it can be.
     """
     rules = [
         *((name, lambda v, low=low: v >= low, f"at least {low}") for name, low in at_least.items()),
@@ -195,8 +216,8 @@ def _require(
     ]
     for name, holds, expected in rules:
         value = getattr(options, name)
-        if value is not None and not holds(value):
-            raise ConfigurationError(f"{name} must be {expected}; got {value!r}")
+        if value not in (None, "auto") and not holds(value):
+            raise OptionError(f"{name} must be {expected}; got {value!r}")
 
 
 ARGUMENTS = (ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments)
@@ -215,9 +236,9 @@ def training_arguments(*groups: object, config: str | Path | None = None, **opti
 
     Raises:
         TypeError: if there is no option of a name, or it is given twice.
-        ConfigurationError: if an option has a value that it cannot have.
+        OptionError: if an option has a value that it cannot have.
     """
-    given = {type(group): group for group in groups}
+    given = {next((owner for owner in ARGUMENTS if isinstance(group, owner)), type(group)): group for group in groups}
     owners = {option.name: owner for owner in ARGUMENTS for option in fields(owner)}
     for name in options:
         if name not in owners:
@@ -249,24 +270,24 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     """The options of a recipe of the package, such as `"paper"` or `"photographs"`, or of a YAML file.
 
     Raises:
-        ConfigurationError: if there is no such recipe or file, or it is not one of options.
+        OptionError: if there is no such recipe or file, or it is not one of options.
     """
     packaged = RECIPES / f"{name_or_path}.yaml"
     path = packaged if packaged.is_file() else Path(name_or_path)
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(
+        raise OptionError(
             f"config {name_or_path}: {error.strerror}; expected a YAML file or one of {', '.join(recipe_names())}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"config {path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise OptionError(f"config {path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(options, dict):
-        raise ConfigurationError(f"config {path}: expected `option: value` lines")
+        raise OptionError(f"config {path}: expected `option: value` lines")
     try:
         return converted(options)
-    except (ConfigurationError, TypeError) as error:
-        raise ConfigurationError(f"config {path}: {error}") from error
+    except (OptionError, TypeError) as error:
+        raise OptionError(f"config {path}: {error}") from error
 
 
 def converted(options: dict[str, Any]) -> dict[str, Any]:
@@ -274,7 +295,7 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         TypeError: if there is no option of a name.
-        ConfigurationError: if a value is of another type.
+        OptionError: if a value is of another type.
     """
     hints = {name: hint for owner in ARGUMENTS for name, hint in get_type_hints(owner).items()}
     for name in options:
@@ -289,11 +310,20 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def epochs_for(images: int) -> int:
+    """How many epochs `epochs="auto"` means for a number of training images."""
+    return min(max(round(IMAGES_SHOWN / images), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
 def _converted(name: str, value: Any, hint: Any) -> Any:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if value is None and NoneType in kinds:
         return None
     for kind in kinds:
+        if get_origin(kind) is Literal:
+            if value in get_args(kind):
+                return value
+            continue
         origin = get_origin(kind) or kind
         if origin is list and isinstance(value, (list, tuple)):
             return [str(item) for item in value]
@@ -308,5 +338,12 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
                 return origin(number)
         if origin is str and isinstance(value, (str, Path, int, float)) and not isinstance(value, bool):
             return str(value)
-    expected = " or ".join("nothing" if kind is NoneType else getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise ConfigurationError(f"{name} must be {expected}, got {value!r}")
+    expected = " or ".join(_expected(kind) for kind in kinds)
+    raise OptionError(f"{name} must be {expected}, got {value!r}")
+
+
+def _expected(kind: Any) -> str:
+    """What a type is called in an error."""
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    return "nothing" if kind is NoneType else getattr(kind, "__name__", str(kind))

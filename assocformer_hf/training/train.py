@@ -1,11 +1,12 @@
 """Training in one call: from a dataset to a saved model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import datasets
+import yaml
 from torchvision.transforms.v2.functional import to_pil_image
 
 from assocformer_hf.data.checks.check import check_labels
@@ -20,13 +21,14 @@ from assocformer_hf.data.images.transforms import (
 )
 from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name, load_multilabel_dataset
 from assocformer_hf.data.main_process import from_main_process
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.data.summary import MultiLabelDataset
+from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
-from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
@@ -34,9 +36,11 @@ from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,
     ModelArguments,
+    OptionError,
+    epochs_for,
     training_arguments,
 )
-from assocformer_hf.training.loop import TrainingRun, create_accelerator
+from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, create_accelerator
 
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
 
@@ -92,7 +96,7 @@ def train(
 
     Raises:
         TypeError: if there is no option of a name.
-        ConfigurationError: if an option has a value that it cannot have.
+        OptionError: if an option has a value that it cannot have.
         DataError: if the dataset cannot be read.
         CheckpointError: if the folder holds another run's work, or nothing to resume.
         OutputError: if the folder cannot be written to without loss.
@@ -116,6 +120,8 @@ def train(
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
+    if recipe.epochs == "auto":
+        recipe = replace(recipe, epochs=epochs_for(len(train_images)))
     accelerator.print(
         f"{name}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
@@ -144,8 +150,19 @@ def train(
     for free in ("data_dir", "num_workers", "bad_images"):
         del fixed[free]
     run = TrainingRun(
-        model, train_images, eval_images, recipe, accelerator, save_best, data_args.num_workers, fixed, MODEL_FILES
+        model,
+        train_images,
+        eval_images,
+        recipe,
+        accelerator,
+        save_best,
+        data_args.num_workers,
+        fixed,
+        (*MODEL_FILES, OPTIONS_FILE),
     )
+    if accelerator.is_main_process:
+        groups = (model_args, data_args, recipe, source)
+        run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
     state = run.run()  # the best weights are on the disk before any process comes out
 
     result = TrainingResult(run.output.path, state.history, state.unreadable)
@@ -157,6 +174,18 @@ def train(
             result.url = publish(recipe.output_dir, splits["validation"], data_args, hub)
             print(f"published: {result.url}")
     return result
+
+
+def write_options(groups: Iterable[object], dataset: object, path: Path):
+    """Writes the options of a run as a file that `config` takes; a path in it is absolute, and is not published."""
+    options = {name: value for group in groups for name, value in asdict(group).items() if name not in FREE_OPTIONS}
+    for name in ("dataset", "data_dir", "backbone"):
+        if options[name] is not None and Path(options[name]).exists():
+            options[name] = str(Path(options[name]).resolve())
+    if not isinstance(dataset, (str, Path)):
+        del options["dataset"]
+    set_ones = {name: value for name, value in options.items() if value is not None}
+    path.write_text(yaml.safe_dump(set_ones, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> Mapping[str, datasets.Dataset]:
@@ -190,7 +219,7 @@ def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:
     if args.normalization == "backbone" and args.backbone not in BACKBONE_PRESETS:
         return backbone_image_processor(args.backbone, args.image_size)
     if args.normalization not in ("none", "backbone"):
-        raise ConfigurationError(f"normalization must be none or backbone, got {args.normalization!r}")
+        raise OptionError(f"normalization must be none or backbone, got {args.normalization!r}")
     return create_image_processor(args.image_size)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from assocformer_hf.data.prepare import write_prepared
 from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.data.split import iterative_stratification
-from tests.examples.commands import ENVIRONMENT
+from tests.commands.commands import ENVIRONMENT
 
 COUNT = 40
 LABELS = [[i % 2] for i in range(COUNT)]

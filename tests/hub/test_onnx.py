@@ -10,7 +10,7 @@ import torch
 
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
-from tests.conftest import ROOT, TINY_BACKBONES
+from tests.conftest import TINY_BACKBONES
 
 
 def run_onnx(path, images: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ def test_int8_is_smaller_and_close(create_model, tmp_path):
 def test_the_script_exports_a_model_folder(create_model, tmp_path):
     create_model("tiny-cvt").save_pretrained(tmp_path / "model")
     create_image_processor(64).save_pretrained(tmp_path / "model")
-    command = [sys.executable, str(ROOT / "examples/export_onnx.py"), "--model", str(tmp_path / "model"), "--int8"]
+    command = [sys.executable, "-m", "assocformer_hf", "export", "--model", str(tmp_path / "model"), "--int8"]
     command += ["--output", str(tmp_path / "exported/model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "model.onnx: " in done.stdout

@@ -102,7 +102,7 @@ def environment(hub, home: Path, token: str | None = TOKEN) -> dict[str, str]:
 
 
 def publish(hub, folder: Path, *options: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "examples/push_to_hub.py"), "--folder", str(folder)]
+    command = [sys.executable, "-m", "assocformer_hf", "publish", "--model", str(folder)]
     return subprocess.run(
         [*command, "--hub_model_id", "org/name", *options],
         env=environment(hub, folder.parent / "publisher", token),
@@ -246,7 +246,7 @@ def test_a_training_publishes_its_best_weights(tmp_path, small_coco):
 
 @pytest.mark.slow
 def test_a_space_is_published(tmp_path):
-    command = [sys.executable, str(ROOT / "examples/create_space.py"), "--model", "org/name", "--push_to_hub"]
+    command = [sys.executable, "-m", "assocformer_hf", "space", "--model", "org/name", "--push_to_hub"]
     with loopback_hub() as hub:
         done = subprocess.run(
             [*command, "--hub_space_id", "org/demo", "--folder", str(tmp_path / "space")],
@@ -282,7 +282,7 @@ def test_a_wrong_token_shows_before_the_training(tmp_path):
             capture_output=True,
             text=True,
         )
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "org/name: the Hub refuses (401" in line
     assert "hf auth login" in line

@@ -14,7 +14,7 @@ from accelerate.state import DistributedType, PartialState
 
 from assocformer_hf import AssocFormerForMultiLabel, train
 from assocformer_hf.training.preemption import Preempted
-from tests.examples.commands import assert_same_run
+from tests.commands.commands import assert_same_run
 
 init = PartialState.__init__
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import Dinov2Config, Dinov2Model
 
+from tests.commands.commands import BINARIES, ENVIRONMENT, run, training
 from tests.conftest import ROOT
-from tests.examples.commands import BINARIES, ENVIRONMENT, run, training
 
 
 def test_two_processes_evaluate_every_image_once_and_average_spread_weights():

@@ -9,7 +9,14 @@ import assocformer_hf
 from assocformer_hf import AssocFormerForMultiLabel, train
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
-from assocformer_hf.training.arguments import ModelArguments, RecipeArguments, read_recipe, training_arguments
+from assocformer_hf.training.arguments import (
+    ModelArguments,
+    OptionError,
+    RecipeArguments,
+    epochs_for,
+    read_recipe,
+    training_arguments,
+)
 
 QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}
 
@@ -67,10 +74,10 @@ def test_the_recipe_of_the_paper_is_the_default_of_every_option():
     ("options", "error", "message"),
     [
         ({"epoch": 3}, TypeError, "no option 'epoch'; did you mean 'epochs'?"),
-        ({"epochs": "many"}, ConfigurationError, "epochs must be int, got 'many'"),
-        ({"epochs": 2.5}, ConfigurationError, "epochs must be int, got 2.5"),
-        ({"overwrite": "yes"}, ConfigurationError, "overwrite must be bool, got 'yes'"),
-        ({"config": "papier"}, ConfigurationError, "config papier: No such file or directory; expected a YAML file or"),
+        ({"epochs": "many"}, OptionError, "epochs must be int or auto, got 'many'"),
+        ({"epochs": 2.5}, OptionError, "epochs must be int or auto, got 2.5"),
+        ({"overwrite": "yes"}, OptionError, "overwrite must be bool, got 'yes'"),
+        ({"config": "papier"}, OptionError, "config papier: No such file or directory; expected a YAML file or"),
         ({"fusion": "sum"}, ConfigurationError, "fusion must be one of"),
     ],
 )
@@ -78,6 +85,11 @@ def test_bad_options_are_named(splits, tmp_path, options, error, message):
     with pytest.raises(error) as caught:
         train(splits, output_dir=tmp_path / "model", **({"backbone": "tiny-cvt"} | options))
     assert message in str(caught.value)
+
+
+def test_epochs_follow_the_number_of_photographs(tmp_path):
+    assert [epochs_for(images) for images in (100, 3000, 6000, 15_000, 1_000_000)] == [40, 40, 20, 8, 8]
+    assert training_arguments(dataset="photos/")[2].epochs == "auto"
 
 
 def test_the_package_lists_train():

@@ -12,7 +12,7 @@ from assocformer_hf.data.readers.labels import (
     state_of,
     table_labels,
 )
-from assocformer_hf.data.readers.reader import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.tables import IMAGE_COLUMNS
 from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
 

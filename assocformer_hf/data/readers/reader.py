@@ -1,40 +1,15 @@
-"""What a reader of a form of dataset is, and the options that all of them share."""
+"""What a reader of a form of dataset is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
 
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import LabelledImages
 
 # For each of a source's own splits what reads it; None is the name of images that belong to no split.
 Splits = dict[str | None, Callable[[], LabelledImages]]
-
-
-@dataclass
-class SourceOptions:
-    """How a dataset of one's own is read, where that is not found by itself; options of the command line too."""
-
-    form: str | None = field(
-        default=None,
-        metadata={
-            "help": "table, imagefolder, coco, voc, yolo, label_studio, cvat, shards, hub or memory. Default: found by "
-            "what is there."
-        },
-    )
-    image_column: str | None = field(default=None, metadata={"help": "Column of the images. Default: the usual names."})
-    label_column: str | None = field(
-        default=None, metadata={"help": "Column of the labels, such as objects.category. Default: the usual names."}
-    )
-    delimiter: str | None = field(default=None, metadata={"help": "What divides labels in a text."})
-    label_names: list[str] | None = field(
-        default=None, metadata={"help": "The label set, in order. Default: what the dataset declares or holds."}
-    )
-    validation_share: float = field(
-        default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
-    )
-    split_seed: int = field(default=0, metadata={"help": "Seed of the choice of the images held out."})
 
 
 class Match(IntEnum):

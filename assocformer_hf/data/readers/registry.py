@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from assocformer_hf.data import readers
-from assocformer_hf.data.readers.reader import Reader, SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.reader import Reader
 from assocformer_hf.data.schema import DataError
 
 

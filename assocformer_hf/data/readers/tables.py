@@ -19,7 +19,8 @@ from assocformer_hf.data.readers.files import (
     require_files,
 )
 from assocformer_hf.data.readers.labels import TableLabels, find_column, is_empty, state_of, table_labels
-from assocformer_hf.data.readers.reader import Match, Reader, SourceOptions, Splits
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
 

@@ -29,7 +29,8 @@ ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true",
 
 
 def run(script: str, *options, check: bool = True) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "examples" / script), *map(str, options)]
+    start = [str(ROOT / "examples" / script)] if script.endswith(".py") else ["-m", "assocformer_hf", script]
+    command = [sys.executable, *start, *map(str, options)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -71,7 +72,7 @@ def test_a_hundred_images_with_twelve_that_cannot_be_read(tmp_path):
     printed = train(tmp_path / "photos", tmp_path / "model", "--bad_images", "skip")
     assert 8 <= int(re.search(r"(\d+) images could not be read: ", printed)[1]) <= 12  # 4 of the 100 wait for an epoch
     again = ("--model", tmp_path / "model", "--dataset", tmp_path / "photos", "--split", "train")
-    printed = run("evaluate.py", *again, "--bad_images", "skip", "--output", tmp_path / "again.json").stdout
+    printed = run("evaluate", *again, "--bad_images", "skip", "--output", tmp_path / "again.json").stdout
     assert all(f"{path}: cannot be read as an image; left out" in printed for path in bad)
     assert json.loads((tmp_path / "again.json").read_text())["images"] == 88
 
@@ -85,7 +86,7 @@ def test_a_folder_with_a_table_trains_and_evaluates(small_coco, tmp_path):
     metrics = json.loads((tmp_path / "model/metrics.json").read_text())
     assert metrics["images"] == held_out
     assert (metrics["run"]["dataset"], metrics["run"]["eval_split"]) == ("photos", "validation")
-    run("evaluate.py", "--model", tmp_path / "model", "--dataset", folder, "--output", tmp_path / "again.json")
+    run("evaluate", "--model", tmp_path / "model", "--dataset", folder, "--output", tmp_path / "again.json")
     again = json.loads((tmp_path / "again.json").read_text())
     assert again["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
 
@@ -100,11 +101,11 @@ def test_real_images_train_in_every_form(coco_mini, tmp_path, write):
     assert "saved in" in train(tmp_path / "data", tmp_path / "model", *pairs)
 
 
-def test_check_data_names_what_is_wrong(small_coco, tmp_path):
+def test_check_names_what_is_wrong(small_coco, tmp_path):
     folder = write_table(small_coco, tmp_path / "photos")
     (folder / "7.jpg").unlink()
     (folder / "7.jpg").write_bytes((small_coco / "train/0007.jpg").read_bytes()[:300])
-    done = run("check_data.py", "--dataset", folder, "--html", tmp_path / "page.html", check=False)
+    done = run("check", "--dataset", folder, "--output", tmp_path / "page.html", check=False)
     assert done.returncode == 1
     assert "error: 1 of 48 images cannot be read (named above)" in done.stderr
     (line,) = [line for line in done.stdout.splitlines() if f"{folder.resolve()}/7.jpg" in line]
@@ -130,7 +131,7 @@ def test_prepared_from_official_archives_and_read_back(small_coco, tmp_path):
     out = tmp_path / "prepared"
     options = ["--dataset", "coco2014", "--data_dir", str(tmp_path / "coco"), "--output", str(out)]
     options += ["--mirror", f"http://127.0.0.1:{web.server_port}", "--shard_size", "5"]
-    command = [sys.executable, str(ROOT / "examples/prepare_dataset.py"), *options]
+    command = [sys.executable, "-m", "assocformer_hf", "prepare", *options]
     process = subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -141,7 +142,7 @@ def test_prepared_from_official_archives_and_read_back(small_coco, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in out.glob("data/*.parquet")}
-    done = run("prepare_dataset.py", *options)
+    done = run("prepare", *options)
     web.shutdown()
     web.server_close()
     assert "48 images in train, 37 images in validation" in done.stdout

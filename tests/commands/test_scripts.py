@@ -14,8 +14,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.images_used import ImagesUsed, trained_on
 from assocformer_hf.data.readers.coco import load_coco
-from tests.conftest import ROOT
-from tests.examples.commands import run, training
+from tests.commands.commands import run, training
 
 
 def test_output_is_a_complete_hub_folder(trained):
@@ -61,7 +60,7 @@ def test_saved_model_loads_everywhere_and_gives_the_reported_scores(trained, sma
 
 def test_evaluate_script_repeats_the_training_metrics(trained, small_coco, tmp_path):
     output, _ = trained
-    command = [sys.executable, str(ROOT / "examples/evaluate.py"), "--model", str(output), "--dataset", "coco"]
+    command = [sys.executable, "-m", "assocformer_hf", "evaluate", "--model", str(output), "--dataset", "coco"]
     run([*command, "--data_dir", str(small_coco), "--split", "val", "--output", str(tmp_path / "metrics.json")])
     again = json.loads((tmp_path / "metrics.json").read_text())
     before = json.loads((output / "metrics.json").read_text())
@@ -74,7 +73,7 @@ def test_two_processes_evaluate_every_image_once(small_coco, tmp_path):
     run(training(small_coco, output, processes=2))
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["images"] == 37
-    command = [sys.executable, str(ROOT / "examples/evaluate.py"), "--model", str(output), "--dataset", "coco"]
+    command = [sys.executable, "-m", "assocformer_hf", "evaluate", "--model", str(output), "--dataset", "coco"]
     run([*command, "--data_dir", str(small_coco), "--split", "val", "--output", str(tmp_path / "metrics.json")])
     single = json.loads((tmp_path / "metrics.json").read_text())
     for key in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
@@ -137,7 +136,7 @@ def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
     victim.write_bytes(victim.read_bytes()[:400])
     command = training(broken, tmp_path / "model")
     done = run(command, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "train/0011.jpg: cannot be read as an image" in errors[0]
@@ -167,7 +166,7 @@ def test_a_truncated_jpeg_is_named_in_one_line(small_coco, tmp_path):
 def test_bad_options_end_in_one_line(small_coco, tmp_path, options, message):
     command = training(small_coco, tmp_path / "model", *options)
     done = run(command, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]
     assert "Traceback" not in done.stderr
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.examples.commands import BINARIES, run, training
+from tests.commands.commands import BINARIES, run, training
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.examples.commands import ENVIRONMENT, assert_same_run, final_state, run, training
+from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, run, training
 
 
 def start(command: list[str]) -> subprocess.Popen:
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small_coco, trained, tmp_path):
     wait_for_checkpoints(process, output, set(), count=2)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # the weights take six times that
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert "cannot be written" in line
     assert "the last good checkpoint is" in line
@@ -159,7 +159,7 @@ def test_a_foreign_checkpoint_is_refused_by_name(trained, tmp_path, break_it, me
 def test_numbers_that_stay_bad_end_the_run(small_coco, tmp_path):
     options = ("--learning_rate", "1e30", "--max_skipped_steps", "3", "--checkpoint_every", "1")
     done = run(training(small_coco, tmp_path / "model", *options), check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "the gradients are not finite, as in the 3 steps before (learning rate" in line
     assert "/train/00" in line  # images by their files

@@ -1,19 +1,15 @@
-"""Choose thresholds and scale scores to probabilities, on images that the model was not trained on, and save the model.
-
-`python examples/calibrate.py --model FOLDER --dataset scenes --output CALIBRATED`
-"""
+"""A saved model with thresholds chosen and scores scaled to probabilities, on images that it was not trained on."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
-from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import dataset_name
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.calibration import (
     apply_temperature,
@@ -24,15 +20,15 @@ from assocformer_hf.evaluation.calibration import (
 )
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import CalibrationOptions, EvaluationArguments
 from assocformer_hf.evaluation.saved_model import (
-    EvaluationArguments,
     SavedModel,
     evaluate_saved_model,
     evaluation_split,
+    with_own_dataset,
 )
 from assocformer_hf.evaluation.thresholds import (
     DECISION_METRICS,
-    MIN_POSITIVES,
     choose_thresholds,
     cross_validate_thresholds,
 )
@@ -41,22 +37,7 @@ from assocformer_hf.interpretation.reliability_diagram import plot_reliability
 from assocformer_hf.output_folder import OutputFolder
 
 
-@dataclass
-class CalibrationArguments:
-    """What to choose the thresholds for, and where the model goes."""
-
-    output: Path = field(metadata={"help": "New folder for the model."})
-    goal: str = field(default="f1", metadata={"help": "f1, precision or recall."})
-    value: float | None = field(default=None, metadata={"help": "The precision or recall to reach, such as 0.9."})
-    per_label: bool = field(default=False, metadata={"help": "A threshold for each label, rather than one for all."})
-    min_positives: int = field(
-        default=MIN_POSITIVES, metadata={"help": "Labels with fewer images share the threshold of all together."}
-    )
-    temperature: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
-    folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})
-
-
-def calibrate(saved: SavedModel, args: CalibrationArguments) -> tuple[Evaluation, dict]:
+def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, dict]:
     """Changes the model; returns its evaluation anew, and what changed, with what it is worth on other images."""
     evaluation, config = saved.evaluation, saved.model.config
     scores, targets = evaluation.scores, evaluation.targets
@@ -98,8 +79,14 @@ def summary(found: dict, model) -> str:
     return "\n".join(lines)
 
 
-def main():
-    args, source, choice = parse_arguments([EvaluationArguments, SourceOptions, CalibrationArguments])
+def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: CalibrationOptions):
+    """Measures a saved model, chooses thresholds and temperature, and saves it anew. Called by every process.
+
+    Raises:
+        DataError: if the data cannot be read or have other labels than the model, or the output holds a model already.
+        OutputError: if files of others would be replaced.
+    """
+    args, source = with_own_dataset(args, source)
     if (choice.output / "config.json").exists():
         raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
@@ -124,8 +111,3 @@ def main():
         plot_reliability(states, folder / "reliability.png")
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")
-
-
-if __name__ == "__main__":
-    with one_line_errors():
-        main()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import sys
 
 import numpy as np
@@ -12,16 +11,17 @@ from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf.commands.main import main
 from assocformer_hf.hub.handler import EndpointHandler
+from tests.commands.commands import run
 from tests.conftest import ROOT
-from tests.examples.commands import run
 
 PUBLISHED = ROOT / "model_cards/assocformer-swin-tiny-scenes"
 
 
-def command(script: str, **options) -> list[str]:
+def command(verb: str, **options) -> list[str]:
     words = [text for name, value in options.items() for text in (f"--{name}", *map(str, np.atleast_1d(value)))]
-    return [sys.executable, str(ROOT / f"examples/{script}.py"), *words]
+    return [sys.executable, "-m", "assocformer_hf", verb, *words]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def calibrated(small_coco, tmp_path_factory):
     """The published model, calibrated label by label on 37 other images; what the command printed."""
     output = tmp_path_factory.mktemp("calibrated") / "model"
     options = {"model": PUBLISHED, "dataset": "coco", "data_dir": small_coco, "split": "val", "output": output}
-    return output, run(command("calibrate", **options, per_label="true", min_positives=3)).stdout
+    return output, run([*command("calibrate", **options, min_positives=3), "--per_label"]).stdout
 
 
 def test_calibration_is_reported_and_saved(calibrated):
@@ -74,7 +74,7 @@ def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated,
 
 
 @pytest.mark.parametrize(
-    ("script", "options", "message"),
+    ("verb", "options", "message"),
     [
         ("calibrate", {"output": PUBLISHED}, "holds a model already; give a new folder as --output"),
         ("calibrate", {"output": "new", "goal": "accuracy", "dataset": "coco"}, "one of f1, precision, recall"),
@@ -87,14 +87,15 @@ def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated,
         ("evaluate", {"dataset": "coco", "train_split": "summer", "report": "new"}, "summer"),
     ],
 )
-def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, script, options, message):
+def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, capsys, verb, options, message):
     monkeypatch.chdir(tmp_path)
     if options.get("dataset") == "coco":
         options = options | {"data_dir": small_coco, "split": "val"}
-    words = command(script, model=PUBLISHED, **options)[1:]
-    monkeypatch.setattr(sys, "argv", words)  # the script itself, without the seconds that a new process takes to start
-    with pytest.raises(SystemExit, match=r"^error: [^\n]*" + re.escape(message)):
-        runpy.run_path(words[0], run_name="__main__")
+    with pytest.raises(SystemExit) as ended:
+        main(command(verb, model=PUBLISHED, **options)[3:])
+    assert ended.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert message in line
 
 
 def test_evaluate_writes_a_report(trained, small_coco, tmp_path):

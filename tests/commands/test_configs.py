@@ -6,8 +6,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import ConvNextConfig, ConvNextModel, Dinov2Config, Dinov2Model, ViTImageProcessor
 
-from assocformer_hf.command_line import parse_arguments
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import epochs_for, training_arguments
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.train import create_model, create_processor
 from tests.conftest import NAMES, ROOT, images
@@ -32,8 +31,7 @@ def small_backbone(name: str, folder) -> str:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_one_step_of_every_recipe(config, tmp_path):
-    classes = [ModelArguments, DataArguments, RecipeArguments]
-    args, data, recipe = parse_arguments(classes, argv=["--config", str(config)])
+    args, data, recipe, *_ = training_arguments(config=config)
     written = yaml.safe_load(config.read_text())
     assert written["backbone"] == args.backbone
     args.backbone, args.image_size = small_backbone(args.backbone, tmp_path), 56 if "dino" in args.backbone else 64
@@ -43,7 +41,8 @@ def test_one_step_of_every_recipe(config, tmp_path):
     assert (model.config.fusion, model.config.association_norm) == (args.fusion, args.association_norm)
     assert create_processor(args).size["height"] == args.image_size
     optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
-    scheduler = create_scheduler(optimizer, 10 * recipe.epochs, recipe.pct_start)
+    epochs = epochs_for(1000) if recipe.epochs == "auto" else recipe.epochs
+    scheduler = create_scheduler(optimizer, 10 * epochs, recipe.pct_start)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     labels = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, -1]])
     model(images(height=args.image_size, width=args.image_size), labels=labels).loss.backward()

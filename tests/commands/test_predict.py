@@ -16,11 +16,11 @@ from PIL import Image
 
 from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.data.images.transforms import create_image_processor
-from tests.conftest import NAMES, ROOT
+from tests.conftest import NAMES
 
 BINARIES = Path(sys.executable).parent
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-SCRIPT = str(ROOT / "examples/predict.py")
+VERB = ("-m", "assocformer_hf", "predict")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def write_images(folder: Path, count: int) -> list[str]:
 
 
 def tagging(model: Path, images: Path, output: Path, shard_size: int) -> list[str]:
-    command = [str(BINARIES / "torchrun"), "--nproc_per_node", "2", SCRIPT, "--model", str(model)]
+    command = [str(BINARIES / "torchrun"), "--nproc_per_node", "2", *VERB, "--model", str(model)]
     command += ["--images", str(images), "--output", str(output), "--shard_size", str(shard_size)]
     return [*command, "--num_workers", "1", "--batch_size", "16"]
 
@@ -99,7 +99,7 @@ def check_output(model: Path, images: Path, output: Path, names: list[str]):
 
 def test_a_table_for_a_few_images_and_a_broken_one_is_named(model, tmp_path):
     names = write_images(tmp_path, 9)
-    command = [sys.executable, SCRIPT, "--model", str(model), "--images", str(tmp_path), "--threshold", "0.01"]
+    command = [sys.executable, *VERB, "--model", str(model), "--images", str(tmp_path), "--threshold", "0.01"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [file for file, _ in lines] == [str(tmp_path / name) for name in names if "00007" not in name]

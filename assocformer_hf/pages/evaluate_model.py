@@ -1,40 +1,25 @@
-"""Evaluate a saved model: `accelerate launch examples/evaluate.py --model FOLDER --dataset coco --data_dir DIR`.
-
-`--report FOLDER` writes a page of HTML with every label's figures and curves, the worst images, thresholds, calibration
-and associations, with its figures as PNG and its numbers as CSV.
-"""
+"""A saved model measured, as a table, a file of metrics and a page of HTML."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from assocformer_hf.command_line import one_line_errors, parse_arguments
 from assocformer_hf.data.load import dataset_name
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import (
-    EvaluationArguments,
     SavedModel,
     evaluate_saved_model,
     training_counts,
+    with_own_dataset,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.output_folder import write_file
+from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
-
-
-@dataclass
-class OutputArguments:
-    """Where the results go, besides the screen."""
-
-    output: Path | None = field(default=None, metadata={"help": "JSON file for the metrics."})
-    report: Path | None = field(default=None, metadata={"help": "Folder for report.html and its CSV files."})
-    train_split: str | None = field(
-        default=None, metadata={"help": "Whose labels the report sets beside A. Default: the benchmark's, or train."}
-    )
 
 
 def report_input(saved: SavedModel, args: EvaluationArguments, source: SourceOptions, train_split: str | None):
@@ -52,8 +37,14 @@ def report_input(saved: SavedModel, args: EvaluationArguments, source: SourceOpt
     return ReportInput(title, saved.evaluation, saved.label_names, thresholds, saved.dataset, together)
 
 
-def main():
-    args, source, outputs = parse_arguments([EvaluationArguments, SourceOptions, OutputArguments])
+def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: ReportOptions):
+    """Measures a saved model and says what came out. Called by every process.
+
+    Raises:
+        DataError: if the data cannot be read, or have other labels than the model.
+        OutputError: if files of others would be replaced.
+    """
+    args, source = with_own_dataset(args, source)
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
@@ -70,8 +61,3 @@ def main():
     if outputs.report:
         page = write_report(outputs.report, report_input(saved, args, source, outputs.train_split))
         print(f"report: {page}")
-
-
-if __name__ == "__main__":
-    with one_line_errors():
-        main()

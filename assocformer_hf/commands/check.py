@@ -1,0 +1,57 @@
+"""`assocformer check`."""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from assocformer_hf.commands.options import group
+from assocformer_hf.data.readers.options import SourceOptions
+
+
+@dataclass
+class CheckOptions:
+    """What to check, and where the page goes."""
+
+    dataset: str = field(metadata={"help": "A file or folder, a Hub id, or scenes, coco or voc."})
+    output: Path = field(default=Path("data_check.html"), metadata={"help": "Page to write."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the images, or of the official files."})
+    train_split: str | None = field(default=None, metadata={"help": "The dataset's own name of the split to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "The same of the split to evaluate on."})
+    min_positives: int = field(default=10, metadata={"help": "Name labels with fewer images in train."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that decode images."})
+
+
+def check(
+    *, options: group(CheckOptions, "Dataset", 1), source: group(SourceOptions, "Reading data of your own", 2) = None
+):
+    """Look for what is wrong with a dataset, as text and as a page of HTML; exit code 1 where something surely is."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.data.checks.check import check_images, check_labels
+    from assocformer_hf.data.checks.page import source_lines, text_report
+    from assocformer_hf.data.checks.source import check_source
+    from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
+    from assocformer_hf.data.schema import MissingFilesError
+    from assocformer_hf.pages.check_page import html_report
+
+    own = (options.data_dir, options.train_split, options.eval_split)
+    try:
+        splits = load_multilabel_dataset(options.dataset, *own, **asdict(source or SourceOptions()))
+    except MissingFilesError as error:
+        print(*(f"missing: {file}" for file in error.missing), sep="\n")
+        raise
+    print(splits.summary)
+    print(*source_lines(check_source(options.dataset, splits, splits.summary)), sep="\n")
+    labels = check_labels(splits, options.min_positives)
+    images = check_images(splits, options.num_workers)
+    print(text_report(labels, images))
+    html_report(dataset_name(options.dataset), labels, images, splits, options.output)
+    print(f"\nwith plots of the labels: {options.output}")
+    wrong = []
+    if images.unreadable():
+        wrong.append(f"{images.unreadable()} of {images.images} images cannot be read")
+    if images.wrong():
+        wrong.append(f"{images.wrong()} files are in several splits")
+    if wrong:
+        print(f"error: {' and '.join(wrong)} (named above)", file=sys.stderr)
+        raise SystemExit(1)
+    say_next(f"assocformer train --dataset {quoted(options.dataset)} --output outputs/model")

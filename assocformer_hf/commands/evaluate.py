@@ -1,0 +1,20 @@
+"""`assocformer evaluate`."""
+
+from assocformer_hf.commands.options import group
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.evaluation.options import EvaluationArguments
+from assocformer_hf.pages.options import ReportOptions
+
+
+def evaluate(
+    *,
+    options: group(EvaluationArguments, "Model and dataset", 1),
+    report: group(ReportOptions, "Results", 2) = None,
+    source: group(SourceOptions, "Reading data of your own", 3) = None,
+):
+    """Measure a model on a split of a dataset, by default on the one that chose its weights."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.pages.evaluate_model import evaluate_model
+
+    evaluate_model(options, source or SourceOptions(), report or ReportOptions())
+    say_next(f"assocformer calibrate --model {quoted(options.model)} --output outputs/calibrated")

@@ -1,0 +1,26 @@
+"""`assocformer export`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assocformer_hf.commands.options import group
+
+
+@dataclass
+class ExportOptions:
+    """What to export, and how."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
+    output: Path = field(default=Path("model.onnx"), metadata={"help": "ONNX file to write."})
+    int8: bool = field(default=False, metadata={"help": "Write an int8 file beside it too: NAME-int8.onnx."})
+
+
+def export(*, options: group(ExportOptions, "Model and file")):
+    """Write a model as ONNX, and say how far its scores are from torch's."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.hub.onnx import export_saved_model
+
+    for file, difference in export_saved_model(options.model, options.output, options.int8):
+        size = file.stat().st_size / 2**20
+        print(f"{file}: {size:.1f} MiB, scores differ from torch's by {difference:.1e} at most")
+    say_next(f"python -c \"import onnxruntime; onnxruntime.InferenceSession('{quoted(options.output)}')\"")

@@ -1,0 +1,90 @@
+"""The command `assocformer`: its verbs, each imported when it is called for."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from assocformer_hf import __version__
+from assocformer_hf.commands.options import options_beneath
+
+PACKAGE = "assocformer_hf.commands"
+VERBS = {
+    "check": "Look for what is wrong with a dataset.",
+    "prepare": "Make any dataset a folder for the Hub.",
+    "train": "Train a model.",
+    "evaluate": "Measure a model on a split of a dataset.",
+    "calibrate": "Choose a model's thresholds and scale its scores to probabilities.",
+    "predict": "Tag images.",
+    "explain": "Say why images got their labels.",
+    "export": "Write a model as ONNX.",
+    "publish": "Send a model to the Hub.",
+    "space": "Make a Gradio Space of a model.",
+}
+USER_ERROR = 2  # exit code
+
+
+def create_app() -> App:
+    """The command with all its verbs; options are called as in Python, with underscores."""
+    app = App(
+        name="assocformer",
+        help="Multi-label image classification with learned label associations.",
+        version=__version__,
+        default_parameter=Parameter(
+            name_transform=str,
+            negative_bool="no_",
+            negative_iterable="",
+            consume_multiple=True,
+            allow_repeating=True,
+        ),
+        config=options_beneath,
+        exit_on_error=False,
+        print_error=False,
+    )
+    for place, (verb, description) in enumerate(VERBS.items()):
+        app.command(f"{PACKAGE}.{verb}:{verb}", name=verb, help=description, sort_key=place)
+    app.register_install_completion_command()
+    return app
+
+
+def main(words: Sequence[str] | None = None):
+    """Runs the command.
+
+    Args:
+        words: the verb and its options; default: those of this process.
+
+    Raises:
+        SystemExit: with code 2 and one line on standard error where the user can help it.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    app = create_app()
+    try:
+        verb, bound, _ = app.parse_args(with_values(words))
+    except CycloptsError as error:
+        fail(str(error))
+    except ValueError as error:  # of a file of options, or of options that do not go together
+        fail(str(error))
+    if not verb.__module__.startswith(PACKAGE):  # help, version, completion
+        verb(*bound.args, **bound.kwargs)
+        return
+    from assocformer_hf.commands.running import one_line_errors, prepare_libraries  # torch comes with it
+
+    prepare_libraries()
+    with one_line_errors():
+        verb(*bound.args, **bound.kwargs)
+
+
+def with_values(words: list[str]) -> list[str]:
+    """The words, with the value that a bare `--resume` means: the last checkpoint."""
+    ends = [*words[1:], "--"]
+    return [
+        part
+        for word, following in zip(words, ends, strict=False)
+        for part in ((word, "last") if word == "--resume" and following.startswith("--") else (word,))
+    ]
+
+
+def fail(message: str):
+    """Ends the process with one line on standard error, and the exit code of what the user can help."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(USER_ERROR)

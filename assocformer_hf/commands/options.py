@@ -1,0 +1,33 @@
+"""What the verbs' options share: a heading of the help for each class of them, and files of options."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
+
+
+def group(options: type, title: str, order: int = 0) -> Any:
+    """The type of a verb's parameter that takes a dataclass, each field an option under a heading of the help."""
+    return Annotated[options, Parameter(name="*", group=Group(title, sort_key=order))]
+
+
+def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentCollection):
+    """Puts the options of `--config`, or else of the recipe that goes with the dataset, beneath those given.
+
+    Raises:
+        OptionError: if there is no such file or recipe, or it has other options.
+    """
+    options = {name.removeprefix("--"): argument for argument in arguments for name in argument.names}
+    if "config" not in options:
+        return
+    from assocformer_hf.training.arguments import DataArguments, default_recipe, read_recipe
+
+    config = _given(options["config"]) or default_recipe(_given(options["dataset"]) or DataArguments.dataset)
+    for name, value in read_recipe(config).items():
+        if value is not None and not options[name].tokens:
+            for item in value if isinstance(value, list) else [value]:
+                text = str(item).lower() if isinstance(item, bool) else str(item)
+                options[name].append(Token(keyword=f"--{name}", value=text, source=str(config)))
+
+
+def _given(argument: Argument) -> str | None:
+    return argument.tokens[0].value if argument.tokens else None

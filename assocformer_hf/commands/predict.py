@@ -1,0 +1,18 @@
+"""`assocformer predict`."""
+
+import sys
+
+from assocformer_hf.commands.options import group
+from assocformer_hf.inference.options import PredictOptions
+
+
+def predict(*, options: group(PredictOptions, "Model and images")):
+    """Tag images: a table for a few, Parquet shards for millions, which go on where they were stopped."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.inference.predict import predict as tag
+
+    tag(options)
+    images = " ".join(map(quoted, options.images))
+    # The table goes to the standard output alone.
+    stream = sys.stdout if options.output else sys.stderr
+    say_next(f"assocformer explain --model {quoted(options.model)} --images {images}", stream)

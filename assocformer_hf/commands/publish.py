@@ -1,0 +1,43 @@
+"""`assocformer publish`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from assocformer_hf.commands.options import group
+
+
+@dataclass
+class PublishOptions:
+    """What to publish, and where."""
+
+    model: Annotated[Path, Parameter(name=("--model", "--folder"))] = field(
+        metadata={"help": "Folder that train or calibrate wrote."}
+    )
+    hub_model_id: str = field(metadata={"help": "Repository: organization/name."})
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new repository is private."})
+    sample_images: list[Path] = field(
+        default_factory=list, metadata={"help": "Images to try the model with on its page; whoever sees it sees them."}
+    )
+    message: str | None = field(default=None, metadata={"help": "Message of the commit."})
+    dry_run: bool = field(default=False, metadata={"help": "Check the folder and list what would be sent."})
+
+
+def publish(*, options: group(PublishOptions, "Model and repository")):
+    """Send a model to the Hub in one commit, after it was loaded in a clean process."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.data.images.decoding import decode_image
+    from assocformer_hf.hub.model_folder import add_sample_images
+    from assocformer_hf.hub.publish import check_model_folder, publish_folder
+
+    folder = options.model
+    if options.sample_images:
+        add_sample_images(folder, [decode_image(path) for path in options.sample_images])
+    if options.dry_run:
+        print(*check_model_folder(folder), sep="\n")
+        say_next(f"assocformer publish --model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}")
+    else:
+        print(publish_folder(folder, options.hub_model_id, options.hub_private_repo, options.message))
+        say_next(f"assocformer space --model {quoted(options.hub_model_id)} --push_to_hub")

@@ -1,0 +1,83 @@
+"""What happens around a verb: libraries that keep quiet, and errors in one line."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import huggingface_hub
+import transformers
+from httpx import HTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+import assocformer_hf
+from assocformer_hf.commands.main import fail
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.hub.publish import PublishError
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.image_processing_assocformer import ImageError
+from assocformer_hf.output_folder import OutputError, shown
+from assocformer_hf.training.arguments import OptionError
+from assocformer_hf.training.checkpoint import CheckpointError
+from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
+from assocformer_hf.training.step import TrainingError
+
+OWN_ERRORS = (
+    DataError,
+    ImageError,
+    ConfigurationError,
+    OptionError,
+    CheckpointError,
+    OutputError,
+    TrainingError,
+    PublishError,
+)
+NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
+# What an import asks for that the package's extras bring.
+EXTRAS = {
+    "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
+}  # fmt: skip
+
+
+def prepare_libraries():
+    """Makes the model known to transformers, and keeps it from writing between the command's own lines."""
+    assocformer_hf.register()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    huggingface_hub.logging.set_verbosity_error()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the process with one line on standard error where the user can help it; other errors pass.
+
+    A run that was asked to stop ends with `PREEMPTED_EXIT_CODE`.
+    """
+    try:
+        yield
+    except Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(PREEMPTED_EXIT_CODE) from stopped
+    except OWN_ERRORS as error:
+        # A loader's worker passes its error on as a whole traceback, whose last line is `module.Class: message`.
+        fail(str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[-1])
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        fail(f'{package} is not installed: pip install "assocformer_hf[{EXTRAS[package]}]"')
+    except NETWORK_ERRORS as error:
+        fail(f"{str(error).strip().splitlines()[0]} (no network, or the Hub does not answer: give a local folder)")
+
+
+def say_next(command: str, stream: TextIO | None = None):
+    """The last line of a verb: what is usually done next. Of several processes the first one says it."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"next: {command}", file=stream)
+
+
+def quoted(word: object) -> str:
+    """A word of a command as it is typed in a shell."""
+    return shlex.quote(shown(str(word)))

@@ -1,0 +1,36 @@
+"""`assocformer space`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from assocformer_hf.commands.options import group
+
+
+@dataclass
+class SpaceOptions:
+    """What to show, and where."""
+
+    model: str = field(metadata={"help": "Model on the Hub; a folder, for a Space on your own machine."})
+    output: Annotated[Path, Parameter(name=("--output", "--folder"))] = field(
+        default=Path("outputs/space"), metadata={"help": "Folder to write."}
+    )
+    title: str | None = field(default=None, metadata={"help": "Default: the model's name."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish the folder."})
+    hub_space_id: str | None = field(default=None, metadata={"help": "Space: organization/name. Default: the model's."})
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new Space is private."})
+
+
+def space(*, options: group(SpaceOptions, "Space")):
+    """Make a Gradio Space of a model: labels, threshold, association graph, and why a label was predicted."""
+    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.hub.create_space import create_space
+    from assocformer_hf.hub.publish import publish_space
+
+    create_space(options.output, options.model, options.title)
+    print(f"written: {options.output}")
+    if options.push_to_hub:
+        print(publish_space(options.output, options.hub_space_id or options.model, options.hub_private_repo))
+    say_next(f"MODEL_ID={quoted(options.model)} python {quoted(options.output / 'app.py')}")

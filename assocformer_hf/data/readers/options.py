@@ -1,0 +1,28 @@
+"""How a dataset is read; imports nothing, so that the command shows its help at once."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class SourceOptions:
+    """How a dataset of one's own is read, where that is not found by itself; options of the command line too."""
+
+    form: str | None = field(
+        default=None,
+        metadata={
+            "help": "table, imagefolder, coco, voc, yolo, label_studio, cvat, shards, hub or memory. Default: found by "
+            "what is there."
+        },
+    )
+    image_column: str | None = field(default=None, metadata={"help": "Column of the images. Default: the usual names."})
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of the labels, such as objects.category. Default: the usual names."}
+    )
+    delimiter: str | None = field(default=None, metadata={"help": "What divides labels in a text."})
+    label_names: list[str] | None = field(
+        default=None, metadata={"help": "The label set, in order. Default: what the dataset declares or holds."}
+    )
+    validation_share: float = field(
+        default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of the choice of the images held out."})

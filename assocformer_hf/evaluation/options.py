@@ -1,0 +1,42 @@
+"""What is evaluated and calibrated; imports nothing heavy, so that the command shows its help at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIN_POSITIVES = 50  # below, own thresholds cost CF1 on held-out images of `scenes`
+
+OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
+
+
+@dataclass
+class EvaluationArguments:
+    """What to evaluate, and on what."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
+    dataset: str | None = field(
+        default=None,
+        metadata={"help": "scenes, coco, voc, a file or folder, or a Hub id. Default: what the model was trained on."},
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
+    split: str | None = field(
+        default=None, metadata={"help": "Default: the benchmark's evaluation split, or validation."}
+    )
+    batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
+    bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
+    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+
+
+@dataclass
+class CalibrationOptions:
+    """What to choose the thresholds for, and where the model goes."""
+
+    output: Path = field(metadata={"help": "New folder for the model."})
+    goal: str = field(default="f1", metadata={"help": "f1, precision or recall."})
+    value: float | None = field(default=None, metadata={"help": "The precision or recall to reach, such as 0.9."})
+    per_label: bool = field(default=False, metadata={"help": "A threshold for each label, rather than one for all."})
+    min_positives: int = field(
+        default=MIN_POSITIVES, metadata={"help": "Labels with fewer images share the threshold of all together."}
+    )
+    temperature: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
+    folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})

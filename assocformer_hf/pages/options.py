@@ -1,0 +1,15 @@
+"""Where an evaluation is reported; imports nothing heavy, so that the command shows its help at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class ReportOptions:
+    """Where the results of an evaluation go, besides the screen."""
+
+    output: Path | None = field(default=None, metadata={"help": "JSON file for the metrics."})
+    report: Path | None = field(default=None, metadata={"help": "Folder for report.html and its CSV files."})
+    train_split: str | None = field(
+        default=None, metadata={"help": "Whose labels the report sets beside A. Default: the benchmark's, or train."}
+    )

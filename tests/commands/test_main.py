@@ -1,0 +1,168 @@
+"""The command's options, help and errors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from assocformer_hf import __version__
+from assocformer_hf.commands.main import VERBS, create_app, main, with_values
+from assocformer_hf.commands.running import one_line_errors
+from assocformer_hf.data.schema import DataError
+from tests.conftest import ROOT
+
+RECIPES = sorted((ROOT / "examples/configs").glob("*.yaml"))
+
+
+def groups(*words: str) -> dict:
+    """The groups of options that a verb is called with."""
+    _, bound, _ = create_app().parse_args(list(words), exit_on_error=False, print_error=False)
+    return bound.arguments
+
+
+def error_of(capsys, *words: str) -> str:
+    """The one line that a call with words that cannot be right ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_the_defaults_of_coco_are_the_papers():
+    found = groups("train", "--dataset", "coco")
+    model, data, run = found["model"], found["data"], found["run"]
+    assert model.backbone == "timm/swin_large_patch4_window12_384.ms_in22k"
+    assert (model.image_size, model.association_norm, model.association_weight) == (384, "l2", 0.1)
+    assert (model.fusion, model.gamma_pos, model.gamma_neg, model.clip) == ("equal", 0, 2, 0)
+    assert (data.cutout, run.epochs, run.batch_size) == (0.5, 40, 16)
+    assert (run.learning_rate, run.pct_start, run.weight_decay, run.ema_decay) == (1e-4, 0.2, 1e-4, 0.9997)
+
+
+def test_command_line_overrides_file_overrides_default(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("learning_rate: 1e-3\nepochs: 7\nbackbone: tiny-cvt\noverwrite: true\nlabel_names: [a b, c]\n")
+    found = groups("train", "--config", str(config), "--epochs", "9", "--output", "here")
+    run = found["run"]
+    assert (run.learning_rate, run.epochs, run.overwrite, run.output_dir) == (1e-3, 9, True, "here")
+    assert (found["model"].backbone, found["source"].label_names) == ("tiny-cvt", ["a b", "c"])
+    assert run.batch_size == 16
+
+
+def test_a_dataset_brings_its_own_recipe_unless_one_is_named():
+    assert groups("train")["run"].epochs == 16
+    assert groups("train", "--dataset", "photos")["model"].image_size == 224
+    assert groups("train", "--dataset", "photos")["run"].epochs == "auto"
+    assert groups("train", "--dataset", "photos", "--config", "paper")["model"].image_size == 384
+    assert groups("train", "--dataset", "photos", "--config", "paper")["run"].epochs == 40
+
+
+@pytest.mark.parametrize("config", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_read_by_name_and_by_path(config):
+    assert groups("train", "--config", str(config)) == groups("train", "--config", config.stem) | {"config": config}
+
+
+def test_old_names_of_options_still_work(tmp_path):
+    assert groups("train", "--output_dir", "here")["run"].output_dir == "here"
+    assert groups("train", "--overwrite")["run"].overwrite
+    assert not groups("train", "--no_overwrite")["run"].overwrite
+    assert str(groups("publish", "--folder", "here", "--hub_model_id", "a/b")["options"].model) == "here"
+
+
+def test_of_a_repeated_option_the_last_counts():
+    assert groups("train", "--epochs", "3", "--epochs", "5")["run"].epochs == 5
+    assert groups("train", "--label_names", "a", "--label_names", "b", "c")["source"].label_names == ["a", "b", "c"]
+
+
+def test_resume_needs_no_value():
+    assert with_values(["train", "--resume"]) == ["train", "--resume", "last"]
+    assert with_values(["train", "--resume", "--epochs", "3"]) == ["train", "--resume", "last", "--epochs", "3"]
+    assert with_values(["train", "--resume", "auto"]) == ["train", "--resume", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "unknown option 'epoch'; did you mean 'epochs'?"),
+        ("epochs: many", "epochs must be int or auto, got 'many'"),
+        ("- a", "expected `option: value` lines"),
+        ("a: [", "not valid YAML"),
+        (None, "No such file"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, capsys, text, message):
+    config = tmp_path / "run.yaml"
+    if text is not None:
+        config.write_text(text)
+    line = error_of(capsys, "train", "--config", str(config))
+    assert message in line
+    assert str(config) in line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--epoch", "3"], "--epoch. Did you mean --epochs?"),
+        (["trian"], 'Did you mean "train"?'),
+        (["train", "--batch_size", "big"], "--batch_size"),
+        (["train", "--push_to_hub"], "--hub_model_id organization/name"),
+        (["check"], "--dataset"),
+    ],
+)
+def test_a_mistyped_word_is_named_with_what_was_likely_meant(capsys, words, message):
+    assert message in error_of(capsys, *words)
+
+
+def test_errors_of_the_user_end_in_one_line_and_others_pass(capsys):
+    worker = (
+        "Caught DataError in DataLoader worker process 0.\nTraceback:\n  x\nassocformer_hf.DataError: a.jpg: broken\n"
+    )
+    for text in ("a.jpg: broken", worker):
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            raise DataError(text)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == "error: a.jpg: broken\n"
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        raise ZeroDivisionError
+
+
+def test_a_missing_extra_is_named_with_how_to_install_it(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+    assert capsys.readouterr().err == 'error: onnxruntime is not installed: pip install "assocformer_hf[export]"\n'
+    with pytest.raises(ModuleNotFoundError), one_line_errors():
+        raise ModuleNotFoundError("No module named 'other'", name="other")
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "assocformer_hf", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"COLUMNS": "120"})
+
+
+def test_help_names_the_verbs_and_their_options_by_group():
+    overview = run("--help").stdout
+    assert all(verb in overview for verb in VERBS)
+    page = run("train", "--help").stdout
+    for heading in ("Data", "Reading data of your own", "Model", "Training", "Hub"):
+        assert f"─ {heading} ─" in page
+    assert "--learning_rate" in page
+    assert run("--version").stdout.strip() == __version__
+
+
+def test_help_comes_without_torch():
+    script = """
+import sys
+sys.argv[0] = "assocformer"
+from assocformer_hf.commands.main import main
+try:
+    main(["train", "--help"])
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    before = os.times().children_user
+    assert run("train", "--help").returncode == 0
+    assert os.times().children_user - before < 1.5  # seconds of work, on a machine that may be busy
