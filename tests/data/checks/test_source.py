@@ -93,8 +93,8 @@ def test_images_of_two_splits_that_look_alike(alike):
 
 def test_the_same_file_in_two_splits_ends_with_one(alike):
     (alike / "validation/copy.jpg").write_bytes((alike / "train/2.png").read_bytes())
-    command = [sys.executable, str(ROOT / "examples/check_data.py"), "--dataset", str(alike), "--num_workers", "0"]
-    done = subprocess.run([*command, "--html", str(alike / "x.html")], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "assocformer_hf", "check", "--dataset", str(alike), "--num_workers", "0"]
+    done = subprocess.run([*command, "--output", str(alike / "x.html")], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("error: 1 files are in several splits (named above)")
     (alike / "train/1.png").unlink()
