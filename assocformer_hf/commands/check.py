@@ -38,7 +38,8 @@ def check(
         splits = load_multilabel_dataset(options.dataset, *own, **asdict(source or SourceOptions()))
     except MissingFilesError as error:
         print(*(f"missing: {file}" for file in error.missing), sep="\n")
-        raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     print(splits.summary)
     print(*source_lines(check_source(options.dataset, splits, splits.summary)), sep="\n")
     labels = check_labels(splits, options.min_positives)
