@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (

@@ -12,7 +12,7 @@ from assocformer_hf import load_multilabel_dataset
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
-from assocformer_hf.data.readers.registry import SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.pages.report import ReportInput, write_report

@@ -11,7 +11,6 @@ from assocformer_hf.data.checks.check import check_images, check_labels
 from assocformer_hf.data.checks.page import source_lines, text_report
 from assocformer_hf.data.checks.source import check_source, divided_by_spaces, similar_names
 from assocformer_hf.data.load import load_multilabel_dataset
-from tests.conftest import ROOT
 from tests.data.readers.files import picture
 
 
