@@ -6,8 +6,9 @@ from assocformer_hf.inference.options import ExplainOptions
 
 def explain(*, options: group(ExplainOptions, "Model and images")):
     """Say why images got their labels: for each image a figure, the map of its A, and the matrices."""
-    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.commands.running import quoted, require_model, say_next
     from assocformer_hf.inference.explain import explain as explain_images
 
+    require_model(options.model)
     explain_images(options)
     say_next(f"assocformer space --model {quoted(options.model)} --output outputs/space")

@@ -17,9 +17,10 @@ class ExportOptions:
 
 def export(*, options: group(ExportOptions, "Model and file")):
     """Write a model as ONNX, and say how far its scores are from torch's."""
-    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.commands.running import quoted, require_model, say_next
     from assocformer_hf.hub.onnx import export_saved_model
 
+    require_model(options.model)
     for file, difference in export_saved_model(options.model, options.output, options.int8):
         size = file.stat().st_size / 2**20
         print(f"{file}: {size:.1f} MiB, scores differ from torch's by {difference:.1e} at most")

@@ -8,9 +8,10 @@ from assocformer_hf.inference.options import PredictOptions
 
 def predict(*, options: group(PredictOptions, "Model and images")):
     """Tag images: a table for a few, Parquet shards for millions, which go on where they were stopped."""
-    from assocformer_hf.commands.running import quoted, say_next
+    from assocformer_hf.commands.running import quoted, require_model, say_next
     from assocformer_hf.inference.predict import predict as tag
 
+    require_model(options.model)
     tag(options)
     images = " ".join(map(quoted, options.images))
     # The table goes to the standard output alone.

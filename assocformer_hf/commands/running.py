@@ -1,10 +1,12 @@
 """What happens around a verb: libraries that keep quiet, and errors in one line."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 import huggingface_hub
@@ -35,6 +37,8 @@ OWN_ERRORS = (
     PublishError,
 )
 NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+MODEL_PARTS = {"config.json": "config.json", "*.safetensors": "weights (*.safetensors)"}
 # What an import asks for that the package's extras bring.
 EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
@@ -70,6 +74,19 @@ def one_line_errors() -> Iterator[None]:
         fail(f'{package} is not installed: pip install "assocformer_hf[{EXTRAS[package]}]"')
     except NETWORK_ERRORS as error:
         fail(f"{str(error).strip().splitlines()[0]} (no network, or the Hub does not answer: give a local folder)")
+    except OSError as error:  # a file, or, from transformers, a model that cannot be had
+        fail(str(error).strip().splitlines()[0])
+
+
+def require_model(name_or_path: str):
+    """Ends the process where a path is no model folder; what is on the Hub shows when it is loaded."""
+    folder = Path(name_or_path)
+    if not folder.exists() and not HUB_ID.fullmatch(name_or_path):
+        fail(f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name")
+    if folder.exists():
+        missing = [what for pattern, what in MODEL_PARTS.items() if not any(folder.glob(pattern))]
+        if missing:
+            fail(f"{shown(folder)}: has no {' and no '.join(missing)}; give a folder that train or calibrate wrote")
 
 
 def say_next(command: str, stream: TextIO | None = None):

@@ -166,3 +166,17 @@ finally:
     before = os.times().children_user
     assert run("train", "--help").returncode == 0
     assert os.times().children_user - before < 1.5  # seconds of work, on a machine that may be busy
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "evaluate", "calibrate", "export"])
+def test_what_is_no_model_is_named(tmp_path, capsys, verb):
+    own = {"predict": ["--images", "a.jpg"], "explain": ["--images", "a.jpg"], "calibrate": ["--output", "new"]}
+    words = own.get(verb, [])
+    assert "nowhere: no such folder" in error_of(capsys, verb, "--model", str(tmp_path / "nowhere"), *words)
+    (tmp_path / "config.json").write_text("{}")
+    assert "has no weights (*.safetensors)" in error_of(capsys, verb, "--model", str(tmp_path), *words)
+
+
+def test_a_model_that_cannot_be_had_without_a_network_is_named(capsys):
+    images = str(ROOT / "model_cards/assocformer-swin-tiny-scenes/samples")
+    assert "no/such-model" in error_of(capsys, "predict", "--model", "no/such-model", "--images", images)

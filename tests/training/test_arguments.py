@@ -2,8 +2,7 @@
 
 import pytest
 
-from assocformer_hf.model.configuration_assocformer import ConfigurationError
-from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, OptionError, RecipeArguments
 
 
 @pytest.mark.parametrize(
@@ -34,6 +33,6 @@ from assocformer_hf.training.arguments import DataArguments, HubArguments, Model
     ],
 )
 def test_values_that_cannot_be_are_refused(options, message):
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(OptionError) as caught:
         options()
     assert str(caught.value) == message
