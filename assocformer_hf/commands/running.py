@@ -12,6 +12,7 @@ from typing import TextIO
 import huggingface_hub
 import transformers
 from httpx import HTTPError
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 import assocformer_hf
@@ -79,14 +80,20 @@ def one_line_errors() -> Iterator[None]:
 
 
 def require_model(name_or_path: str):
-    """Ends the process where a path is no model folder; what is on the Hub shows when it is loaded."""
+    """Ends the process where a name is neither a model folder nor a model that can be had from the Hub."""
     folder = Path(name_or_path)
-    if not folder.exists() and not HUB_ID.fullmatch(name_or_path):
-        fail(f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name")
     if folder.exists():
         missing = [what for pattern, what in MODEL_PARTS.items() if not any(folder.glob(pattern))]
         if missing:
             fail(f"{shown(folder)}: has no {' and no '.join(missing)}; give a folder that train or calibrate wrote")
+    elif not HUB_ID.fullmatch(name_or_path):
+        fail(f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name")
+    else:
+        try:
+            hf_hub_download(name_or_path, "config.json")
+        except NETWORK_ERRORS as error:
+            why = str(error).strip().splitlines()[0]
+            fail(f"{name_or_path}: neither a folder of a model nor a model that can be had from the Hub ({why})")
 
 
 def say_next(command: str, stream: TextIO | None = None):
