@@ -33,7 +33,7 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-suppress_warnings = ["toc.empty_glob"]
+nb_output_stderr = "remove"
 
 default_role = "code"  # docstrings are written in Markdown's manner: `name`, and [`Name`] for a link
 autodoc_member_order = "bysource"
