@@ -185,7 +185,11 @@ def _written_labels(folder: Path, key: str, features: datasets.Features) -> data
     """The labels of the images that were written."""
     columns = [name for name in ("labels", "unknown") if name in features]
     files = sorted((folder / "data").glob(f"{key}-*.parquet"))
-    table = pyarrow.concat_tables(pyarrow.parquet.read_table(file, columns=columns) for file in files)
+    tables = []
+    for file in files:
+        with file.open("rb") as content:  # pyarrow takes no paths that are not UTF-8
+            tables.append(pyarrow.parquet.read_table(content, columns=columns))
+    table = pyarrow.concat_tables(tables)
     kept = datasets.Features({name: features[name] for name in columns})
     return datasets.Dataset.from_dict(table.to_pydict(), features=kept)
 

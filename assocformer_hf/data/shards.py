@@ -88,7 +88,8 @@ class ShardFolder:
         path = self.path(shard)
         # The folder's list of files is the main process's; a shard tells by its name and its run's file whose it is.
         with self.output.unfinished() as aside:
-            pyarrow.parquet.write_table(table, aside / path.name, row_group_size)
+            with (aside / path.name).open("wb") as file:  # pyarrow takes no paths that are not UTF-8
+                pyarrow.parquet.write_table(table, file, row_group_size)
             sync(aside / path.name)
             (aside / path.name).rename(path)
 
@@ -96,9 +97,10 @@ class ShardFolder:
         """The number of rows in all shards, and name and reason of the inputs without one."""
         rows, bad = 0, []
         for shard in range(len(self.ranges)):
-            file = pyarrow.parquet.ParquetFile(self.path(shard))
-            rows += file.metadata.num_rows
-            bad += [tuple(pair) for pair in json.loads(file.schema_arrow.metadata[b"bad_files"])]
+            with self.path(shard).open("rb") as content:
+                file = pyarrow.parquet.ParquetFile(content)
+                rows += file.metadata.num_rows
+                bad += [tuple(pair) for pair in json.loads(file.schema_arrow.metadata[b"bad_files"])]
         return rows, bad
 
 

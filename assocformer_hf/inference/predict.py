@@ -193,7 +193,8 @@ class _Run:
 
     def _save(self, rows: list[tuple[int, TaggedImage]], path: Path, suffix: str):
         if suffix == ".parquet":
-            pyarrow.parquet.write_table(self._table(rows), path)
+            with path.open("wb") as file:  # pyarrow takes no paths that are not UTF-8
+                pyarrow.parquet.write_table(self._table(rows), file)
             return
         with path.open("w", encoding="utf-8", newline="") as file:
             if suffix == ".csv":

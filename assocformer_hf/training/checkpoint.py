@@ -92,14 +92,19 @@ def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, 
         if _is_ours(checkpoint):
             remove_checkpoint(checkpoint)
         if checkpoint.exists():
-            raise CheckpointError(
-                f"{checkpoint}: is in the way of a checkpoint, and holds files that this package did not write; move "
-                "it away, then go on with --resume auto"
-            )
+            raise in_the_way(checkpoint)
         aside.rename(checkpoint)
         sync(folder)
     for older in checkpoints(folder)[:-keep]:
         remove_checkpoint(older)
+
+
+def in_the_way(checkpoint: Path) -> CheckpointError:
+    """The error of a run that finds something of another program where its checkpoint shall be."""
+    return CheckpointError(
+        f"{checkpoint}: is in the way of a checkpoint, and holds files that this package did not write; move it away, "
+        "then go on with --resume auto"
+    )
 
 
 def remove_checkpoint(checkpoint: Path):

@@ -38,6 +38,7 @@ from assocformer_hf.training.checkpoint import (
     CheckpointError,
     RunState,
     checkpoints,
+    in_the_way,
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
@@ -341,7 +342,8 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
     """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
 
     Raises:
-        CheckpointError: if there is an earlier run, and none is resumed or shall be replaced.
+        CheckpointError: if there is an earlier run, and none is resumed or shall be replaced, or if the checkpoints of
+            another program would be in the way of a new run's.
         OutputError: if files of others would be replaced.
     """
     found = checkpoints(output.path / CHECKPOINTS)
@@ -355,6 +357,8 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
         )
     output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE])
     if not resumed:
+        for other in sorted(set((output.path / CHECKPOINTS).glob("epoch-*")) - set(found)):
+            raise in_the_way(other)
         for checkpoint in found:
             remove_checkpoint(checkpoint)
         output.remove(output.owned(LOGS))
