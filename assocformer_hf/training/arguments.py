@@ -16,7 +16,7 @@ RECIPES = Path(__file__).with_name("recipes")
 DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 
 # Of `epochs="auto"`.
-IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 120_000, 8, 40
+IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 4, 30
 
 
 class OptionError(ValueError):
@@ -125,7 +125,7 @@ class RecipeArguments:
     epochs: int | Literal["auto"] = field(
         default=40,
         metadata={
-            "help": "Passes over the training images; auto: as many as show 120,000 images, at least 8 and at most 40."
+            "help": "Passes over the training images; auto: as many as show 60,000 images, at least 4 and at most 30."
         },
     )
     batch_size: int = field(default=16, metadata={"help": "Images in a batch of one process."})

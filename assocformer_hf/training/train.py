@@ -37,6 +37,7 @@ from assocformer_hf.training.arguments import (
     HubArguments,
     ModelArguments,
     OptionError,
+    RecipeArguments,
     epochs_for,
     training_arguments,
 )
@@ -120,6 +121,8 @@ def train(
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
+    if model_args.backbone in BACKBONE_PRESETS:
+        recipe = from_random_weights(recipe)
     if recipe.epochs == "auto":
         recipe = replace(recipe, epochs=epochs_for(len(train_images)))
     accelerator.print(
@@ -212,6 +215,15 @@ def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiL
         backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
         return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
     return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
+
+
+def from_random_weights(recipe: RecipeArguments) -> RecipeArguments:
+    """A recipe for fine-tuning, one with a head start, without what keeps a pretrained backbone from harm."""
+    if not recipe.head_epochs:
+        return recipe
+    # A decay that suits a head of its own, as in `photographs`, is no decay for a whole network either.
+    changed = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay")
+    return replace(recipe, **{name: getattr(RecipeArguments(), name) for name in changed})
 
 
 def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:

@@ -43,7 +43,14 @@ def test_train_returns_model_processor_metrics_and_history(trained):
 
 
 def test_groups_and_single_options_train_alike(trained, splits, tmp_path):
-    model = ModelArguments(backbone="tiny-cvt", image_size=64, normalization="backbone", association_norm="none")
+    model = ModelArguments(
+        backbone="tiny-cvt",
+        image_size=64,
+        normalization="backbone",
+        association_norm="none",
+        pooling="attention",
+        attention_weight=2,
+    )
     again = train(splits, model, output_dir=tmp_path / "model", **QUICK)
     assert again.metrics["mAP"] == trained.metrics["mAP"]
 
@@ -88,8 +95,15 @@ def test_bad_options_are_named(splits, tmp_path, options, error, message):
 
 
 def test_epochs_follow_the_number_of_photographs(tmp_path):
-    assert [epochs_for(images) for images in (100, 3000, 6000, 15_000, 1_000_000)] == [40, 40, 20, 8, 8]
+    assert [epochs_for(images) for images in (100, 3000, 6000, 15_000, 1_000_000)] == [30, 20, 10, 4, 4]
     assert training_arguments(dataset="photos/")[2].epochs == "auto"
+
+
+def test_random_weights_are_not_kept_from_changing(trained):
+    options = trained.metrics["run"]["options"]
+    assert (options["head_epochs"], options["frozen_batch_norm"], options["weight_decay"]) == (0, False, 1e-4)
+    photographs = training_arguments(dataset="photos/")[2]
+    assert (photographs.head_epochs, photographs.frozen_batch_norm, photographs.weight_decay) == (8, True, 1.0)
 
 
 def test_the_package_lists_train():
