@@ -47,16 +47,16 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     scales = (QUICK,) if options.quick else SCALES
     arms = [arm for arm in ARMS if arm.quick or not options.quick]
+    chosen = [arm for arm in arms if options.arms is None or arm.name in options.arms]
     torch.set_num_threads(1)
     if options.costs or (options.quick and not options.tables):
-        measure_costs([arm for arm in arms if arm.cost_of is None], folder, 3 if options.quick else 21)
+        measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 21)
     if not (options.tables or options.costs):
         limit = QUICK_PHOTOGRAPHS if options.quick else None
         splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
         started = time.perf_counter()
-        for scale, arm in product(scales, arms):
-            if (options.arms and arm.name not in options.arms) or (options.sizes and scale.size not in options.sizes):
-                continue
+        sizes = options.sizes or [scale.size for scale in scales]
+        for scale, arm in product((scale for scale in scales if scale.size in sizes), chosen):
             print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
     results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
     costs = json.loads(path.read_text())["rows"] if (path := folder / "costs.json").exists() else []
