@@ -18,8 +18,8 @@ CHANNELS, POSITIONS, LABELS, BATCH = 1280, 36, 24, 16
 def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 21):
     """Writes `costs.json`: parameters, milliseconds for 16 photographs, and megabytes of a training step.
 
-    The file then has these arms alone. The time of a head on pooled features includes the pooling. A training step is forward and backward; its memory are
-    the weights, their gradients and the most that is held beside them.
+    The file then has these arms alone. The time of a head on pooled features includes the pooling. A training step is
+    forward and backward; its memory are the weights, their gradients and the most that is held beside them.
     """
     maps = torch.rand(BATCH, POSITIONS, CHANNELS)
     labels = torch.randint(2, (BATCH, LABELS)).float()
