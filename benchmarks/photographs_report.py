@@ -104,14 +104,13 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
 
 
 def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
-    """What A is like, beside what the arm gains over the linear layer of the same optimiser."""
-    table = header("head", "photographs", "AM − linear", "with the mean A", "sd of A", "sd of the mean A over pairs",
-                   "sd over images", "Spearman's ρ with co-occurrence [95%]")  # fmt: skip
+    """What A is like where it was run, beside what the arm gains over the head without A."""
+    table = header("head", "photographs", "gain over the head without A", "with the mean A", "sd of A",
+                   "sd of the mean A over pairs", "sd over images", "Spearman's ρ [95%]")  # fmt: skip
     for arm in (arm for arm in ARMS if arm.name in ASSOCIATIONS):
         for size in sizes:
             runs = results[arm.name, size].finished
             if runs is None:
-                table.append(row(arm.title, f"{size:,}", *[NOT_RUN] * 6))
                 continue
             reference = arm.reference
             parts = [run["association"] for run in runs]
@@ -138,7 +137,6 @@ def settings_table(results: Runs, sizes: Sequence[int]) -> list[str]:
         for result in (results[arm.name, size] for size in sizes if (arm.name, size) in results):
             size = f"{result.scale.size:,}"
             if not result.sweep:
-                table.append(row(arm.title, size, *[NOT_RUN] * 4))
                 continue
             setting = zip(arm.start, result.best, strict=True)
             chosen = ", ".join(f"{AXIS_NAMES[axis]} {value:g}" for axis, value in setting)
@@ -165,11 +163,11 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
     """mAP against parameters, milliseconds and megabytes, a row of axes for each size."""
     from matplotlib.figure import Figure
 
-    sizes = sorted({size for _, size in results})
-    figure = Figure(figsize=(13, 4.2 * len(sizes)), layout="constrained")
+    sizes = sorted({size for (_, size), result in results.items() if result.finished})
+    figure = Figure(figsize=(13, 4.2 * max(1, len(sizes))), layout="constrained")
     quantities = {"parameters_M": "parameters, millions", "forward_ms": "forward of 16 photographs, ms",
                   "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
-    for size, axes_row in zip(sizes, figure.subplots(len(sizes), 3, squeeze=False, sharey="row"), strict=True):
+    for size, axes_row in zip(sizes, figure.subplots(max(1, len(sizes)), 3, squeeze=False, sharey="row"), strict=False):
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
             points = []
             for number, arm in enumerate(arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE):
@@ -201,14 +199,16 @@ def plot_association(results: Runs, path: Path):
         points = [point for result in own for point in gains(results, result)]
         for axes, key in ((spread, 1), (agreement, 2)):
             known = [(point[key], point[0]) for point in points if point[key] is not None]
-            style = "osD^v<>P*"[number % 9], {"markersize": 5, "alpha": 0.7, "label": arm.title}
-            axes.plot(*zip(*known, strict=True) if known else ((), ()), style[0], **style[1])
+            if known:
+                style = {"markersize": 5, "alpha": 0.7, "label": arm.title}
+                axes.plot(*zip(*known, strict=True), "osD^v<>P*"[number % 9], **style)
     spread.set(xlabel="standard deviation of the mean A over the pairs", ylabel="gain over the head without A, mAP")
     agreement.set(xlabel="Spearman's ρ of the mean A with co-occurrence")
     for axes in (spread, agreement):
         axes.axhline(0, color="0.6", linewidth=1)
         axes.grid(alpha=0.3)
-    spread.legend(fontsize=8)
+    if spread.has_data():
+        spread.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
