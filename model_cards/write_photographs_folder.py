@@ -9,6 +9,7 @@ import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from huggingface_hub import ModelCard
@@ -52,9 +53,7 @@ def test_row(name: str, folder: Path, dataset: str) -> dict:
     args = EvaluationArguments(model=str(folder), dataset=dataset, split="test")
     saved = evaluate_saved_model(args, SourceOptions(), Accelerator(cpu=True))
     config, evaluation = saved.model.config, saved.evaluation
-    intervals = bootstrap_metrics(
-        evaluation.scores, evaluation.targets, config.label_thresholds or config.threshold, resamples=1000
-    )
+    intervals = bootstrap_metrics(evaluation.scores, evaluation.targets, np.array(config.thresholds), resamples=1000)
     row = {"model": name, "photographs": len(evaluation.scores)}
     for key in ("mAP", "CF1", "OF1"):
         low, high = intervals[key].tolist()
@@ -66,7 +65,7 @@ def main():
     """Writes the folder, and `benchmarks/results/photographs_model.json`."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="Folder of the calibrated model.")
-    parser.add_argument("--linear", type=Path, required=True, help="Folder of the calibrated linear head.")
+    parser.add_argument("--linear", type=Path, help="Folder of a calibrated linear head that was trained alike.")
     parser.add_argument("--dataset", required=True, help="Folder of the photographs.")
     args = parser.parse_args()
     for name in (*MODEL_FILES, *CALIBRATION_FILES):
@@ -76,7 +75,9 @@ def main():
         shutil.copyfile(file, FOLDER / file.name)
     halve_weights(FOLDER / "model.safetensors")
     torch.set_num_threads(1)
-    rows = [test_row("this model", FOLDER, args.dataset), test_row("linear head", args.linear, args.dataset)]
+    rows = [test_row("this model", FOLDER, args.dataset)]
+    if args.linear:
+        rows.append(test_row("linear head", args.linear, args.dataset))
     report("photographs_model", rows, "python -m model_cards.write_photographs_folder")
     metrics = read_metrics(FOLDER) | {"test": {"split": "test", "rows": rows}}
     (FOLDER / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
