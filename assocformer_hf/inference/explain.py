@@ -11,7 +11,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.inference.options import WHERE, ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
-from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation
+from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation, plot_places
 from assocformer_hf.interpretation.location import METHODS, locate
 from assocformer_hf.output_folder import OutputFolder
 
@@ -54,6 +54,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             matrices = {"association": explanation.association, "contributions": explanation.contributions}
             if attends:
                 matrices["places"] = explanation.places
+                plot_places(image, explanation, f"{stem}_places.png")
             np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
         content = json.dumps(results, indent=2, ensure_ascii=False)
         (folder / "explanations.json").write_text(content, encoding="utf-8")

@@ -16,6 +16,7 @@ from assocformer_hf.interpretation.label_names import plot_name, plot_names
 
 SHOWN_INFLUENCES = 6
 SHOWN_SCORES = 12
+SHOWN_PLACES = 5
 SUPPORTS, OPPOSES, QUIET = "#1d4ed8", "#b45309", "#a1a1aa"
 
 
@@ -216,6 +217,37 @@ def plot_explanation(
     explanation_figure(image, explanation, heat).savefig(path, dpi=100)
 
 
+def plot_places(image: Image.Image, explanation: ImageExplanation, path: str | Path, most: int = SHOWN_PLACES):
+    """Writes one row of pictures: the image, and where each of its likeliest labels was seen.
+
+    Args:
+        image: as it was explained.
+        explanation: with places, of a model with `pooling="attention"`.
+        path: file; its ending gives the format.
+        most: how many labels are shown.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+    labels = explanation.labels[:most]
+    places = [explanation.places[explanation.label_names.index(one.label)] for one in labels]
+    reach = max(float(np.abs(place).max()) for place in places) or 1.0
+    height = 2.4 * image.height / image.width
+    figure = Figure(figsize=(2.4 * (1 + len(labels)) + 0.6, height + 0.5), layout="constrained")
+    panels = figure.subplots(1, 1 + len(labels), squeeze=False)[0]
+    panels[0].imshow(image)
+    panels[0].set_title("picture", fontsize=11)
+    for axes, one, place in zip(panels[1:], labels, places, strict=True):
+        _draw_heat(axes, image, place, reach)
+        axes.set_title(f"{plot_name(one.label)} {one.score:.2f}", fontsize=11)
+    for axes in panels:
+        axes.axis("off")
+    scale = figure.colorbar(ScalarMappable(cmap=_from_white()), ax=panels, shrink=0.8, ticks=[0, 1])
+    scale.ax.set_yticklabels(["nothing", "much"], fontsize=9)
+    scale.set_label("speaks for the label", fontsize=9)
+    figure.savefig(path, dpi=100)
+
+
 def _draw_scores(axes, explanation: ImageExplanation):
     order = np.argsort(-explanation.scores, kind="stable")[:SHOWN_SCORES]
     scores, thresholds = explanation.scores[order], explanation.thresholds[order]
@@ -247,12 +279,19 @@ def _draw_parts(axes, label: LabelExplanation):
     axes.set_title(f"{plot_name(label.label)} {label.score:.2f} = sigmoid({label.logit:+.2f}), the sum of", fontsize=10)
 
 
-def _draw_heat(axes, image: Image.Image, heat: np.ndarray):
+def _from_white():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("evidence", ["white", SUPPORTS])
+
+
+def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float | None = None):
+    """A map over the image in grey; what reaches `reach`, by default the map's own highest value, is drawn full."""
     from matplotlib.colors import ListedColormap
 
     box = (0, 1, 0, 1)
     axes.imshow(image.convert("L"), cmap="gray", extent=box)
-    strength = np.abs(heat) / (np.abs(heat).max() or 1)
+    strength = np.abs(heat) / (reach or np.abs(heat).max() or 1)
     axes.imshow(heat > 0, cmap=ListedColormap([OPPOSES, SUPPORTS]), vmin=0, vmax=1, extent=box, alpha=0.8 * strength)
     axes.set_aspect(image.height / image.width)
 

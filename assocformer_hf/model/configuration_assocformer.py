@@ -109,6 +109,7 @@ class AssocFormerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
         self.backbone_config.num_labels = 0
+        self.backbone_config._name_or_path = ""  # a folder of somebody's machine; the weights are in the model
         if self.id2label is None and self.label2id:
             self.id2label = {i: name for name, i in self.label2id.items()}
         super().__post_init__(**kwargs)

@@ -149,7 +149,12 @@ def train(
             save_model_folder(folder, model, processor, evaluation, details, images_used=used)
 
     fixed = asdict(model_args) | asdict(data_args) | asdict(source)
-    fixed |= {"dataset": name, "processor": processor.to_dict()}
+    # By its name: what is published says nothing of the folders of a machine.
+    fixed |= {
+        "backbone": hub_id(model_args.backbone) or origin["backbone"],
+        "dataset": name,
+        "processor": processor.to_dict(),
+    }
     for free in ("data_dir", "num_workers", "bad_images"):
         del fixed[free]
     run = TrainingRun(

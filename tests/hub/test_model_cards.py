@@ -4,23 +4,26 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from transformers import AutoImageProcessor, pipeline
 
-from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, Tagger
 from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.data.load import load_split
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.scenes.scenes import load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.model_folder import HANDLER
+from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
 TRAINED = CARDS / "assocformer-swin-tiny-scenes"
+PHOTOGRAPHS = CARDS / "assocformer-efficientnet-lite0-mirflickr"
 
 sys.path.insert(0, str(CARDS))
 from write_paper_folders import PAPER as PAPER_NUMBERS  # noqa: E402
@@ -29,7 +32,7 @@ from write_paper_folders import folder_of, paper_card  # noqa: E402
 PAPER = [folder_of(*key) for key in PAPER_NUMBERS]
 
 
-@pytest.mark.parametrize("folder", [TRAINED, *PAPER], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [TRAINED, PHOTOGRAPHS, *PAPER], ids=lambda path: path.name)
 def test_the_metadata_is_valid(folder):
     card = ModelCard.load(folder / "README.md")
     data = card.data.to_dict()
@@ -40,8 +43,9 @@ def test_the_metadata_is_valid(folder):
     assert (folder / "README.md").read_text() == str(card)  # the schema classes read all that is written
 
 
-def test_the_trained_model_is_small_and_complete():
-    assert (TRAINED / "model.safetensors").stat().st_size < 4_000_000
+@pytest.mark.parametrize(("folder", "megabytes"), [(TRAINED, 4), (PHOTOGRAPHS, 8)], ids=["scenes", "photographs"])
+def test_a_trained_model_is_small_and_complete(folder, megabytes):
+    assert (folder / "model.safetensors").stat().st_size < megabytes * 1e6
     expected = {
         "README.md",
         "config.json",
@@ -50,20 +54,70 @@ def test_the_trained_model_is_small_and_complete():
         "handler.py",
         "requirements.txt",
     }
-    assert expected <= {path.name for path in TRAINED.iterdir()}
-    assert (TRAINED / "handler.py").read_text() == HANDLER.read_text()
-    for name in json.loads((TRAINED / "config.json").read_text())["auto_map"].values():
-        assert (TRAINED / f"{name.partition('.')[0]}.py").is_file()
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert (folder / "handler.py").read_text() == HANDLER.read_text()
+    for name in json.loads((folder / "config.json").read_text())["auto_map"].values():
+        assert (folder / f"{name.partition('.')[0]}.py").is_file()
+    for code in MODEL_ROOM.glob("*.py"):
+        assert code.stem == "__init__" or (folder / code.name).read_text() == code.read_text()
 
 
-def test_the_trained_card_states_what_was_measured():
-    card, metrics = ModelCard.load(TRAINED / "README.md"), json.loads((TRAINED / "metrics.json").read_text())
+@pytest.mark.parametrize("folder", [TRAINED, PHOTOGRAPHS], ids=["scenes", "photographs"])
+def test_a_trained_card_states_what_was_measured(folder):
+    card, metrics = ModelCard.load(folder / "README.md"), json.loads((folder / "metrics.json").read_text())
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert results == {key: round(metrics[key], 4) for key in ("mAP", "CF1", "OF1")}
     for name, row in metrics["per_label"].items():
         assert f"| {name} | {100 * row['AP']:.1f} | {row['positives']} |" in card.text
     for example in card.data.widget:
-        assert (TRAINED / example["src"]).is_file()
+        assert (folder / example["src"]).is_file()
+    for row in metrics.get("test", {}).get("rows", []):
+        assert f"| {row['model']} | {row['photographs']} | {100 * row['mAP']:.1f} (" in card.text
+
+
+def test_photographs_get_their_labels():
+    """Widget, handler and tagger agree, and see what the pictures show; each picture has its licence beside it."""
+    tagger, handler, ours = (
+        pipeline("image-classification", model=str(PHOTOGRAPHS)),
+        EndpointHandler(str(PHOTOGRAPHS)),
+        Tagger(PHOTOGRAPHS),
+    )
+    shows = {
+        "temple": {"sky", "tree", "plant_life", "structures"},
+        "flower": {"flower", "plant_life"},
+        "cat": {"animals"},
+        "coffee": {"indoor"},
+        "rocket": {"sky", "structures"},
+    }
+    licences = (PHOTOGRAPHS / "samples/LICENSES.md").read_text()
+    assert {path.stem for path in (PHOTOGRAPHS / "samples").glob("*.jpg")} == shows.keys()
+    for name, expected in shows.items():
+        path = PHOTOGRAPHS / f"samples/{name}.jpg"
+        tags = tagger(str(path), top_k=24)
+        answer = handler({"inputs": path.read_bytes(), "parameters": {"top_k": 24}})
+        for one, other in zip(tags, answer, strict=True):
+            assert (one["label"], one["score"]) == (other["label"], pytest.approx(other["score"], abs=1e-5))
+        assert expected <= set(ours(path).labels), name
+        assert f"`{name}.jpg`" in licences
+
+
+def test_the_model_of_photographs_scores_as_its_card_says():
+    source = ROOT.parent / "shared/data/mirflickr25k-128"
+    if not source.is_dir():
+        pytest.skip(f"{source} is absent: the photographs are no part of the repository")
+    (row,) = (
+        row
+        for row in json.loads((PHOTOGRAPHS / "metrics.json").read_text())["test"]["rows"]
+        if row["model"] == "this model"
+    )
+    dataset = load_split(str(source), "test").select(range(500))
+    ours = Tagger(PHOTOGRAPHS)
+    scores = np.stack([one.all_scores for one in ours(dataset["image"][:])])
+    targets = np.zeros(scores.shape, dtype=np.int8)
+    for target, labels in zip(targets, dataset["labels"], strict=True):
+        target[labels] = 1
+    assert multilabel_metrics(scores, targets)["mAP"] == pytest.approx(row["mAP of the first 500"], abs=0.01)
+    assert row["mAP"] >= 0.764
 
 
 def test_the_trained_model_scores_as_its_card_says():

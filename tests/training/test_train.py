@@ -99,6 +99,14 @@ def test_epochs_follow_the_number_of_photographs(tmp_path):
     assert training_arguments(dataset="photos/")[2].epochs == "auto"
 
 
+def test_what_is_saved_names_no_folder_of_the_machine(create_model, splits, tmp_path):
+    folder, output = str(tmp_path / "secret/tiny"), str(tmp_path / "model")
+    create_model().backbone.save_pretrained(folder)
+    train(splits, backbone=folder, image_size=64, normalization="none", output_dir=output, **QUICK)
+    for name in ("config.json", "metrics.json", "README.md"):
+        assert "secret" not in (tmp_path / "model" / name).read_text()
+
+
 def test_random_weights_are_not_kept_from_changing(trained):
     options = trained.metrics["run"]["options"]
     assert (options["head_epochs"], options["frozen_batch_norm"], options["weight_decay"]) == (0, False, 1e-4)
