@@ -18,7 +18,7 @@ class ExportOptions:
 def export(*, options: group(ExportOptions, "Model and file")):
     """Write a model as ONNX, and say how far its scores are from torch's."""
     from assocformer_hf.commands.running import quoted, require_model, say_next
-    from assocformer_hf.hub.onnx import export_saved_model
+    from assocformer_hf.inference.onnx import export_saved_model
 
     require_model(options.model)
     for file, difference in export_saved_model(options.model, options.output, options.int8):

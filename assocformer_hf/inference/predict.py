@@ -13,7 +13,6 @@ from pathlib import Path
 import datasets
 import pyarrow
 import pyarrow.parquet
-import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -23,6 +22,7 @@ from assocformer_hf.data.main_process import from_main_process, require_all_proc
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
 from assocformer_hf.inference.images import InferenceImages, inference_batches
+from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, weights_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, write_file
@@ -59,7 +59,7 @@ def predict(options: PredictOptions) -> PredictResult:
     for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
         if getattr(options, name) < least:
             raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
-    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    accelerator = Accelerator(mixed_precision=options.mixed_precision, cpu=options.runtime != "torch")
     require_all_processes()
     run = _Run(options, accelerator)
     if options.output is not None and options.output.suffix.lower() not in FILES:
@@ -76,10 +76,22 @@ class _Run:
         self.options, self.accelerator = options, accelerator
         # Listed once: a file that arrives while the processes start would shift the images of some of them.
         self.images: datasets.Dataset = from_main_process(lambda: load_images(options.images, options.image_column))
-        precision = accelerator.mixed_precision
         self.tagger = Tagger(
-            options.model, options.threshold, options.top_k, options.batch_size, accelerator.device, precision
+            options.model,
+            options.threshold,
+            options.top_k,
+            options.batch_size,
+            accelerator.device,
+            accelerator.mixed_precision,
+            options.runtime,
+            self._calibration() if options.runtime == "onnx-int8" else (),
         )
+
+    def _calibration(self) -> list[str | bytes]:
+        """Images from all over those to tag, which int8 is fitted to; the same in every process and every start."""
+        step = -(-len(self.images) // CALIBRATION_IMAGES)
+        rows = self.images.select(range(0, len(self.images), step))["image"]
+        return [row["path"] if row["bytes"] is None else row["bytes"] for row in rows]
 
     def tag(self, ranges: Sequence[range]) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
         """For each range of the images the number and labels of those that can be read, and why others cannot."""
@@ -112,12 +124,9 @@ class _Run:
         names = hashlib.sha256()
         for batch in self.images.with_format("arrow").iter(4096):
             names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
-        weights = hashlib.sha256()
-        for tensor in self.tagger.model.state_dict().values():
-            weights.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return {
             "images": [len(self.images), names.hexdigest(), dataset_identity(self.images)],
-            "model": weights.hexdigest(),
+            "model": weights_digest(self.tagger.model),
             "processor": self.tagger.processor.to_dict(),
             "label_names": self.tagger.label_names,
             "thresholds": self.tagger.thresholds.tolist(),
@@ -125,6 +134,7 @@ class _Run:
             "batch_size": self.options.batch_size,
             "shard_size": self.options.shard_size,
             "mixed_precision": self.accelerator.mixed_precision,
+            "runtime": self.options.runtime,
         }
 
     def write_shards(self) -> PredictResult:
