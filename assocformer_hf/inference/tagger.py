@@ -183,8 +183,8 @@ class Tagger:
                 pixels.append(self._read(images[i], i)[1])
         if not pixels:
             raise DataError(
-                "runtime onnx-int8: this model's convolutions need images to measure their ranges on; give some that can "
-                "be read as calibration"
+                "runtime onnx-int8: this model's convolutions need images to measure their ranges on; give some that "
+                "can be read as calibration"
             )
         return self._inputs(torch.stack(pixels))
 
