@@ -2,14 +2,21 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
+from PIL import Image
 from torch import Tensor, nn
 
+from assocformer_hf.data.images.decoding import ImageError
+from assocformer_hf.data.load import load_images
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.images import spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
@@ -98,6 +105,29 @@ def is_convolutional(model: AssocFormerForMultiLabel) -> bool:
     """Whether a model computes mostly in convolutions, whose int8 form needs images to measure ranges on."""
     modules = list(model.backbone.modules())
     return sum(isinstance(one, nn.Conv2d) for one in modules) > sum(isinstance(one, nn.Linear) for one in modules)
+
+
+def calibration_images(processor: AssocFormerImageProcessor, images: Sequence) -> Tensor:
+    """The `pixel_values` of images spread over those given, `(images, 3, height, width)`, for [`quantize_onnx`].
+
+    Args:
+        processor: of the model.
+        images: as [`~assocformer_hf.Tagger`] takes them; those that cannot be read are left out.
+
+    Raises:
+        DataError: if none can be read.
+    """
+    pixels = []
+    for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
+        image = Image.fromarray(images[i]) if isinstance(images[i], np.ndarray) else images[i]
+        with suppress(ImageError):
+            pixels.append(processor.to_pixels(processor.decode(image, f"image {i}")))
+    if not pixels:
+        raise DataError(
+            "int8: this model's convolutions need images to measure their ranges on; give some that can be read as "
+            "calibration"
+        )
+    return processor(torch.stack(pixels), do_resize=False, return_tensors="pt")["pixel_values"]
 
 
 def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor | None = None):
@@ -205,38 +235,43 @@ def weights_digest(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def export_saved_model(name_or_path: str, path: str | Path, int8: bool = False) -> list[tuple[Path, float]]:
+def export_saved_model(
+    name_or_path: str, path: str | Path, int8: bool = False, calibration: Sequence[str] = ()
+) -> list[tuple[Path, float]]:
     """Writes a saved model as ONNX, and runs it beside torch.
 
     Args:
         name_or_path: folder or Hub id of the model.
         path: file to write.
         int8: whether to write an int8 copy too, `NAME-int8.onnx`.
+        calibration: files or folders of images, which the int8 copy of a convolutional backbone is fitted to.
 
     Returns:
         Each file, with the largest difference of a score from torch's on random images.
 
     Raises:
         OutputError: if files of others would be replaced.
+        DataError: if there are no images to fit the int8 copy to.
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
-    import onnxruntime
-
     path = Path(path)
     model = AssocFormerForMultiLabel.from_pretrained(name_or_path).eval()
-    size = AssocFormerImageProcessor.from_pretrained(name_or_path).size["height"]
+    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    size = processor.size["height"]
+    fitted = None
+    if int8 and is_convolutional(model):
+        sources = spread_images(load_images(calibration), CALIBRATION_IMAGES) if calibration else []
+        fitted = calibration_images(processor, sources)
     output = OutputFolder(path.parent)
     with output.replacing(f"export {path.name}") as folder:
         files = [folder / path.name]
         export_onnx(model, files[0], size)
         if int8:
             files.append(files[0].with_stem(f"{path.stem}-int8"))
-            quantize_onnx(*files)
+            quantize_onnx(*files, fitted)
     images = torch.rand(3, 3, size, size)
     expected = model(images).logits.sigmoid()
     found = []
     for file in [output.path / file.name for file in files]:
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        (logits,) = session.run(["logits"], {"pixel_values": images.numpy()})
-        found.append((file, (torch.from_numpy(logits).sigmoid() - expected).abs().max().item()))
+        found.append((file, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
     return found

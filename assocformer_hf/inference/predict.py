@@ -21,7 +21,7 @@ from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
-from assocformer_hf.inference.images import InferenceImages, inference_batches
+from assocformer_hf.inference.images import InferenceImages, inference_batches, spread_images
 from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, weights_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
@@ -84,14 +84,9 @@ class _Run:
             accelerator.device,
             accelerator.mixed_precision,
             options.runtime,
-            self._calibration() if options.runtime == "onnx-int8" else (),
+            # The same in every process and after every stop.
+            spread_images(self.images, CALIBRATION_IMAGES) if options.runtime == "onnx-int8" else (),
         )
-
-    def _calibration(self) -> list[str | bytes]:
-        """Images from all over those to tag, which int8 is fitted to; the same in every process and every start."""
-        step = -(-len(self.images) // CALIBRATION_IMAGES)
-        rows = self.images.select(range(0, len(self.images), step))["image"]
-        return [row["path"] if row["bytes"] is None else row["bytes"] for row in rows]
 
     def tag(self, ranges: Sequence[range]) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
         """For each range of the images the number and labels of those that can be read, and why others cannot."""

@@ -1,7 +1,6 @@
 """A trained model and its image processor as one object: images in, labels out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, OnnxModel, cached_onnx, is_convolutional
+from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
@@ -106,8 +105,8 @@ class Tagger:
         self.onnx: OnnxModel | None = None
         if runtime != "torch":
             int8 = runtime == "onnx-int8"
-            measured = self._calibration(calibration) if int8 and is_convolutional(self.model) else None
-            self.onnx = OnnxModel(cached_onnx(self.model, self.processor.size["height"], int8, measured))
+            fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
+            self.onnx = OnnxModel(cached_onnx(self.model, self.processor.size["height"], int8, fitted))
 
     def __call__(self, images: Source | Sequence[Source] | Mapping) -> TaggedImage | list[TaggedImage] | dict:
         """Tags an image, a list of images, or a batch with the column `image`.
@@ -174,19 +173,6 @@ class Tagger:
         name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
-
-    def _calibration(self, images: Sequence[Source]) -> Tensor:
-        """Images spread over those given, as the model wants them; those that cannot be read are left out."""
-        pixels = []
-        for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
-            with suppress(ImageError):
-                pixels.append(self._read(images[i], i)[1])
-        if not pixels:
-            raise DataError(
-                "runtime onnx-int8: this model's convolutions need images to measure their ranges on; give some that "
-                "can be read as calibration"
-            )
-        return self._inputs(torch.stack(pixels))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:
         names, pixels = zip(*read, strict=True)

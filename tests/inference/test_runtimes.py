@@ -67,7 +67,7 @@ def test_convolutions_in_int8_are_fitted_to_images(convolutional, scenes):
     assert np.abs(found - expected).max() < 0.02 < 0.1 < np.ptp(expected)
     float32 = Tagger(convolutional, runtime="onnx").onnx.path
     assert tagger.onnx.path.stat().st_size < 0.6 * float32.stat().st_size
-    message = "this model's convolutions need images to measure their ranges on"
+    message = "int8: this model's convolutions need images to measure their ranges on"
     for calibration in ((), [b"no image"]):
         with pytest.raises(DataError, match=message):
             Tagger(convolutional, runtime="onnx-int8", calibration=calibration)
