@@ -1,7 +1,6 @@
 """Models as ONNX files, in float32 and int8, and what runs them on a CPU."""
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -218,11 +217,12 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
     file = cache.path / ("model-int8.onnx" if int8 else "model.onnx")
     with cache.locked(WAIT):
         if not file.is_file():
-            with cache.replacing("onnx") as folder, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                exported = (Path(scratch) if int8 else folder) / "model.onnx"
-                export_onnx(model, exported, image_size)
-                if int8:
-                    quantize_onnx(exported, folder / file.name, calibration)
+            float32 = cached_onnx(model, image_size, False, None) if int8 else None
+            with cache.replacing("onnx") as folder:
+                if float32 is None:
+                    export_onnx(model, folder / file.name, image_size)
+                else:
+                    quantize_onnx(float32, folder / file.name, calibration)
     return file
 
 

@@ -59,7 +59,7 @@ def predict(options: PredictOptions) -> PredictResult:
     for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
         if getattr(options, name) < least:
             raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
-    accelerator = Accelerator(mixed_precision=options.mixed_precision, cpu=options.runtime != "torch")
+    accelerator = Accelerator(mixed_precision=options.mixed_precision)
     require_all_processes()
     run = _Run(options, accelerator)
     if options.output is not None and options.output.suffix.lower() not in FILES:
@@ -81,7 +81,7 @@ class _Run:
             options.threshold,
             options.top_k,
             options.batch_size,
-            accelerator.device,
+            accelerator.device if options.runtime == "torch" else "cpu",
             accelerator.mixed_precision,
             options.runtime,
             # The same in every process and after every stop.
