@@ -11,6 +11,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
 SPACE = ["gradio>=6"]
 EXPLAIN = ["captum>=0.8"]
+RAY = ["ray[data]>=2.44"]
+SPARK = ["pyspark[sql]>=4.0"]
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3",
@@ -79,5 +81,14 @@ setup(
         "pyyaml>=6.0",
         "cyclopts>=4.25",
     ],
-    extras_require={"test": TEST, "docs": DOCS, "dev": DEV, "export": EXPORT, "space": SPACE, "explain": EXPLAIN},
+    extras_require={
+        "test": TEST,
+        "docs": DOCS,
+        "dev": DEV,
+        "export": EXPORT,
+        "space": SPACE,
+        "explain": EXPLAIN,
+        "ray": RAY,
+        "spark": SPARK,
+    },
 )

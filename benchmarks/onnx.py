@@ -19,7 +19,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.evaluation.metrics import average_precision
-from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
+from assocformer_hf.inference.onnx import export_onnx, quantize_onnx
 from benchmarks.measure import ratio, report, seconds
 
 

@@ -13,15 +13,20 @@ class ExportOptions:
     model: str = field(metadata={"help": "Folder or Hub id of a trained AssocFormer."})
     output: Path = field(default=Path("model.onnx"), metadata={"help": "ONNX file to write."})
     int8: bool = field(default=False, metadata={"help": "Write an int8 file beside it too: NAME-int8.onnx."})
+    calibration: list[str] | None = field(
+        default=None,
+        metadata={"help": "Images like those to come, which int8 is fitted to where the backbone is convolutional."},
+    )
 
 
 def export(*, options: group(ExportOptions, "Model and file")):
     """Write a model as ONNX, and say how far its scores are from torch's."""
     from assocformer_hf.commands.running import quoted, require_model, say_next
-    from assocformer_hf.hub.onnx import export_saved_model
+    from assocformer_hf.inference.onnx import export_saved_model
 
     require_model(options.model)
-    for file, difference in export_saved_model(options.model, options.output, options.int8):
+    files = export_saved_model(options.model, options.output, options.int8, options.calibration or ())
+    for file, difference in files:
         size = file.stat().st_size / 2**20
         print(f"{file}: {size:.1f} MiB, scores differ from torch's by {difference:.1e} at most")
     say_next(f"python -c \"import onnxruntime; onnxruntime.InferenceSession('{quoted(options.output)}')\"")

@@ -18,20 +18,22 @@ def from_main_process(read: Callable[[], Read]) -> Read:
     Tables travel as Arrow data; splits that `datasets` keeps in its cache as the paths of its files.
 
     Raises:
-        DataError: in every process, if the main process raises it.
+        DataError: in every process, if the main process raises it; in the others too if it raises something else, so
+            that none waits for a main process that is gone.
     """
     state = PartialState()
     if state.num_processes == 1:
         return read()
-    outcome: list = [None]
-    if state.is_main_process:
-        try:
-            outcome = [read()]
-        except DataError as error:
-            outcome = [DataError(str(error))]
+    outcome: list = [None, None]
+    try:
+        if state.is_main_process:
+            outcome[0] = read()
+    except Exception as error:
+        broadcast_object_list([None, str(error) or type(error).__name__])
+        raise
     broadcast_object_list(outcome)
-    if isinstance(outcome[0], DataError):
-        raise outcome[0]
+    if outcome[1] is not None:
+        raise DataError(outcome[1])
     return outcome[0]
 
 

@@ -38,6 +38,12 @@ class InferenceImages(torch.utils.data.Dataset):
             return index, name, error.reason
 
 
+def spread_images(dataset: datasets.Dataset, most: int) -> list[str | bytes]:
+    """Files, or their contents, from all over a dataset whose images are not decoded; the same in every call."""
+    rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))["image"]
+    return [row["path"] if row["bytes"] is None else row["bytes"] for row in rows]
+
+
 def inference_batches(images: InferenceImages, batches: Iterable[Sequence[int]], num_workers: int) -> Iterable[Batch]:
     """Loads images in the batches given.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+RUNTIMES = ("torch", "onnx", "onnx-int8")
 FILES = (".csv", ".json", ".jsonl", ".parquet")
 WHERE = ("auto", "none", "attention", "occlusion", "integrated_gradients")
 
@@ -23,6 +24,13 @@ class PredictOptions:
     shard_size: int = field(default=1024, metadata={"help": "Images in a shard; what is lost at most by a kill."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
     mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+    runtime: str = field(
+        default="torch",
+        metadata={
+            "help": f"What computes the scores: {', '.join(RUNTIMES)}. The latter two run on the CPU; int8 is fitted "
+            "to the images where the backbone is convolutional."
+        },
+    )
     image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
     overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import datasets
 import pyarrow
 import pyarrow.parquet
-import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -22,7 +21,8 @@ from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
-from assocformer_hf.inference.images import InferenceImages, inference_batches
+from assocformer_hf.inference.images import InferenceImages, inference_batches, spread_images
+from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, weights_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, write_file
@@ -76,9 +76,16 @@ class _Run:
         self.options, self.accelerator = options, accelerator
         # Listed once: a file that arrives while the processes start would shift the images of some of them.
         self.images: datasets.Dataset = from_main_process(lambda: load_images(options.images, options.image_column))
-        precision = accelerator.mixed_precision
         self.tagger = Tagger(
-            options.model, options.threshold, options.top_k, options.batch_size, accelerator.device, precision
+            options.model,
+            options.threshold,
+            options.top_k,
+            options.batch_size,
+            accelerator.device if options.runtime == "torch" else "cpu",
+            accelerator.mixed_precision,
+            options.runtime,
+            # The same in every process and after every stop.
+            spread_images(self.images, CALIBRATION_IMAGES) if options.runtime == "onnx-int8" else (),
         )
 
     def tag(self, ranges: Sequence[range]) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
@@ -112,12 +119,9 @@ class _Run:
         names = hashlib.sha256()
         for batch in self.images.with_format("arrow").iter(4096):
             names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
-        weights = hashlib.sha256()
-        for tensor in self.tagger.model.state_dict().values():
-            weights.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return {
             "images": [len(self.images), names.hexdigest(), dataset_identity(self.images)],
-            "model": weights.hexdigest(),
+            "model": weights_digest(self.tagger.model),
             "processor": self.tagger.processor.to_dict(),
             "label_names": self.tagger.label_names,
             "thresholds": self.tagger.thresholds.tolist(),
@@ -125,6 +129,7 @@ class _Run:
             "batch_size": self.options.batch_size,
             "shard_size": self.options.shard_size,
             "mixed_precision": self.accelerator.mixed_precision,
+            "runtime": self.options.runtime,
         }
 
     def write_shards(self) -> PredictResult:

@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
+from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -53,6 +55,10 @@ class Tagger:
         batch_size: images that go through the model together.
         device: such as `"cuda:1"`; default: the GPU where there is one.
         mixed_precision: `"no"`, `"fp16"` or `"bf16"`.
+        runtime: what computes the scores: `"torch"`, or onnxruntime on the CPU, in float32 with `"onnx"` and in int8
+            with `"onnx-int8"`. Its file is made once, in the cache of Hugging Face.
+        calibration: for int8 and a convolutional backbone: images like those to tag, 256 of which are looked at, to
+            measure the ranges of its activations.
 
     Attributes:
         model: the model, in evaluation mode.
@@ -72,6 +78,8 @@ class Tagger:
         batch_size: int = 32,
         device: str | torch.device | None = None,
         mixed_precision: str = "no",
+        runtime: str = "torch",
+        calibration: Sequence[Source] = (),
     ):
         if threshold is not None and not 0 <= threshold <= 1:
             raise DataError(f"threshold must be a probability, from 0 to 1; got {threshold}")
@@ -81,13 +89,24 @@ class Tagger:
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if mixed_precision not in PRECISIONS:
             raise DataError(f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {mixed_precision!r}")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if runtime not in RUNTIMES:
+            raise DataError(f"runtime must be one of {', '.join(RUNTIMES)}; got {runtime!r}")
+        if runtime != "torch" and (mixed_precision != "no" or torch.device(device or "cpu").type != "cpu"):
+            raise DataError(
+                f"runtime {runtime} computes on the CPU, in its own precision: leave out device and precision"
+            )
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
         self.model = AssocFormerForMultiLabel.from_pretrained(model).to(self.device).eval()
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
         config = self.model.config
         self.label_names = [config.id2label[i] for i in range(config.num_labels)]
         self.thresholds = np.array(config.thresholds if threshold is None else [threshold] * config.num_labels)
         self.top_k, self.batch_size, self.mixed_precision = top_k, batch_size, mixed_precision
+        self.onnx: OnnxModel | None = None
+        if runtime != "torch":
+            int8 = runtime == "onnx-int8"
+            fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
+            self.onnx = OnnxModel(cached_onnx(self.model, self.processor.size["height"], int8, fitted))
 
     def __call__(self, images: Source | Sequence[Source] | Mapping) -> TaggedImage | list[TaggedImage] | dict:
         """Tags an image, a list of images, or a batch with the column `image`.
@@ -129,6 +148,8 @@ class Tagger:
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> np.ndarray:
         """Images `(batch, 3, height, width)` in uint8 and the model's size, to probabilities `(batch, labels)`."""
+        if self.onnx is not None:
+            return self.onnx(self._inputs(pixels)).sigmoid().numpy()
         dtype = PRECISIONS[self.mixed_precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             logits = self.model(self._inputs(pixels)).logits

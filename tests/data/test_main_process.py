@@ -1,15 +1,72 @@
-"""Processes that were started together are one run, or none."""
+"""Two processes read a dataset once, and end together where it cannot be read."""
 
-import pytest
+import os
+import socket
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+READ = """
 from accelerate import PartialState
+from assocformer_hf.data.main_process import from_main_process
+state = PartialState(cpu=True)
+def read(error=None):
+    assert state.is_main_process
+    if error:
+        raise error
+    return {"images": 37}
+print(from_main_process(read))
+for error in (OSError("the disk is gone"), KeyError("column")):
+    try:
+        from_main_process(lambda: read(error))
+    except Exception as raised:
+        print(type(raised).__name__, raised)
+"""
 
-from assocformer_hf.data.main_process import require_all_processes
-from assocformer_hf.data.schema import DataError
+
+def both(*command: str) -> list[subprocess.CompletedProcess]:
+    """Runs a command in two processes that see each other, and waits for both."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    started = []
+    for rank in ("0", "1"):
+        environment = os.environ | {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen([sys.executable, *command], env=environment, stdout=pipe, stderr=pipe, text=True)
+        )
+    found = []
+    try:
+        for process in started:
+            out, err = process.communicate(timeout=120)
+            found.append(subprocess.CompletedProcess(command, process.returncode, out, err))
+    finally:
+        for process in started:
+            process.kill()
+    return found
 
 
-def test_a_process_that_does_not_see_the_others_is_refused(monkeypatch):
-    PartialState(cpu=True)
-    require_all_processes()
-    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun sets it, once Accelerate has found no other process
-    with pytest.raises(DataError, match="2 processes were started, but Accelerate sees 1 on this cpu: set ACCELERATE_"):
-        require_all_processes()
+def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_failed():
+    main, other = both("-c", READ)
+    assert main.stdout.splitlines() == ["{'images': 37}", "OSError the disk is gone", "KeyError 'column'"], main.stderr
+    assert other.stdout.splitlines() == ["{'images': 37}", "DataError the disk is gone", "DataError 'column'"], (
+        other.stderr
+    )
+
+
+def test_a_dataset_that_cannot_be_read_ends_training_and_evaluation_in_one_line_each(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("file_name,labels\nmissing.jpg,cat\n")
+    model = str(ROOT / "model_cards/assocformer-swin-tiny-scenes")
+    for verb in (["train", "--output_dir", str(tmp_path / "out")], ["evaluate", "--model", model, "--split", "all"]):
+        runs = both("-m", "assocformer_hf", *verb, "--dataset", str(table))
+        for run in runs:
+            (line,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+            assert "missing.jpg" in line
+            assert "Traceback" not in run.stderr
+            assert run.returncode == 2

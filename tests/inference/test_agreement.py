@@ -24,7 +24,7 @@ from assocformer_hf.data.schema import multilabel_features
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.hub.create_space import create_space
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.onnx import export_onnx
+from assocformer_hf.inference.onnx import export_onnx
 from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.model.image_processing_assocformer import FORMATS
 from tests.conftest import ROOT

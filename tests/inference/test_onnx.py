@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assocformer_hf.data.images.transforms import create_image_processor
-from assocformer_hf.hub.onnx import export_onnx, quantize_onnx
+from assocformer_hf.inference.onnx import export_onnx, quantize_onnx
 from tests.conftest import TINY_BACKBONES
 
 

@@ -1,0 +1,277 @@
+"""Models as ONNX files, in float32 and int8, and what runs them on a CPU."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub.constants import HF_HOME
+from PIL import Image
+from torch import Tensor, nn
+
+from assocformer_hf.data.images.decoding import ImageError
+from assocformer_hf.data.load import load_images
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.images import spread_images
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.output_folder import OutputFolder
+
+CACHE = Path(HF_HOME) / "assocformer/onnx"
+CACHE_FORMAT = "1"  # of how a file is made; another one makes all files anew
+WAIT = 600.0  # seconds for another process to have made the file
+CALIBRATION_IMAGES = 256  # more of them change no range that matters
+CALIBRATION_BATCH = 16
+
+
+class OnnxModel:
+    """A model in onnxruntime on the CPU, with as many threads as torch has.
+
+    It makes `pixel_values` `(batch, 3, height, width)` logits `(batch, labels)`.
+
+    Args:
+        path: file of [`export_onnx`] or [`quantize_onnx`].
+
+    Raises:
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+
+    def __init__(self, path: str | Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that wait leave their core to those that load images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.path = Path(path)
+        self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        """The logits of a batch."""
+        (logits,) = self.session.run(["logits"], {"pixel_values": pixel_values.numpy()})
+        return torch.from_numpy(logits)
+
+    def __reduce__(self):
+        # A session does not travel to other processes; its file does.
+        return OnnxModel, (self.path,)
+
+
+class _Logits(nn.Module):
+    """The part of the model that is exported: images to logits."""
+
+    def __init__(self, model: AssocFormerForMultiLabel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(pixel_values).logits
+
+
+def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: int):
+    """Writes a model as ONNX: `pixel_values` `(batch, 3, image_size, image_size)` to `logits` `(batch, labels)`.
+
+    The batch is free, the image size is fixed. The probabilities are the sigmoid of the logits.
+
+    Args:
+        model: the model; it is exported in evaluation mode.
+        path: file to write.
+        image_size: side of the square input in pixels.
+
+    Raises:
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+    training = model.training
+    try:
+        torch.onnx.export(
+            _Logits(model).eval(),
+            (torch.rand(2, 3, image_size, image_size),),
+            str(path),
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
+            dynamo=True,
+            external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
+            verbose=False,
+        )
+    finally:
+        model.train(training)
+
+
+def is_convolutional(model: AssocFormerForMultiLabel) -> bool:
+    """Whether a model computes mostly in convolutions, whose int8 form needs images to measure ranges on."""
+    modules = list(model.backbone.modules())
+    return sum(isinstance(one, nn.Conv2d) for one in modules) > sum(isinstance(one, nn.Linear) for one in modules)
+
+
+def calibration_images(processor: AssocFormerImageProcessor, images: Sequence) -> Tensor:
+    """The `pixel_values` of images spread over those given, `(images, 3, height, width)`, for [`quantize_onnx`].
+
+    Args:
+        processor: of the model.
+        images: as [`~assocformer_hf.Tagger`] takes them; those that cannot be read are left out.
+
+    Raises:
+        DataError: if none can be read.
+    """
+    pixels = []
+    for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
+        image = Image.fromarray(images[i]) if isinstance(images[i], np.ndarray) else images[i]
+        with suppress(ImageError):
+            pixels.append(processor.to_pixels(processor.decode(image, f"image {i}")))
+    if not pixels:
+        raise DataError(
+            "int8: this model's convolutions need images to measure their ranges on; give some that can be read as "
+            "calibration"
+        )
+    return processor(torch.stack(pixels), do_resize=False, return_tensors="pt")["pixel_values"]
+
+
+def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor | None = None):
+    """Writes a copy of an ONNX file that computes in int8.
+
+    With images the backbone does, up to its last convolution, each channel of its weights with a scale of its own, and
+    its activations within the ranges that these images have (static quantisation). Without images only the matrix
+    products do, with ranges taken on the fly (dynamic quantisation): right for transformers.
+
+    Args:
+        path: file of [`export_onnx`].
+        quantized: file to write.
+        calibration: `pixel_values` of images like those to come, `(images, 3, image_size, image_size)`.
+
+    Raises:
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+
+    if calibration is None:
+        # Convolutions are left in float32: their dynamic int8 form is slower than that.
+        quantize_dynamic(str(path), str(quantized), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+        return
+    quantize_static(
+        str(path),
+        str(quantized),
+        _CalibrationImages(calibration),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=_after_the_last_convolution(path),
+    )
+
+
+class _CalibrationImages:
+    """Images as onnxruntime's calibration asks for them."""
+
+    def __init__(self, pixel_values: Tensor):
+        self.batches: Iterator[Tensor] = iter(pixel_values.split(CALIBRATION_BATCH))
+
+    def get_next(self) -> dict | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"pixel_values": batch.numpy()}
+
+
+def _after_the_last_convolution(path: str | Path) -> list[str]:
+    """Names of the nodes that no convolution of images depends on, but for the activation of the last one: the head."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    needed: set[str] = set()  # values from which convolutions are computed
+    last: set[str] = set()  # what the last ones give
+    kept = set()
+    for node in reversed(graph.node):
+        convolves = node.op_type == "Conv" and weights.get(node.input[1]) == 4
+        if convolves or needed.intersection(node.output):
+            if not needed.intersection(node.output):
+                last.update(node.output)
+            kept.add(node.name)
+            needed.update(node.input)
+    return [node.name for node in graph.node if node.name not in kept and not last.intersection(node.input)]
+
+
+def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, calibration: Tensor | None) -> Path:
+    """The ONNX file of a model, made when it is asked for first, in the cache of Hugging Face (`HF_HOME`).
+
+    Its place there follows from the weights, the configuration, the calibration images and the versions of the
+    libraries: a file is never that of another model.
+
+    Args:
+        model: the model.
+        image_size: side of the square input in pixels.
+        int8: whether it computes in int8.
+        calibration: for int8, see [`quantize_onnx`].
+
+    Raises:
+        OutputError: if the cache cannot be written to.
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+    config = model.config.to_dict() | {"_name_or_path": None}
+    libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")]
+    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, config, image_size, int8]).encode())
+    content.update(weights_digest(model).encode())
+    if calibration is not None:
+        content.update(calibration.numpy())
+    cache = OutputFolder(CACHE / content.hexdigest())
+    file = cache.path / ("model-int8.onnx" if int8 else "model.onnx")
+    with cache.locked(WAIT):
+        if not file.is_file():
+            float32 = cached_onnx(model, image_size, False, None) if int8 else None
+            with cache.replacing("onnx") as folder:
+                if float32 is None:
+                    export_onnx(model, folder / file.name, image_size)
+                else:
+                    quantize_onnx(float32, folder / file.name, calibration)
+    return file
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of the weights, wherever they lie, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def export_saved_model(
+    name_or_path: str, path: str | Path, int8: bool = False, calibration: Sequence[str] = ()
+) -> list[tuple[Path, float]]:
+    """Writes a saved model as ONNX, and runs it beside torch.
+
+    Args:
+        name_or_path: folder or Hub id of the model.
+        path: file to write.
+        int8: whether to write an int8 copy too, `NAME-int8.onnx`.
+        calibration: files or folders of images, which the int8 copy of a convolutional backbone is fitted to.
+
+    Returns:
+        Each file, with the largest difference of a score from torch's on random images.
+
+    Raises:
+        OutputError: if files of others would be replaced.
+        DataError: if there are no images to fit the int8 copy to.
+        ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+    """
+    path = Path(path)
+    model = AssocFormerForMultiLabel.from_pretrained(name_or_path).eval()
+    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    size = processor.size["height"]
+    fitted = None
+    if int8 and is_convolutional(model):
+        sources = spread_images(load_images(calibration), CALIBRATION_IMAGES) if calibration else []
+        fitted = calibration_images(processor, sources)
+    output = OutputFolder(path.parent)
+    with output.replacing(f"export {path.name}") as folder:
+        files = [folder / path.name]
+        export_onnx(model, files[0], size)
+        if int8:
+            files.append(files[0].with_stem(f"{path.stem}-int8"))
+            quantize_onnx(*files, fitted)
+    images = torch.rand(3, 3, size, size)
+    expected = model(images).logits.sigmoid()
+    found = []
+    for file in [output.path / file.name for file in files]:
+        found.append((file, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
+    return found

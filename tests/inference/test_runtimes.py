@@ -1,0 +1,126 @@
+"""The tagger in onnxruntime: the labels that torch gives, from a file that is made once."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.models.timm_wrapper import TimmWrapperConfig
+
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, Tagger
+from assocformer_hf.data.images.transforms import create_image_processor
+from assocformer_hf.data.scenes.scenes import load_scenes
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference import onnx
+from assocformer_hf.inference.options import PredictOptions
+from assocformer_hf.inference.predict import predict
+from tests.conftest import ROOT
+
+MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+SAMPLES = [MODEL / f"samples/{i}.jpg" for i in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("onnx")
+        patch.setattr(onnx, "CACHE", folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Image.Image]:
+    return [row["image"].convert("RGB") for row in load_scenes("validation", size=100)]
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory):
+    """A folder with a small network of convolutions and random weights, whose scores lie around the threshold."""
+    folder = tmp_path_factory.mktemp("convolutional")
+    torch.manual_seed(0)
+    config = TimmWrapperConfig(architecture="test_efficientnet")
+    model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=config, num_labels=6))
+    model.save_pretrained(folder)
+    create_image_processor(64).save_pretrained(folder)
+    return folder
+
+
+def scores(tagger: Tagger, images) -> np.ndarray:
+    return np.stack([one.all_scores for one in tagger(images)])
+
+
+@pytest.mark.parametrize(("runtime", "difference"), [("onnx", 1e-4), ("onnx-int8", 0.3)])
+def test_labels_are_those_of_torch_for_99_of_100_decisions(scenes, runtime, difference):
+    expected, found = scores(Tagger(MODEL), scenes), scores(Tagger(MODEL, runtime=runtime), scenes)
+    assert ((found >= 0.5) == (expected >= 0.5)).mean() >= 0.99
+    assert 0 < np.abs(found - expected).max() < difference
+    assert (expected >= 0.5).any(1).mean() > 0.9  # else the decisions were easy
+
+
+def test_convolutions_in_int8_are_fitted_to_images(convolutional, scenes):
+    expected = scores(Tagger(convolutional), scenes)
+    tagger = Tagger(convolutional, runtime="onnx-int8", calibration=scenes[:16])
+    found = scores(tagger, scenes)
+    assert np.abs(found - expected).max() < 0.02 < 0.1 < np.ptp(expected)
+    float32 = Tagger(convolutional, runtime="onnx").onnx.path
+    assert tagger.onnx.path.stat().st_size < 0.6 * float32.stat().st_size
+    message = "int8: this model's convolutions need images to measure their ranges on"
+    for calibration in ((), [b"no image"]):
+        with pytest.raises(DataError, match=message):
+            Tagger(convolutional, runtime="onnx-int8", calibration=calibration)
+
+
+def test_the_file_is_made_once_for_the_same_weights_and_calibration(convolutional, scenes, tmp_path):
+    first = Tagger(MODEL, runtime="onnx")
+    made = first.onnx.path.stat().st_mtime_ns
+    again = Tagger(MODEL, runtime="onnx")
+    assert again.onnx.path == first.onnx.path
+    assert again.onnx.path.stat().st_mtime_ns == made
+    model = AssocFormerForMultiLabel.from_pretrained(MODEL)
+    with torch.no_grad():
+        model.head.embedding.bias += 1
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    changed = Tagger(tmp_path, runtime="onnx")
+    assert changed.onnx.path != first.onnx.path
+    np.testing.assert_allclose(scores(changed, SAMPLES), scores(Tagger(tmp_path), SAMPLES), atol=1e-4)
+    one, other = (Tagger(convolutional, runtime="onnx-int8", calibration=scenes[i:16]) for i in (0, 1))
+    assert one.onnx.path != other.onnx.path
+
+
+def test_it_travels_to_other_processes_and_still_explains():
+    tagger = Tagger(MODEL, runtime="onnx")
+    copy = pickle.loads(pickle.dumps(tagger))
+    np.testing.assert_array_equal(scores(copy, SAMPLES), scores(tagger, SAMPLES))
+    np.testing.assert_allclose(tagger.explain(SAMPLES[0]).scores, scores(tagger, SAMPLES)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "tflite"}, "runtime must be one of torch, onnx, onnx-int8; got 'tflite'"),
+        ({"runtime": "onnx", "mixed_precision": "bf16"}, "runtime onnx computes on the CPU, in its own precision"),
+        ({"runtime": "onnx-int8", "device": "cuda:0"}, "runtime onnx-int8 computes on the CPU, in its own precision"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        Tagger(MODEL, **options)
+
+
+def test_predict_takes_the_calibration_from_its_images_and_keeps_runtimes_apart(convolutional, scenes, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(scenes[:9]):
+        image.save(tmp_path / f"images/{i}.png")
+    (tmp_path / "images/3.png").write_bytes(b"no image")
+    options = PredictOptions(str(convolutional), [str(tmp_path / "images")], tmp_path / "out", num_workers=0)
+    options.runtime = "onnx-int8"
+    first = predict(options)
+    assert (first.images, first.tagged) == (9, 8)
+    assert predict(options) == first
+    options.runtime = "torch"
+    with pytest.raises(DataError, match="holds results of a run with another runtime; choose another folder"):
+        predict(options)
