@@ -75,13 +75,17 @@ def main(words: Sequence[str] | None = None):
 
 
 def with_values(words: list[str]) -> list[str]:
-    """The words, with the value that a bare `--resume` means: the last checkpoint."""
-    ends = [*words[1:], "--"]
-    return [
-        part
-        for word, following in zip(words, ends, strict=False)
-        for part in ((word, "last") if word == "--resume" and following.startswith("--") else (word,))
-    ]
+    """The words, with the value that a bare `--resume` means, the last checkpoint, and `--name true` as `--name=true`."""
+    given, result = [*words, "--"], []
+    for place, word in enumerate(words):
+        if word.lower() in ("true", "false") and result and result[-1].startswith("--") and "=" not in result[-1]:
+            if given[place + 1].startswith("--"):
+                result[-1] += f"={word.lower()}"
+                continue
+        result.append(word)
+        if word == "--resume" and given[place + 1].startswith("--"):
+            result.append("last")
+    return result
 
 
 def fail(message: str):

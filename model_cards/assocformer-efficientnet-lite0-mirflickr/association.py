@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fused import FUSED_FROM, can_compile, fused_association
+from .fused import fused_association
 from .tiled import TiledAssociation, association_by_rows, tiled_association
 from .whole import full_precision, shifted, whole_association
 
@@ -91,8 +91,7 @@ class AssociationModule(nn.Module):
         kernel_size: odd size k of the convolutions of eq. 4.
         readout: `"per_label"` reads each label with its own weights, `"shared"` reads all with the same.
         tiled: whether A is computed in tiles and never held whole; by default from 1,024 labels on.
-        fused: whether a compiled loop takes the place of the tiles; by default from 4,096 labels on, where there is a
-            compiler.
+        fused: whether a compiled loop takes the place of the tiles.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class AssociationModule(nn.Module):
         kernel_size: int = 3,
         readout: str = "per_label",
         tiled: bool | None = None,
-        fused: bool | None = None,
+        fused: bool = False,
     ):
         super().__init__()
         self.tiled = num_labels >= TILED_FROM if tiled is None else tiled
@@ -122,16 +121,15 @@ class AssociationModule(nn.Module):
             association, evidence = whole_association(features, keys, messages, readout)
             return association, None, evidence + bias
         shifts = shifted(features, keys.shape[1])
-        gathered, total, squares = self._in_parts(features.device)(keys, shifts @ shifts.mT, messages)
+        gathered, total, squares = self._in_parts()(keys, shifts @ shifts.mT, messages)
         evidence = (gathered * (shifts @ readout.T).mT).sum(-1)
         return None, torch.stack([total, squares], dim=1), evidence + bias
 
-    def _in_parts(self, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], TiledAssociation]:
+    def _in_parts(self) -> Callable[[Tensor, Tensor, Tensor], TiledAssociation]:
         """What computes A without holding it."""
         if torch.compiler.is_exporting():
             return association_by_rows
-        large = self.fused is None and self.key.out_channels >= FUSED_FROM and can_compile(device)
-        return fused_association if (self.fused or large) and not torch.compiler.is_compiling() else tiled_association
+        return fused_association if self.fused and not torch.compiler.is_compiling() else tiled_association
 
     def explain(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features `(batch, d)` to the rows of A and of E of some labels, `(batch, labels, C)` each.
@@ -181,7 +179,7 @@ class AssociationHead(nn.Module):
         readout: str = "per_label",
         fusion: str = "equal",
         tiled: bool | None = None,
-        fused: bool | None = None,
+        fused: bool = False,
         attention_weight: float = 1.0,
         attention_temperature: float = 1.0,
     ):

@@ -51,8 +51,8 @@ class AssocFormerConfig(PreTrainedConfig):
         association_weight: theta of eq. 9, at least 0.
         tiled_association: whether A is computed in tiles and never held whole, in the forward and the backward pass; by
             default from 1,024 labels on. The norm `"nuclear"` needs A whole.
-        fused_association: whether one loop made by `torch.compile` takes the place of the tiles; by default from 4,096
-            labels on, where a C++ compiler or, on a GPU, Triton is there. Compiling takes half a minute, once.
+        fused_association: whether one loop made by `torch.compile` takes the place of the tiles; where there is no
+            compiler, tiles do the work. Off, as on the CPU that it was measured on the tiles are faster.
         threshold: probability from which a label is predicted, in [0, 1].
         label_thresholds: one threshold for each label; replaces `threshold` where given.
 
@@ -82,7 +82,7 @@ class AssocFormerConfig(PreTrainedConfig):
     association_norm: str = "l2"
     association_weight: float | int = 0.1
     tiled_association: bool | None = None
-    fused_association: bool | None = None
+    fused_association: bool = False
     threshold: float | int = 0.5
     label_thresholds: list[float] | None = None
     problem_type: str = "multi_label_classification"

@@ -6,10 +6,7 @@ stored. On a CPU that takes a C++ compiler, on a GPU Triton; compiling takes hal
 result on disk. The tiles of `tiled.py` are the reference, and do the work where there is no compiler.
 """
 
-import importlib.util
 import logging
-import os
-import shutil
 from collections.abc import Callable
 from functools import cache
 
@@ -22,17 +19,9 @@ from torch.autograd.function import once_differentiable
 from .tiled import TiledAssociation, tiled_association
 from .whole import full_precision
 
-FUSED_FROM = 4096  # labels; below, the time to compile is seldom won back
 # Inductor would else store an expression that many sums share, here A itself.
 INLINE = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10000, "realize_acc_reads_threshold": 1000}
 LOGGER = logging.getLogger(__name__)
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether what `torch.compile` needs for a device seems to be installed."""
-    if device.type == "cuda":
-        return importlib.util.find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
-    return device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def fused_association(keys: Tensor, gram: Tensor, values: Tensor) -> TiledAssociation:

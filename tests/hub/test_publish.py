@@ -153,7 +153,7 @@ def test_the_repository_holds_the_model_in_one_commit_and_nothing_else(published
     assert len(repository.commits) == 2  # the Hub makes the first one itself
     assert f"/org/name/commit/{repository.commits[-1]}" in printed
     expected = {
-        "README.md", "config.json", "preprocessor_config.json", "metrics.json", "association_map.png", "handler.py",
+        "README.md", "config.json", "preprocessor_config.json", "metrics.json", "handler.py",
         "requirements.txt", "modeling_assocformer.py", "samples/1.jpg", "samples/2.jpg",
     }  # fmt: skip
     assert expected <= repository.files.keys()
