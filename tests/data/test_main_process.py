@@ -60,13 +60,10 @@ def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_fail
 
 
 def test_a_dataset_that_cannot_be_read_ends_training_and_evaluation_in_one_line_each(tmp_path):
-    table = tmp_path / "labels.csv"
-    table.write_text("file_name,labels\nmissing.jpg,cat\n")
-    model = str(ROOT / "model_cards/assocformer-swin-tiny-scenes")
-    for verb in (["train", "--output_dir", str(tmp_path / "out")], ["evaluate", "--model", model, "--split", "all"]):
-        runs = both("-m", "assocformer_hf", *verb, "--dataset", str(table))
-        for run in runs:
-            (line,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-            assert "missing.jpg" in line
-            assert "Traceback" not in run.stderr
-            assert run.returncode == 2
+    missing, model = str(tmp_path / "missing"), str(ROOT / "model_cards/assocformer-swin-tiny-scenes")
+    for verb in (["train", "--backbone", "tiny-cvt", "--output_dir", str(tmp_path)], ["evaluate", "--model", model]):
+        for done in both("-m", "assocformer_hf", *verb, "--dataset", missing):
+            (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            assert missing in line
+            assert "Traceback" not in done.stderr
+            assert done.returncode == 2
