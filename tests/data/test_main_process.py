@@ -5,10 +5,15 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 READ = """
+import sys
 from accelerate import PartialState
+from assocformer_hf.commands.running import one_line_errors
+from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.main_process import from_main_process
 state = PartialState(cpu=True)
 def read(error=None):
@@ -22,6 +27,8 @@ for error in (OSError("the disk is gone"), KeyError("column")):
         from_main_process(lambda: read(error))
     except Exception as raised:
         print(type(raised).__name__, raised)
+with one_line_errors():
+    from_main_process(lambda: load_multilabel_dataset(sys.argv[1]))
 """
 
 
@@ -51,22 +58,27 @@ def both(*command: str) -> list[subprocess.CompletedProcess]:
     return found
 
 
-def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_failed():
-    main, other = both("-c", READ)
+def assert_named_in_one_line(missing: str, done: subprocess.CompletedProcess):
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert missing in line
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_failed(tmp_path):
+    missing = str(tmp_path / "missing")
+    main, other = both("-c", READ, missing)
     assert main.stdout.splitlines() == ["{'images': 37}", "OSError the disk is gone", "KeyError 'column'"], main.stderr
     assert other.stdout.splitlines() == ["{'images': 37}", "DataError the disk is gone", "DataError 'column'"], (
         other.stderr
     )
+    for done in (main, other):
+        assert_named_in_one_line(missing, done)
 
 
+@pytest.mark.slow
 def test_a_dataset_that_cannot_be_read_ends_training_and_evaluation_in_one_line_each(tmp_path):
-    table = tmp_path / "labels.csv"
-    table.write_text("file_name,labels\nmissing.jpg,cat\n")
-    model = str(ROOT / "model_cards/assocformer-swin-tiny-scenes")
-    for verb in (["train", "--output_dir", str(tmp_path / "out")], ["evaluate", "--model", model, "--split", "all"]):
-        runs = both("-m", "assocformer_hf", *verb, "--dataset", str(table))
-        for run in runs:
-            (line,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-            assert "missing.jpg" in line
-            assert "Traceback" not in run.stderr
-            assert run.returncode == 2
+    missing, model = str(tmp_path / "missing"), str(ROOT / "model_cards/assocformer-swin-tiny-scenes")
+    for verb in (["train", "--backbone", "tiny-cvt", "--output_dir", str(tmp_path)], ["evaluate", "--model", model]):
+        for done in both("-m", "assocformer_hf", *verb, "--dataset", missing):
+            assert_named_in_one_line(missing, done)
