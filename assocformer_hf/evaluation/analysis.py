@@ -112,7 +112,7 @@ def image_rows(evaluation: Evaluation, label_names: Sequence[str], thresholds: n
     order = np.argsort(-losses, kind="stable")
     rows = []
     for row in order[~np.isnan(losses[order])].tolist():
-        labels = {what: [label_names[c] for c in np.flatnonzero(mask[row])] for what, mask in parts.items()}
+        labels = {what: [label_names[c] for c in np.flatnonzero(mask[row]).tolist()] for what, mask in parts.items()}
         rows.append({"index": int(evaluation.indices[row]), "log_loss": float(losses[row])} | labels)
     return rows
 

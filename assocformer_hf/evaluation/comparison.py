@@ -83,8 +83,8 @@ def compare(
             "index": int(one.indices[rows[i]]),
             "log_loss": float(losses[0][i]),
             "other_log_loss": float(losses[1][i]),
-            "better": [label_names[c] for c in np.flatnonzero(better[i])],
-            "worse": [label_names[c] for c in np.flatnonzero(worse[i])],
+            "better": [label_names[c] for c in np.flatnonzero(better[i]).tolist()],
+            "worse": [label_names[c] for c in np.flatnonzero(worse[i]).tolist()],
         }
         for i in changed[np.argsort(-np.abs(losses[0] - losses[1])[changed], kind="stable")]
     ]

@@ -89,7 +89,7 @@ def _choose(scores: np.ndarray, present: np.ndarray, goal: str, value: float | N
 
 
 def cross_validate_thresholds(
-    scores: np.ndarray, targets: np.ndarray, baseline: float = 0.5, count: int = 5, seed: int = 0, **choice
+    scores: np.ndarray, targets: np.ndarray, baseline: float | np.ndarray = 0.5, count: int = 5, seed: int = 0, **choice
 ) -> dict:
     """What chosen thresholds are worth on images that they were not chosen on.
 

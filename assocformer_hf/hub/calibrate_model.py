@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -41,11 +42,20 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
     """Changes the model; returns its evaluation anew, and what changed, with what it is worth on other images."""
     evaluation, config = saved.evaluation, saved.model.config
     scores, targets = evaluation.scores, evaluation.targets
-    choice = {"goal": args.goal, "value": args.value, "per_label": args.per_label, "min_positives": args.min_positives}
+    choice: dict[str, Any] = {
+        "goal": args.goal,
+        "value": args.value,
+        "per_label": args.per_label,
+        "min_positives": args.min_positives,
+    }
     before = np.array(config.thresholds)
     # Scaling keeps the order of the scores, so it changes nothing about what thresholds are worth.
     worth = cross_validate_thresholds(scores, targets, before, args.folds, **choice)
-    found = {"images": len(scores), "temperature": None, "ECE": {"before": reliability(scores, targets).error}}
+    found: dict[str, Any] = {
+        "images": len(scores),
+        "temperature": None,
+        "ECE": {"before": reliability(scores, targets).error},
+    }
     if args.temperature:
         found["temperature"] = fit_temperature(scores, targets)
         found["ECE"]["held_out"] = reliability(held_out_scale(scores, targets, args.folds), targets).error

@@ -1,6 +1,6 @@
 """The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -304,7 +304,7 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
     return {name: _converted(name, value, hints[name]) for name, value in options.items()}
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """The known name that a wrong one was likely meant to be, as the end of a message."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

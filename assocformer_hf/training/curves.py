@@ -63,7 +63,7 @@ def plot_curves(history: list[dict], path: Path):
 
     rows = [flat(entry) for entry in history]
     rows = [row | {"penalty": row["loss"] - row["asl"]} for row in rows]
-    panels = {
+    panels: dict[str, dict[str, str | None]] = {
         "asymmetric loss": {"asl": "training", "raw_asl": "validation", "ema_asl": "validation, averaged weights"},
         "mean average precision (mAP), %": {"raw_mAP": "weights", "ema_mAP": "averaged weights"},
         "F1, %": {

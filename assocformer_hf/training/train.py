@@ -242,10 +242,10 @@ def create_images(
     augment = training_transform(
         processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
     )
-    reading = {"bad_images": args.bad_images}
+    scale = pixel_scaling(processor)
     return (
-        MultiLabelImages(splits["train"], augment, seed, scale=pixel_scaling(processor), **reading),
-        MultiLabelImages(splits["validation"], evaluation_transform(processor), **reading),
+        MultiLabelImages(splits["train"], augment, seed, bad_images=args.bad_images, scale=scale),
+        MultiLabelImages(splits["validation"], evaluation_transform(processor), bad_images=args.bad_images),
     )
 
 

@@ -159,11 +159,12 @@ def _parse(path: Path) -> ElementTree.Element:
 
 def _split_objects(tree: ElementTree.Element, difficult: str) -> tuple[list[str], list[str]]:
     """The labels of the objects that are present, and those that are unknown."""
-    clear, hard = {}, {}
+    clear: dict[str, None] = {}
+    difficult_ones: dict[str, None] = {}
     for entry in tree.findall("object"):
         name = entry.findtext("name", default="").strip()
-        (hard if entry.findtext("difficult", default="0").strip() == "1" else clear)[name] = None
-    hard = [name for name in hard if name not in clear]
+        (difficult_ones if entry.findtext("difficult", default="0").strip() == "1" else clear)[name] = None
+    hard = [name for name in difficult_ones if name not in clear]
     if difficult == "positive":
         return [*clear, *hard], []
     return list(clear), hard if difficult == "unknown" else []

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Point = tuple[float, float]
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
 
 DARK: Colour = (25, 25, 30)
 GLASS: Colour = (190, 220, 240)

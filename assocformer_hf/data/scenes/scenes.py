@@ -227,7 +227,7 @@ def _scatter_clutter(canvas: Image.Image, generator: np.random.Generator):
             pencil.ellipse((x, y, x + width / 2, y + height / 2), fill=_colour(generator.random(), generator))
 
 
-def _colour(hue: float, generator: np.random.Generator) -> tuple[int, int, int]:
+def _colour(hue: float, generator: np.random.Generator) -> tuple[int, ...]:
     """A saturated colour, so that it stands out from the muted backgrounds; the hue is in turns."""
     saturation, value = generator.uniform((0.7, 0.55), (1, 1))
     return tuple(int(255 * channel) for channel in colorsys.hsv_to_rgb(hue % 1, saturation, value))
