@@ -38,7 +38,7 @@ nb_output_stderr = "remove"
 default_role = "code"  # docstrings are written in Markdown's manner: `name`, and [`Name`] for a link
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
