@@ -75,16 +75,15 @@ def main(words: Sequence[str] | None = None):
 
 
 def with_values(words: list[str]) -> list[str]:
-    """The words, with the value that a bare `--resume` means, the last checkpoint, and `--name true` as `--name=true`."""
-    given, result = [*words, "--"], []
-    for place, word in enumerate(words):
-        if word.lower() in ("true", "false") and result and result[-1].startswith("--") and "=" not in result[-1]:
-            if given[place + 1].startswith("--"):
-                result[-1] += f"={word.lower()}"
-                continue
-        result.append(word)
-        if word == "--resume" and given[place + 1].startswith("--"):
-            result.append("last")
+    """The words, with what a bare `--resume` means, the last checkpoint, and `--name true` as `--name=true`."""
+    result: list[str] = []
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        last = following.startswith("--")
+        switches = last and result and result[-1].startswith("--") and "=" not in result[-1]
+        if switches and word.lower() in ("true", "false"):
+            result[-1] += f"={word.lower()}"
+        else:
+            result += [word, "last"] if last and word == "--resume" else [word]
     return result
 
 
