@@ -134,7 +134,7 @@ def test_every_label_name_is_drawn_as_it_is(labels):
     explained = [Influence(name, 0.5, 0.4) for name in labels]
     explanation = ImageExplanation(
         labels, np.full(count, 0.6), np.full(count, 0.5), association(count), association(count),
-        [LabelExplanation(labels[0], 0.6, 0.4, 0.5, 0.1, 0.2, explained[0], explained[1:])],
+        None, [LabelExplanation(labels[0], 0.6, 0.4, 0.5, 0.1, 0.2, explained[0], explained[1:])],
     )  # fmt: skip
     FigureCanvasAgg(explanation_figure(Image.new("RGB", (8, 8)), explanation)).draw()
 
