@@ -53,7 +53,7 @@ setup(
             "data/scenes/*.json",
             "hub/*.md",
             "hub/space/*",
-            "evaluation/multilabel/README.md",
+            "evaluation/multilabel/*",
             "pages/*.html",
             "pages/style.css",
             "pages/table.js",
