@@ -55,7 +55,7 @@ setup(
             "data/scenes/*.json",
             "hub/*.md",
             "hub/space/*",
-            "evaluation/multilabel/README.md",
+            "evaluation/multilabel/*",
             "pages/*.html",
             "pages/style.css",
             "pages/table.js",

@@ -1,6 +1,9 @@
 """A saved model measured, as a table, a file of metrics and a page of HTML."""
 
 import json
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -8,22 +11,43 @@ from accelerate import Accelerator
 from assocformer_hf.data.load import dataset_name
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import (
     SavedModel,
     evaluate_saved_model,
+    evaluation_split,
     training_counts,
     with_own_dataset,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.output_folder import write_file
+from assocformer_hf.output_folder import shown, write_file
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
 
 
-def report_input(saved: SavedModel, args: EvaluationArguments, source: SourceOptions, train_split: str | None):
-    """What the report shows; without a training split it does without the co-occurrence of labels."""
+def report_input(
+    saved: SavedModel,
+    args: EvaluationArguments,
+    source: SourceOptions,
+    train_split: str | None = None,
+    other: SavedModel | None = None,
+    other_name: str = "",
+) -> ReportInput:
+    """What the report of a saved model shows.
+
+    Args:
+        saved: of `evaluate_saved_model`.
+        args: which model and images.
+        source: how the dataset was read.
+        train_split: whose labels are set beside A; default: the usual one, and without it no co-occurrence is shown.
+        other: another model, evaluated on the same images.
+        other_name: its folder or Hub id.
+
+    Raises:
+        DataError: if there is no such training split, or the other model was evaluated on other images.
+    """
     together = None
     try:
         together = conditional_cooccurrence(training_counts(args, source, saved.label_names, train_split))
@@ -31,10 +55,26 @@ def report_input(saved: SavedModel, args: EvaluationArguments, source: SourceOpt
         if train_split:
             raise
         print(f"the report has no co-occurrence of labels: {error}")
-    config = saved.model.config
-    title = f"{Path(args.model).resolve().name} on {dataset_name(args.dataset)}"
-    thresholds = config.thresholds
-    return ReportInput(title, saved.evaluation, saved.label_names, thresholds, saved.dataset, together)
+    data, size = dataset_name(args.dataset), saved.processor.size
+    name, thresholds = shown(Path(args.model).resolve().name), saved.model.config.thresholds
+    facts = {
+        "model": name,
+        "dataset": f"{data}, {evaluation_split(args)}",
+        "image size": f"{size['height']} × {size['width']} pixels",
+    }
+    if Path(sys.argv[0]).name in ("assocformer", "__main__.py"):
+        facts["command"] = shlex.join(["assocformer", *sys.argv[1:]])
+    comparison = None
+    if other is not None:
+        short = shown(Path(other_name).resolve().name)
+        other_name = short if short != name else shown(other_name)
+        facts["compared with"] = other_name
+        limits = thresholds, other.model.config.thresholds
+        comparison = compare(saved.evaluation, other.evaluation, saved.label_names, *limits)
+    return ReportInput(
+        f"{name} on {data}", saved.evaluation, saved.label_names, thresholds, saved.dataset, together, facts,
+        comparison, name, other_name,
+    )  # fmt: skip
 
 
 def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: ReportOptions):
@@ -44,9 +84,14 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         DataError: if the data cannot be read, or have other labels than the model.
         OutputError: if files of others would be replaced.
     """
+    if outputs.compare and not outputs.report:
+        raise DataError("two models are compared in a report: give a folder for it with --report")
     args, source = with_own_dataset(args, source)
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
+    other = None
+    if outputs.compare:
+        other = evaluate_saved_model(replace(args, model=outputs.compare), source, accelerator)
     if not accelerator.is_main_process:
         return
     if saved.dataset.info.description:
@@ -59,5 +104,6 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         content = json.dumps(metrics, indent=2, ensure_ascii=False)
         write_file(outputs.output, lambda aside: aside.write_text(content, encoding="utf-8"))
     if outputs.report:
-        page = write_report(outputs.report, report_input(saved, args, source, outputs.train_split))
+        report = report_input(saved, args, source, outputs.train_split, other, outputs.compare or "")
+        page = write_report(outputs.report, report)
         print(f"report: {page}")

@@ -10,6 +10,9 @@ class ReportOptions:
 
     output: Path | None = field(default=None, metadata={"help": "JSON file for the metrics."})
     report: Path | None = field(default=None, metadata={"help": "Folder for report.html and its CSV files."})
+    compare: str | None = field(
+        default=None, metadata={"help": "Another model, folder or Hub id, set beside this one in the report."}
+    )
     train_split: str | None = field(
         default=None, metadata={"help": "Whose labels the report sets beside A. Default: the benchmark's, or train."}
     )

@@ -63,7 +63,7 @@ function toggle(button) {
   button.setAttribute("aria-expanded", "true");
   const detail = create("tr", undefined, "detail-row"), cell = create("td"), parts = create("div", undefined, "detail");
   cell.colSpan = row.cells.length;
-  const chart = document.querySelector(`#curves figure[data-label="${button.dataset.label}"] svg`);
+  const chart = document.querySelector(`.curves figure[data-label="${button.dataset.label}"] svg`);
   const left = create("div"), right = create("div");
   if (chart) left.append(chart.cloneNode(true));
   for (const group of examples[button.dataset.label]) {

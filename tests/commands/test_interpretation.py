@@ -101,12 +101,15 @@ def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, capsys, 
 def test_evaluate_writes_a_report(trained, small_coco, tmp_path):
     output, _ = trained
     options = {"model": output, "dataset": "coco", "data_dir": small_coco, "split": "val", "train_split": "train"}
-    printed = run(command("evaluate", **options, report=tmp_path / "report")).stdout
+    printed = run(command("evaluate", **options, report=tmp_path / "report", compare=PUBLISHED)).stdout
     assert f"report: {tmp_path / 'report/report.html'}" in printed
     metrics = json.loads((output / "metrics.json").read_text())
     content = (tmp_path / "report/report.html").read_text(encoding="utf-8")
     assert f"<b>{100 * metrics['mAP']:.1f}</b>" in content
     assert "model on coco" in content
+    assert f"model beside {PUBLISHED.name} on the same images" in content
+    assert "64 × 64 pixels" in content
+    assert f"evaluate --model {output}" in content
     assert "0000.jpg" in (tmp_path / "report/images.csv").read_text()
     assert {"association", "cooccurrence", "rank_difference"} <= set(np.load(tmp_path / "report/association.npz"))
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import datasets
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from assocformer_hf.data.schema import multilabel_features
+from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.pages.report import ReportInput, write_report
@@ -60,7 +62,15 @@ def report(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("report")
     cooccurrence = generator.random((80, 80))
-    page = write_report(folder, ReportInput("<80> labels", evaluation, LABELS, 0.4, dataset, cooccurrence))
+    second = np.clip(scores + generator.normal(0, 0.2, scores.shape), 0, 1).astype(np.float32)
+    other = replace(evaluation, metrics=multilabel_metrics(second, targets, 0.4), scores=second)
+    page = write_report(
+        folder,
+        ReportInput(
+            "<80> labels", evaluation, LABELS, 0.4, dataset, cooccurrence, {"image size": "64 × 64 pixels"},
+            compare(evaluation, other, LABELS, 0.4, 0.4), "new", "old",
+        ),
+    )  # fmt: skip
     return page, evaluation
 
 
@@ -158,9 +168,10 @@ def test_nothing_overlaps_or_sticks_out_on_wide_and_small_screens(report):
     page, _ = report
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width in (1280, 390):
-            view = browser.new_page(viewport={"width": width, "height": 900})
+        for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+            view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             requested, errors = [], []
+            view.on("console", lambda said, seen=errors: seen.append(said.text) if said.type == "error" else None)
             view.on("request", lambda sent, seen=requested: seen.append(sent.url))
             view.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
             view.goto(page.as_uri())
@@ -168,8 +179,67 @@ def test_nothing_overlaps_or_sticks_out_on_wide_and_small_screens(report):
             assert errors == []
             assert view.evaluate("document.documentElement.scrollWidth") <= width
             assert view.evaluate(OVERLAPS) == []
+            background = view.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(24, 24, 27)"}[scheme]
             assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         browser.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_labels_are_sorted_found_and_opened(report):
+    from playwright.sync_api import sync_playwright
+
+    page, evaluation = report
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1280, "height": 900})
+        errors = []
+        view.on("pageerror", lambda error: errors.append(str(error)))
+        view.goto(page.as_uri())
+        table = view.locator("#label-table")
+
+        def values(number):
+            return table.locator(f"tbody tr:not([hidden]) td:nth-child({number})").all_inner_texts()
+
+        head = table.get_by_role("button", name="images", exact=True)
+        head.click()
+        assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist())
+        head.click()
+        assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist(), reverse=True)
+        table.get_by_role("button", name="AP", exact=True).click()
+        assert values(2)[-1] == "–"  # the label without positives comes last, whichever way
+        view.locator("[data-table=label-table]").fill("PRICE")
+        assert values(1) == ["a $price$ & more"]
+        assert view.locator(".tools:has([data-table=label-table]) [role=status]").inner_text() == "1 of 80 labels"
+        c = LABELS.index("a $price$ & more")
+        table.get_by_role("button", name="a $price$ & more").click()
+        present, predicted = evaluation.targets[:, c] == 1, evaluation.scores[:, c] >= np.float32(0.4)
+        expected = [(present & predicted).sum(), (present & ~predicted).sum(), (predicted & ~present).sum()]
+        assert table.locator(".detail h3").all_inner_texts() == [
+            f"{what}: {count}" for what, count in zip(("hits", "misses", "false alarms"), expected, strict=True)
+        ]
+        assert table.locator(".detail svg").count() == 1
+        assert table.locator(".detail img").count() == sum(min(count, 6) for count in expected)
+        assert table.locator(".detail img").evaluate_all("all => all.every(one => one.naturalWidth > 0)")
+        assert view.evaluate(OVERLAPS) == []
+        table.get_by_role("button", name="a $price$ & more").click()
+        assert table.locator(".detail").count() == 0
+        compared = view.locator("#compared-labels")
+        compared.get_by_role("button", name="difference").click()
+        differences = [float(one) for one in compared.locator("td:nth-child(4)").all_inner_texts() if one != "–"]
+        assert differences == sorted(differences)
+        assert errors == []
+        browser.close()
+
+
+def test_the_comparison_is_that_of_both_models(report):
+    page, evaluation = report
+    found = {row["metric"]: row for row in rows(page.with_name("compared_metrics.csv"))}
+    assert float(found["mAP"]["value"]) == pytest.approx(evaluation.metrics["mAP"], rel=1e-5)
+    content = page.read_text(encoding="utf-8")
+    assert "new beside old on the same images" in content
+    assert "64 × 64 pixels" in content
+    assert rows(page.with_name("compared_images.csv"))
 
 
 def test_a_report_of_few_images_does_without_what_they_cannot_tell(tmp_path):

@@ -1,0 +1,27 @@
+"""The examples as they stand, on few images: other ways to train, whose models can be tagged with."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from assocformer_hf import Tagger
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"), [("transformers_trainer", "'eval_mAP': "), ("own_loop", "epoch 1  loss ")]
+)
+def test_what_an_example_trains_can_be_tagged_with(tmp_path, name, printed):
+    command = [sys.executable, str(ROOT / f"examples/{name}.py"), "--epochs", "1", "--train_images", "64"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "model")], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert printed in done.stdout
+    (tagged,) = Tagger(tmp_path / "model")([Image.new("RGB", (80, 60), "gray")])
+    assert tagged.labels
+    assert tagged.all_scores.shape == (20,)
