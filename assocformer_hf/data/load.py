@@ -18,7 +18,15 @@ from assocformer_hf.data.readers.shards import ShardReader
 from assocformer_hf.data.readers.tables import TABLE_SUFFIXES, read_table
 from assocformer_hf.data.readers.voc import load_voc
 from assocformer_hf.data.scenes.scenes import load_scenes
-from assocformer_hf.data.schema import DataError, LabelledImages, label_names, label_set, named_split, to_dataset
+from assocformer_hf.data.schema import (
+    DataError,
+    LabelledImages,
+    label_names,
+    label_set,
+    named_split,
+    require_text,
+    to_dataset,
+)
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
@@ -254,6 +262,8 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
         return [images_only(split, image_column, source) for split in load_from_hub(source).values()]
     if not files:
         raise DataError(f"{source}: no image files in this folder")
+    for file in files:
+        require_text(file, f"{source}: the name of the image")
     features = datasets.Features({"image": datasets.Image(decode=False)})
     return [datasets.Dataset.from_dict({"image": files}, features=features)]
 

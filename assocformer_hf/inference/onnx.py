@@ -268,7 +268,7 @@ def export_saved_model(
         export_onnx(model, files[0], size)
         if int8:
             files.append(files[0].with_stem(f"{path.stem}-int8"))
-            quantize_onnx(*files, fitted)
+            quantize_onnx(files[0], files[1], fitted)
     images = torch.rand(3, 3, size, size)
     expected = model(images).logits.sigmoid()
     found = []

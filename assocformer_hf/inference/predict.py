@@ -1,6 +1,5 @@
 """Tagging many images: a table on the screen, one file, or Parquet shards for millions."""
 
-import csv
 import hashlib
 import json
 import sys
@@ -16,6 +15,7 @@ import pyarrow.parquet
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
@@ -201,15 +201,19 @@ class _Run:
             with path.open("wb") as file:  # pyarrow takes no paths that are not UTF-8
                 pyarrow.parquet.write_table(self._table(rows), file)
             return
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if suffix == ".csv":
-                writer = csv.writer(file)
-                writer.writerow(["file_name", "labels", "scores", "is_guess"])
-                for _, one in rows:
-                    labels = LABEL_SEPARATOR.join(one.labels)
-                    scores = LABEL_SEPARATOR.join(f"{score:.4f}" for score in one.scores)
-                    writer.writerow([one.name, labels, scores, str(one.is_guess).lower()])
-                return
+        if suffix == ".csv":
+            lines = [
+                {
+                    "file_name": one.name,
+                    "labels": LABEL_SEPARATOR.join(one.labels),
+                    "scores": LABEL_SEPARATOR.join(f"{score:.4f}" for score in one.scores),
+                    "is_guess": str(one.is_guess).lower(),
+                }
+                for _, one in rows
+            ]
+            write_csv(path, lines, ["file_name", "labels", "scores", "is_guess"])
+            return
+        with path.open("w", encoding="utf-8") as file:
             content = [
                 {"file_name": one.name, "labels": one.labels, "scores": one.scores, "is_guess": one.is_guess}
                 for _, one in rows

@@ -105,3 +105,16 @@ def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
 def test_options_are_checked(model, images, option, value, message):
     with pytest.raises(DataError, match=message):
         predict(PredictOptions(str(model), [str(images)], **{option: value}))
+
+
+def test_names_of_files_and_labels_harm_nobody(create_model, images, tmp_path):
+    """A spreadsheet runs no label as a formula, and a name that is no text is said in one line."""
+    create_model(id2label={0: "=1+1", 1: "dog", 2: "sofa", 3: "cat"}).save_pretrained(tmp_path / "formula")
+    create_image_processor(64).save_pretrained(tmp_path / "formula")
+    predict(options(tmp_path / "formula", images, tmp_path / "tags.csv", threshold=0.0, top_k=4))
+    for row in csv.DictReader((tmp_path / "tags.csv").read_text(encoding="utf-8").splitlines()):
+        assert "=1+1" in row["labels"]
+        assert not row["labels"].startswith("=")
+    (images / "0.png").rename(images / "caf\udce9.png")
+    with pytest.raises(DataError, match="not in UTF-8|rename"):
+        predict(options(tmp_path / "formula", images, tmp_path / "again.csv"))
