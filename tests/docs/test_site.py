@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -80,11 +81,9 @@ def test_every_link_within_the_site_leads_somewhere(pages):
 
 
 def test_every_public_name_is_in_the_reference(site):
-    from sphinx.util.inventory import InventoryFile
-
-    with open(site / "objects.inv", "rb") as file:
-        inventory = InventoryFile.load(file, "", lambda base, name: name)
-    documented = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+    # Four lines about the file, then the compressed entries: name, domain:role, priority, place, title.
+    entries = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode().splitlines()
+    documented = {name for name, kind, *_ in map(str.split, entries) if kind.startswith("py:")}
     public = set()
     for module in pkgutil.walk_packages(assocformer_hf.__path__, "assocformer_hf."):
         spec = importlib.util.find_spec(module.name)
