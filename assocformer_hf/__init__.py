@@ -1,12 +1,32 @@
 """AssocFormer: multi-label image classification with learned label associations, at home in transformers.
 
-Importing the package registers its model with the Auto classes of transformers. Everything else is imported when it is
-first used.
+    dataset = load_multilabel_dataset("photos/")             a path, a table, a Hub id or data in memory, in one schema
+    result = train(dataset, output_dir="outputs/photos")     any option of the command; model, processor, metrics
+    tags = Tagger("outputs/photos")(["a.jpg"])               labels above their thresholds, scores, and explain()
+
+    AssocFormerForMultiLabel, AssocFormerConfig, AssocFormerImageProcessor, AssocFormerOutput    as in transformers
+    multilabel_metrics(scores, targets)                      mAP, CF1, OF1 and others
+    evaluate_module_path()                                   the same for `evaluate.load`
+
+`help(assocformer_hf.train)` and the like say more; the command is `assocformer --help`. Importing the package registers
+its model with the Auto classes of transformers; everything else is imported when it is first used.
 """
 
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers; the same as `_ON_DEMAND`
+    from assocformer_hf.data.load import load_multilabel_dataset as load_multilabel_dataset
+    from assocformer_hf.evaluation.metrics import evaluate_module_path as evaluate_module_path
+    from assocformer_hf.evaluation.metrics import multilabel_metrics as multilabel_metrics
+    from assocformer_hf.inference.tagger import Tagger as Tagger
+    from assocformer_hf.model.configuration_assocformer import AssocFormerConfig as AssocFormerConfig
+    from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor as AssocFormerImageProcessor
+    from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel as AssocFormerForMultiLabel
+    from assocformer_hf.model.modeling_assocformer import AssocFormerOutput as AssocFormerOutput
+    from assocformer_hf.training.train import train as train
 
 __version__ = "0.1.0"
 
@@ -21,8 +41,6 @@ _ON_DEMAND = {
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
     "train": "assocformer_hf.training.train",
 }
-
-__all__ = [*_ON_DEMAND]
 
 
 def register():
@@ -42,9 +60,10 @@ def register():
 
 def _is_command() -> bool:
     """Whether this process is the command, whose help is shown without torch; its verbs register the model."""
-    if sys.argv[0] == "-m":  # as long as Python looks for the module
+    program = sys.argv[0] if sys.argv else ""  # an embedded Python has none
+    if program == "-m":  # as long as Python looks for the module
         return ("-m", __name__) in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
-    return Path(sys.argv[0]).stem == "assocformer"
+    return Path(program).stem == "assocformer"
 
 
 if not _is_command():
@@ -58,4 +77,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_ON_DEMAND)

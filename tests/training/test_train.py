@@ -1,5 +1,6 @@
 """`train` as it is called from Python: from names, paths, memory, and in several processes."""
 
+import pydoc
 import subprocess
 import sys
 
@@ -117,6 +118,7 @@ def test_random_weights_are_not_kept_from_changing(trained):
 def test_the_package_lists_train():
     assert "train" in dir(assocformer_hf)
     assert assocformer_hf.train is train
+    assert len(pydoc.plain(pydoc.render_doc(assocformer_hf)).splitlines()) < 80  # two screens
 
 
 def test_a_notebook_starts_several_processes(tmp_path):
