@@ -11,7 +11,6 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.
 EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
 SPACE = ["gradio>=6"]
 EXPLAIN = ["captum>=0.8"]
-RAY = ["ray[data]>=2.44"]
 SPARK = ["pyspark[sql]>=4.0"]
 TEST = [
     "pytest>=8",
@@ -88,7 +87,6 @@ setup(
         "export": EXPORT,
         "space": SPACE,
         "explain": EXPLAIN,
-        "ray": RAY,
         "spark": SPARK,
     },
 )

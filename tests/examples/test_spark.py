@@ -1,7 +1,6 @@
 """Tagging on Spark, with two workers on loopback of which one loses its executor."""
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -10,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -24,8 +24,8 @@ def free_port() -> int:
 
 def executors() -> list[int]:
     """Process ids of the running executors."""
-    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True).stdout
-    return [int(pid) for pid in re.findall(r"^ *(\d+) .*CoarseGrainedExecutorBackend", found, re.MULTILINE)]
+    running = psutil.process_iter(["cmdline"])
+    return [one.pid for one in running if any("CoarseGrainedExecutor" in word for word in one.info["cmdline"] or [])]
 
 
 @pytest.mark.slow
