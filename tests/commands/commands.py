@@ -14,7 +14,9 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from tests.conftest import ROOT
 
 BINARIES = Path(sys.executable).parent
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {
+    "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+}  # fmt: skip
 
 
 def training(data: Path, output: Path, *options: str, processes: int = 1, launcher: tuple[str, ...] = ()) -> list[str]:
