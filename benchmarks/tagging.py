@@ -100,7 +100,7 @@ def main(count: int = 20_000, compared: int = 600, rounds: int = 2):
                 theirs[setting].append(pipeline_rate(folder / "model", files, *setting))
             rate, memory = tag(folder / "model", folder / "images", folder / f"out-{i}")
             ours.append(rate)
-    rows = [{"what": f"predict.py, 2 processes, {count} images", "images_per_second": max(ours), "ours_over_it": 1.0}]
+    rows = [{"what": f"predict, 2 processes, {count} images", "images_per_second": max(ours), "ours_over_it": 1.0}]
     for (threads, workers), rates in theirs.items():
         ratio = median(a / b for a, b in zip(ours, rates, strict=True))
         name = f"pipeline, {threads} threads, num_workers={workers}"
