@@ -72,8 +72,10 @@ def predict(heads: Sequence[nn.Module], split: Split, batched: bool) -> np.ndarr
 
 
 def mean_ap(logits: np.ndarray, split: Split) -> float:
-    """mAP in percent."""
-    return 100 * float(average_precision(logits, split.labels.numpy()).mean())
+    """mAP in percent, over the labels that a photograph of the split has."""
+    targets = split.labels.numpy()
+    present = targets.any(axis=0)
+    return 100 * float(average_precision(logits[:, present], targets[:, present]).mean())
 
 
 def train(
@@ -140,7 +142,10 @@ def train(
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """AP of each label, that of `multilabel_metrics` for scores without ties, ten times as fast; both `(n, labels)`."""
+    """AP of each label, that of `multilabel_metrics` for scores without ties, ten times as fast; both `(n, labels)`.
+
+    Each label needs an example.
+    """
     order = np.argsort(-scores, axis=0, kind="stable")
     hits = np.take_along_axis(targets, order, axis=0)
     precision = hits.cumsum(0) / np.arange(1, len(hits) + 1)[:, None]

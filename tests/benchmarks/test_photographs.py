@@ -16,7 +16,7 @@ from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import AM
 from benchmarks.photographs_report import write_report
 from benchmarks.photographs_runs import ARMS, AXES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
-from benchmarks.photographs_training import Schedule, average_precision, logistic_regression, predict, train
+from benchmarks.photographs_training import Schedule, average_precision, logistic_regression, mean_ap, predict, train
 from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared"
@@ -147,6 +147,16 @@ def test_average_precision_is_that_of_the_metrics():
     generator = np.random.default_rng(0)
     scores, targets = generator.random((300, 7)), (generator.random((300, 7)) < 0.2).astype(np.float32)
     assert average_precision(scores, targets).mean() == pytest.approx(multilabel_metrics(scores, targets)["mAP"])
+
+
+def test_a_label_that_no_photograph_has_does_not_stop_a_run(splits):
+    rare = splits["train"]._replace(labels=splits["train"].labels.clone())
+    rare.labels[1:, 0] = 0  # in one fold at most
+    assert shuffled_labels(rare, torch.arange(200), seed=0).sum(0).tolist() == rare.labels.sum(0).tolist()
+    some = splits["test"]._replace(labels=splits["test"].labels.clone())
+    some.labels[:, 2] = 0
+    scores = np.random.default_rng(0).random(some.labels.shape)
+    assert mean_ap(scores, some) == pytest.approx(100 * multilabel_metrics(scores, some.labels.numpy())["mAP"])
 
 
 def test_the_label_graph_by_hand():
