@@ -152,6 +152,13 @@ class RecipeArguments:
     label_smoothing: float = field(
         default=0.0, metadata={"help": "How far labels move towards a half, below 1; the paper's is 0."}
     )
+    teacher: str | None = field(
+        default=None,
+        metadata={
+            "help": "Distillation: folder or Hub id of a trained model of the package, whose scores of the training "
+            "images are learned in the place of their labels. With it, gamma_neg 0 makes the scores probabilities."
+        },
+    )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
     mixed_precision: str | None = field(
         default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}

@@ -41,7 +41,9 @@ from assocformer_hf.training.arguments import (
     epochs_for,
     training_arguments,
 )
+from assocformer_hf.training.distillation import teacher_scores
 from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, create_accelerator
+from assocformer_hf.training.machine import share_cores
 
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
 
@@ -121,6 +123,9 @@ def train(
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
+    if recipe.teacher is not None:
+        loading = accelerator, share_cores(accelerator, data_args.num_workers), data_args.bad_images
+        train_images.soft_labels = teacher_scores(recipe.teacher, splits["train"], *loading)
     if model_args.backbone in BACKBONE_PRESETS:
         recipe = from_random_weights(recipe)
     if recipe.epochs == "auto":
@@ -155,6 +160,8 @@ def train(
         "dataset": name,
         "processor": processor.to_dict(),
     }
+    if recipe.teacher is not None:
+        fixed["teacher"] = Path(recipe.teacher).resolve().name if Path(recipe.teacher).exists() else recipe.teacher
     for free in ("data_dir", "num_workers", "bad_images"):
         del fixed[free]
     run = TrainingRun(
@@ -187,7 +194,7 @@ def train(
 def write_options(groups: Iterable[object], dataset: object, path: Path):
     """Writes the options of a run as a file that `config` takes; a path in it is absolute, and is not published."""
     options = {name: value for group in groups for name, value in asdict(group).items() if name not in FREE_OPTIONS}
-    for name in ("dataset", "data_dir", "backbone"):
+    for name in ("dataset", "data_dir", "backbone", "teacher"):
         if options[name] is not None and Path(options[name]).exists():
             options[name] = str(Path(options[name]).resolve())
     if not isinstance(dataset, (str, Path)):

@@ -26,6 +26,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         seed: seed of the random transforms.
         bad_images: what to do with an image that cannot be read: `"error"` or `"skip"`.
         scale: what a training is to do to a batch `(batch, 3, height, width)` once it is on the device.
+        soft_labels: `(images, labels)` in [0, 1] or -1, in the place of the dataset's labels.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         seed: int = 0,
         bad_images: str = "error",
         scale: Callable[[Tensor], Tensor] | None = None,
+        soft_labels: Tensor | None = None,
     ):
         if bad_images not in ("error", "skip"):
             raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
@@ -43,6 +45,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         self.seed = seed
         self.bad_images = bad_images
         self.scale = scale or nn.Identity()
+        self.soft_labels = soft_labels
         self.epoch = 0
 
     def set_epoch(self, epoch: int):
@@ -68,6 +71,8 @@ class MultiLabelImages(torch.utils.data.Dataset):
         for offset in range(len(self)):
             read = (index + offset) % len(self)
             example = self.dataset[read]
+            if self.soft_labels is not None:
+                example["soft_labels"] = self.soft_labels[read]
             try:
                 return example | {"image": decode_stored(example["image"], read), "readable": offset == 0}
             except ImageError:
@@ -79,7 +84,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
 class MultiLabelCollator:
     """Examples to a batch: `pixel_values` `(batch, 3, height, width)` and multi-hot `labels` `(batch, labels)`.
 
-    The labels are float32: 1 present, 0 absent, -1 unknown.
+    The labels are float32: 1 present, 0 absent, -1 unknown, or what the examples have as `soft_labels`.
 
     Args:
         num_labels: number of labels C.
@@ -94,6 +99,9 @@ class MultiLabelCollator:
         """Examples of [`MultiLabelImages`] to a batch."""
         labels = torch.zeros(len(examples), self.num_labels)
         for row, example in zip(labels, examples, strict=True):
+            if "soft_labels" in example:
+                row.copy_(example["soft_labels"])
+                continue
             row[example.get("unknown", [])] = -1
             row[example["labels"]] = 1
         batch = {"pixel_values": torch.stack([example["pixel_values"] for example in examples]), "labels": labels}

@@ -1,0 +1,92 @@
+"""Knowledge distillation: a trained model's scores in the place of the labels."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from huggingface_hub.constants import HF_HOME
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from assocformer_hf.data.identity import image_digests
+from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import evaluation_transform
+from assocformer_hf.data.main_process import from_main_process
+from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.output_folder import OutputFolder
+
+CACHE = Path(HF_HOME) / "assocformer/teachers"
+BATCH_SIZE = 32
+
+
+def teacher_scores(
+    name_or_path: str,
+    dataset: datasets.Dataset,
+    accelerator: Accelerator,
+    num_workers: int = 0,
+    bad_images: str = "error",
+) -> Tensor:
+    """What a trained model makes of each image, without augmentation; called by every process.
+
+    The images are scored once. Their scores stay in the cache of Hugging Face (`HF_HOME`), in a place that follows from
+    the teacher's weights, its image processor, the precision, and the images.
+
+    Args:
+        name_or_path: folder or Hub id of a model of the package that knows all labels of the dataset.
+        dataset: of the schema of `multilabel_features`.
+        accelerator: devices, precision and processes.
+        num_workers: processes that load images, for each process.
+        bad_images: see [`MultiLabelImages`].
+
+    Returns:
+        Probabilities `(images, labels)` in the dataset's order of labels, float32; for an unreadable image those of
+        the one that takes its place.
+
+    Raises:
+        DataError: if the teacher does not know a label of the dataset, or an image cannot be read.
+        OutputError: if the cache cannot be written to.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
+    """
+    teacher = AssocFormerForMultiLabel.from_pretrained(name_or_path)
+    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    known = list(teacher.config.id2label.values())
+    if missing := [name for name in label_names(dataset) if name not in known]:
+        raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")
+    columns = [known.index(name) for name in label_names(dataset)]
+
+    digest = hashlib.sha256(repr([processor.to_dict(), accelerator.mixed_precision, columns]).encode())
+    for tensor in teacher.state_dict().values():
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    digest.update(image_digests(dataset).tobytes())
+    cache = OutputFolder(CACHE / digest.hexdigest())
+    file = cache.path / "scores.npy"
+    scores = from_main_process(lambda: np.load(file) if file.is_file() else None)
+    if scores is None:
+        images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=bad_images)
+        collator = MultiLabelCollator(len(columns), with_index=True)
+        loader = accelerator.prepare(DataLoader(images, BATCH_SIZE, collate_fn=collator, num_workers=num_workers))
+        scores = _scored(teacher.to(accelerator.device), loader, accelerator)[:, columns].numpy()
+        if accelerator.is_main_process:
+            with cache.locked():
+                cache.write(file.name, "scores", lambda path: np.save(path, scores))
+    return torch.from_numpy(scores)
+
+
+@torch.no_grad()
+def _scored(teacher: PreTrainedModel, loader: DataLoader, accelerator: Accelerator) -> Tensor:
+    """Scores `(images, the teacher's labels)` on the CPU of every process, in the loader's order."""
+    teacher.eval()
+    scores = []
+    for batch in tqdm(loader, desc="teacher", leave=False, disable=None if accelerator.is_main_process else True):
+        with accelerator.autocast():
+            logits = teacher(batch["pixel_values"]).logits
+        scores.append(accelerator.gather_for_metrics(logits.float().sigmoid()).cpu())
+    return torch.cat(scores)
