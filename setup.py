@@ -8,18 +8,18 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.py").read_text(), re.MULTILINE)[1]
 
-EXPORT = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]
+EXPORT = ["onnx>=1.17", "onnxscript>=0.2", "onnxruntime>=1.20"]
 SPACE = ["gradio>=6"]
-EXPLAIN = ["captum>=0.8"]
+EXPLAIN = ["captum>=0.9"]
 SPARK = ["pyspark[sql]>=4.0"]
 TEST = [
     "pytest>=8",
-    "pytest-xdist>=3",
+    "pytest-xdist>=3.7",
     "hypothesis>=6.100",
-    "scikit-learn>=1.4",
+    "scikit-learn>=1.5",
     "peft>=0.17",
     "playwright>=1.50",
-    "tensorboard",
+    "tensorboard>=2.16",
     *EXPORT,
     *SPACE,
     *EXPLAIN,
@@ -65,19 +65,24 @@ setup(
     entry_points={"console_scripts": ["assocformer = assocformer_hf.commands.main:main"]},
     install_requires=[
         "torch>=2.11",
-        "torchvision",
+        "torchvision>=0.26",
         "transformers>=5.17",
         "timm>=1.0.31",  # below, other scores of Swin or a crash: see REQUIREMENTS of hub/model_folder.py
         "datasets>=4.0",
         "accelerate>=1.10",
-        "safetensors>=0.6",
-        "huggingface_hub>=1.0",
+        "safetensors>=0.8",
+        "huggingface_hub>=1.5",
         "evaluate>=0.4.6",
         "filelock>=3.13",
-        "matplotlib>=3.8",
+        "matplotlib>=3.9",
         "jinja2>=3.1",
-        "scipy>=1.11",
-        "pyyaml>=6.0",
+        "scipy>=1.13",
+        "numpy>=2.0",
+        "pyarrow>=17",
+        "pillow>=10.3",
+        "psutil>=5.9",
+        "tqdm>=4.66",
+        "pyyaml>=6.0.1",
         "cyclopts>=4.25",
     ],
     extras_require={

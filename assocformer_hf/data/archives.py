@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchvision.datasets.voc import DATASET_YEAR_DICT as VOC
-from tqdm import tqdm
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.progress import progress_bar
 
 COCO = "http://images.cocodataset.org"
 BLOCK = 1 << 20
@@ -100,7 +100,7 @@ def download(archive: Archive, target: Path) -> Path:
 
 
 def _save(response, part: Path, have: int, expected: int):
-    bar = tqdm(total=max(expected, 0) or None, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+    bar = progress_bar(total=max(expected, 0) or None, initial=have, unit="B", unit_scale=True, desc=part.stem)
     with part.open("ab" if have else "wb") as file, bar:
         while block := response.read(BLOCK):
             file.write(block)

@@ -8,7 +8,8 @@ from pathlib import PurePath
 
 import datasets
 import numpy as np
-from tqdm import tqdm
+
+from assocformer_hf.progress import progress_bar
 
 WHOLE = 1 << 16  # bytes; of larger images, so many are looked at
 BLOCKS = 8
@@ -37,7 +38,7 @@ def image_digests(dataset: datasets.Dataset) -> np.ndarray:
     with ThreadPoolExecutor(THREADS) as pool:
         batches = images.iter(BATCH)
         quick = len(dataset) < 100_000
-        for table in tqdm(batches, "identity", -(-len(dataset) // BATCH), leave=False, disable=True if quick else None):
+        for table in progress_bar(batches, not quick, desc="identity", total=-(-len(dataset) // BATCH), unit="batches"):
             column = table.column("image").combine_chunks()
             content, paths = column.field("bytes"), column.field("path").to_pylist()
             embedded = (content[i].as_buffer() if content[i].is_valid else None for i in range(len(paths)))

@@ -14,7 +14,6 @@ from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
-from tqdm import tqdm
 
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
@@ -22,6 +21,7 @@ from assocformer_hf.data.images.decoding import ImageError, decode_stored
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
 from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.progress import progress_bar
 
 ROW_GROUP = 100
 DATA = "data"
@@ -112,7 +112,7 @@ def _write_shards(
             for key, part in parts.items()
             for shard in part.pending()
         }
-        with tqdm(total=sum(jobs.values()), unit="image", disable=None) as bar:
+        with progress_bar(total=sum(jobs.values()), desc="prepare", unit="images") as bar:
             try:
                 for job in as_completed(jobs):
                     job.result()

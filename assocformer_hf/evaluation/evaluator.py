@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.model.losses import association_sums
+from assocformer_hf.progress import progress_bar
 
 
 @dataclass
@@ -62,7 +62,7 @@ def evaluate(
         For each name an [`Evaluation`], the same on every process.
     """
     runs = {name: _Run(_ready(model, accelerator)) for name, model in models.items()}
-    for batch in tqdm(loader, desc="evaluate", leave=False, disable=None if accelerator.is_main_process else True):
+    for batch in progress_bar(loader, accelerator.is_main_process, desc="evaluate", unit="batches"):
         for run in runs.values():
             run.add(batch, accelerator)
         after_batch()

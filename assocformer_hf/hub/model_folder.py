@@ -27,7 +27,7 @@ CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
 HANDLER = Path(__file__).with_name("handler.py")
 # timm 1.0.20 to 1.0.22 crash with Swin, 1.0.23 and 1.0.24 silently give other scores (by up to 0.175), and up to 1.0.30
 # tables of small Swins are interpolated wrongly to another input size.
-REQUIREMENTS = "transformers>=5.17\ntimm>=1.0.31\ntorchvision\n"
+REQUIREMENTS = "transformers>=5.17\ntimm>=1.0.31\ntorchvision>=0.26\n"
 MODEL_ROOM = Path(__file__).parents[1] / "model"
 REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
 # What `save_model_folder` may write, weights in shards aside.

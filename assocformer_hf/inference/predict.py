@@ -13,7 +13,6 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.identity import dataset_identity
@@ -26,6 +25,7 @@ from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, weights_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, write_file
+from assocformer_hf.progress import progress_bar
 
 LABEL_SEPARATOR = "|"  # as in the tables that training reads
 Unreadable = list[tuple[str, str]]
@@ -95,7 +95,7 @@ class _Run:
         images = InferenceImages(self.images, self.tagger.processor)
         loader = inference_batches(images, parts, self.options.num_workers)
         shown = self.accelerator.is_main_process and self.options.output is not None
-        batches = iter(tqdm(loader, total=len(parts), unit="batch", disable=None if shown else True))
+        batches = iter(progress_bar(loader, shown, total=len(parts), desc="predict", unit="batches"))
         for part in ranges:
             rows, bad = [], []
             for _ in range(0, len(part), size):

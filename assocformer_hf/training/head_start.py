@@ -5,11 +5,11 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.model.losses import asymmetric_loss
+from assocformer_hf.progress import progress_bar
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.sampling import derived_seed
 
@@ -71,8 +71,7 @@ def _features(
     """L of every training image `(images, d)` and its labels `(images, labels)`, on the CPU of every process."""
     model.eval()
     features, labels = [], []
-    shown = None if accelerator.is_main_process else True
-    for batch in tqdm(loader, desc="head start", unit="batch", leave=False, disable=shown):
+    for batch in progress_bar(loader, accelerator.is_main_process, desc="head start", unit="batches"):
         with accelerator.autocast():
             pooled = model.pooled_feature(images.scale(batch["pixel_values"]))
         pooled, target = accelerator.gather_for_metrics((pooled.float(), batch["labels"]))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from assocformer_hf.model.modeling_assocformer import AssocFormerOutput
+from assocformer_hf.progress import progress_bar
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.mixing import Mixing
 from assocformer_hf.training.sampling import derived_seed
@@ -95,13 +95,12 @@ def train_one_epoch(
     images = recipe.batch_size * accelerator.num_processes
     window = accelerator.gradient_accumulation_steps
     steps = -(-progress.total // window)
-    bar = tqdm(
+    bar = progress_bar(
+        shown=accelerator.is_main_process,
         desc=f"epoch {progress.epoch + 1}/{recipe.epochs}",
         total=progress.total * images,
         initial=progress.batches * images,
-        unit="img",
-        leave=False,
-        disable=None if accelerator.is_main_process else True,
+        unit="images",
     )
     for batch in loader:
         # So that a step draws the same, whatever was drawn before it in this process.
@@ -132,7 +131,7 @@ def train_one_epoch(
             values = {"loss": output.loss.item(), "learning_rate": rate}
             values["gradient_norm"] = guard.norm.item()
             accelerator.log({f"train/{k}": v for k, v in values.items()}, step=progress.epoch * steps + step)
-            bar.set_postfix(loss=f"{values['loss']:.4f}", GiB=f"{peak_memory(accelerator.device):.1f}")
+            bar.set_postfix(loss=f"{values['loss']:.4f}", GiB=f"{peak_memory(accelerator.device):.1f}", refresh=False)
         after_step(step)
     bar.close()
     loss, penalty, finite, replaced, skipped = accelerator.reduce(progress.sums, "sum").tolist()

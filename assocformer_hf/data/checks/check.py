@@ -11,10 +11,10 @@ import datasets
 import numpy as np
 import torch
 from PIL import ExifTags, Image
-from tqdm import tqdm
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image, open_image
 from assocformer_hf.data.schema import label_names
+from assocformer_hf.progress import progress_bar
 
 TINY = 8
 BYTES = 16  # of a perceptual hash
@@ -165,7 +165,8 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
     for split, dataset in splits.items():
         images = _Inspection(dataset.select_columns(["image"]))
         loader = torch.utils.data.DataLoader(images, 16, num_workers=num_workers, collate_fn=list)
-        for name, digest, look, kinds in (found for batch in tqdm(loader, desc=split, leave=False) for found in batch):
+        batches = progress_bar(loader, desc=f"check {split}", unit="batches")
+        for name, digest, look, kinds in (found for batch in batches for found in batch):
             for kind in kinds:
                 result.findings[kind].append(f"{split}: {name}")
             if digest:
