@@ -25,6 +25,7 @@ from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.evaluation.options import OPTIONS_FILE, EvaluationArguments
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.model.trained import load_trained_model
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
         DataError: if the data cannot be read, or have other labels than the model.
     """
     require_all_processes()
-    model = AssocFormerForMultiLabel.from_pretrained(args.model).to(accelerator.device)
+    model = load_trained_model(args.model).to(accelerator.device)
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
     dataset, seen = from_main_process(lambda: _load_unseen(args, source, trained))

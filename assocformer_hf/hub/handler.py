@@ -69,7 +69,10 @@ class EndpointHandler:
             raise ValueError("the endpoint serves a model from a local folder, and there is none of this name")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         options = {"trust_remote_code": True, "local_files_only": True}
-        self.model = AutoModelForImageClassification.from_pretrained(path, **options).to(device).eval()
+        self.model, found = AutoModelForImageClassification.from_pretrained(path, output_loading_info=True, **options)
+        if found["missing_keys"]:
+            raise ValueError(f"the weights lack {', '.join(sorted(found['missing_keys']))}; upload the model again")
+        self.model.to(device).eval()
         self.processor = AutoImageProcessor.from_pretrained(path, **options)
         if not hasattr(self.processor, "decode"):
             raise ValueError("the model's image processor is of an older version; save the model again")

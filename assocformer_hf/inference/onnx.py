@@ -18,6 +18,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.inference.images import spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.model.trained import load_trained_model
 from assocformer_hf.output_folder import OutputFolder
 
 CACHE = Path(HF_HOME) / "assocformer/onnx"
@@ -255,7 +256,7 @@ def export_saved_model(
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
     path = Path(path)
-    model = AssocFormerForMultiLabel.from_pretrained(name_or_path).eval()
+    model = load_trained_model(name_or_path)
     processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
     size = processor.size["height"]
     fitted = None

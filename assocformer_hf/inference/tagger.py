@@ -14,7 +14,7 @@ from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_im
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
-from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.model.trained import load_trained_model
 
 PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 Source = str | Path | bytes | Image.Image | np.ndarray
@@ -96,7 +96,7 @@ class Tagger:
                 f"runtime {runtime} computes on the CPU, in its own precision: leave out device and precision"
             )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
-        self.model = AssocFormerForMultiLabel.from_pretrained(model).to(self.device).eval()
+        self.model = load_trained_model(model).to(self.device)
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
         config = self.model.config
         self.label_names = [config.id2label[i] for i in range(config.num_labels)]

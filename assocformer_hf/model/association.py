@@ -64,6 +64,18 @@ class LabelReadout(nn.Conv1d):
         return self.weight.to(dtype).flatten(1), self.bias.to(dtype)
 
 
+class FusionWeight(nn.Module):
+    """Alpha of eq. 7 where it is learned: called, so that hooks of offloading have it there in every use."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))  # of one dimension: FSDP shards no scalar
+
+    def forward(self) -> Tensor:
+        """Alpha, `(1,)`."""
+        return self.weight
+
+
 class EmbeddingClassifier(nn.Linear):
     """N2 of eq. 7; computes in the dtype of the features, whatever that of its weights is."""
 
@@ -192,12 +204,7 @@ class AssociationHead(nn.Module):
         if fusion != "association":
             self.embedding = EmbeddingClassifier(num_features, num_labels)
         if fusion == "learnable":
-            self.alpha = nn.Parameter(torch.ones(1))  # of one dimension: FSDP shards no scalar
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args):
-        if f"{prefix}alpha" in state_dict:  # a scalar in older checkpoints
-            state_dict[f"{prefix}alpha"] = state_dict[f"{prefix}alpha"].reshape(1)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            self.alpha = FusionWeight()
 
     def forward(self, features: Tensor, whole: bool = False, places: Tensor | None = None) -> AssociationScores:
         """Features `(batch, d)` to [`AssociationScores`].
@@ -225,7 +232,7 @@ class AssociationHead(nn.Module):
     def fusion_weights(self) -> tuple[float, float]:
         """Alpha and beta of eq. 7: what the association and the embedding logits are multiplied by."""
         if self.fusion == "learnable":
-            return self.alpha.item(), 1.0
+            return self.alpha().item(), 1.0
         return {"equal": (0.5, 0.5), "association": (1.0, 0.0), "linear": (0.0, 1.0)}[self.fusion]
 
     def explain(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -274,7 +281,7 @@ class AssociationHead(nn.Module):
         if self.fusion == "linear":
             return embedding_logits
         if self.fusion == "learnable":
-            return self.alpha.to(association_logits.dtype) * association_logits + embedding_logits
+            return self.alpha().to(association_logits.dtype) * association_logits + embedding_logits
         return torch.lerp(association_logits, embedding_logits, 0.5)
 
 

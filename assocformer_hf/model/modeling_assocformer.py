@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import ConversionOps, WeightConverter
 from transformers.utils import ModelOutput
 
-from .association import AssociationHead, AssociationScores, LabelProjection
+from .association import AssociationHead, AssociationScores, FusionWeight, LabelProjection
 from .configuration_assocformer import AssocFormerConfig, ConfigurationError
 from .cvt import CvtBackbone
 from .losses import association_penalty, association_penalty_from_sums, asymmetric_loss
@@ -166,8 +164,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             fan_in_std = module.weight.shape[-1] ** -0.5
             init.normal_(module.weight, std=module.initial_std if isinstance(module, LabelProjection) else fan_in_std)
             init.zeros_(module.bias)
-        elif isinstance(module, AssociationHead) and module.fusion == "learnable":
-            init.ones_(module.alpha)
+        elif isinstance(module, FusionWeight):
+            init.ones_(module.weight)
 
     def forward(
         self,
@@ -387,21 +385,4 @@ def _feature_map(hidden: Tensor, num_features: int) -> tuple[Tensor, tuple[int, 
     )
 
 
-class _AsVector(ConversionOps):
-    """The alpha of `fusion="learnable"`, which was a scalar in older checkpoints."""
-
-    def convert(self, input_dict: dict, source_patterns: list[str], target_patterns: list[str], **kwargs) -> dict:
-        value = next(iter(input_dict.values()))
-        return {target_patterns[0]: (value[0] if isinstance(value, list) else value).reshape(1)}
-
-    @property
-    def reverse_op(self) -> ConversionOps:
-        return self
-
-
-register_checkpoint_conversion_mapping(
-    AssocFormerForMultiLabel.__name__,
-    [WeightConverter("head.alpha", "head.alpha", operations=[_AsVector()])],
-    overwrite=True,  # the remote code of a checkpoint may be beside the package
-)
 AssocFormerForMultiLabel.register_for_auto_class("AutoModelForImageClassification")

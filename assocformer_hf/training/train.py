@@ -32,6 +32,7 @@ from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.model.trained import load_trained_model
 from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,
@@ -67,7 +68,7 @@ class TrainingResult:
     @cached_property
     def model(self) -> AssocFormerForMultiLabel:
         """The best weights, read from `output_dir` when they are first asked for."""
-        return AssocFormerForMultiLabel.from_pretrained(self.output_dir)
+        return load_trained_model(self.output_dir)
 
     @cached_property
     def processor(self) -> AssocFormerImageProcessor:

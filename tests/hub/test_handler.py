@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import math
+import shutil
 import struct
 import sys
 import zipfile
@@ -16,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoImageProcessor, pipeline
 
@@ -242,6 +244,15 @@ def test_large_photographs_go_together(handler):
 def test_it_serves_a_local_folder_only(tmp_path):
     with pytest.raises(ValueError, match="local folder"):
         EndpointHandler("org/name")
+
+
+def test_it_serves_no_model_with_weights_missing(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    weights = load_file(copy / "model.safetensors")
+    del weights["head.embedding.bias"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="the weights lack head.embedding.bias; upload the model again"):
+        EndpointHandler(str(copy))
 
 
 PNG = encoded(picture())

@@ -24,7 +24,7 @@ def model(create_model, request):
         model.head.association.readout.bias.normal_()
         model.head.association.message.bias.normal_()
         if request.param == "learnable":
-            model.head.alpha.fill_(0.7)
+            model.head.alpha.weight.fill_(0.7)
     return model
 
 

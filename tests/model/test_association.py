@@ -87,7 +87,7 @@ def test_gradcheck(fusion, readout):
 def test_fusion_is_equation_7(fusion, alpha, beta):
     head = AssociationHead(16, 4, fusion=fusion)
     if fusion == "learnable":
-        head.alpha.data.fill_(3)
+        head.alpha.weight.data.fill_(3)
     scores = head(torch.randn(2, 16))
     first = 0 if scores.association_logits is None else alpha * scores.association_logits
     second = 0 if scores.embedding_logits is None else beta * scores.embedding_logits

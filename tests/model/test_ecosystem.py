@@ -121,8 +121,6 @@ def test_weights_that_lie_elsewhere_until_they_are_needed(create_model, tmp_path
     offloaded.append(disk_offload(deepcopy(model), tmp_path / "disk", torch.device("cpu")))
     for other in offloaded:
         torch.testing.assert_close(other(images()).logits, expected)
-        if fusion == "learnable":  # its alpha is there during a forward pass only
-            continue
         torch.testing.assert_close(other.explain_places(images()), model.explain_places(images()))
         if fusion != "linear":
             torch.testing.assert_close(other.explain(images()), model.explain(images()))
@@ -168,22 +166,6 @@ def test_explaining_in_training_mode_changes_nothing_and_explains_evaluation(cre
     torch.testing.assert_close(model.explain_places(images()), places)
     torch.testing.assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0)
     assert [module.training for module in model.modules()] == modes
-
-
-def test_the_alpha_of_older_checkpoints_was_a_scalar(create_model, tmp_path):
-    """FSDP shards no scalar."""
-    model = create_model("tiny-cvt", fusion="learnable")
-    model.head.alpha.data.fill_(1.5)
-    assert model.head.alpha.shape == (1,)
-    model.save_pretrained(tmp_path)
-    assert AssocFormerForMultiLabel.from_pretrained(tmp_path).head.alpha.tolist() == [1.5]
-    weights = load_file(tmp_path / "model.safetensors")
-    assert weights["head.alpha"].shape == (1,)
-    old = weights | {"head.alpha": torch.tensor(0.75)}
-    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    assert AssocFormerForMultiLabel.from_pretrained(tmp_path).head.alpha.tolist() == [0.75]
-    model.load_state_dict(old)
-    assert model.head.alpha.tolist() == [0.75]
 
 
 def test_hidden_states_on_request_and_by_configuration(model):

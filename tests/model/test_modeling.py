@@ -134,7 +134,7 @@ def test_from_backbone_keeps_the_backbone_of_timm_and_starts_a_fresh_head(create
     for name, value in backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], value)
     assert model.config.id2label == {0: "a", 1: "b"}
-    assert model.head.alpha == 1
+    assert model.head.alpha.weight == 1
 
 
 @pytest.mark.parametrize("preset", TINY_BACKBONES)

@@ -13,7 +13,7 @@ def test_only_weights_decay(create_model):
     assert decaying["weight_decay"] == 0.01
     assert free["weight_decay"] == 0
     assert {by_id[id(p)] for p in free["params"]} >= {
-        "head.alpha", "head.embedding.bias", "backbone.layernorm.weight", "head.association.key.bias",
+        "head.alpha.weight", "head.embedding.bias", "backbone.layernorm.weight", "head.association.key.bias",
     }  # fmt: skip
     assert all(parameter.ndim > 1 for parameter in decaying["params"])
     assert len(decaying["params"]) + len(free["params"]) == len(by_id)

@@ -1,0 +1,31 @@
+"""A model is whole, or it is refused."""
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from assocformer_hf import Tagger
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.trained import load_trained_model
+
+
+@pytest.fixture
+def incomplete(create_model, tmp_path):
+    """A folder whose weights lack the linear part of the head, as an interrupted copy's or another version's may."""
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("head.embedding")}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    return tmp_path
+
+
+def test_weights_that_are_missing_are_not_made_up(incomplete):
+    message = "its weights lack head.embedding.bias, head.embedding.weight: the folder is not whole"
+    with pytest.raises(ConfigurationError, match=message):
+        load_trained_model(incomplete)
+    with pytest.raises(ConfigurationError, match=message):
+        Tagger(incomplete)
+
+
+def test_a_whole_model_is_ready_for_evaluation(create_model, tmp_path):
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    assert not load_trained_model(tmp_path).training
