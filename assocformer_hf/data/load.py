@@ -29,6 +29,7 @@ from assocformer_hf.data.schema import (
 )
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
+from assocformer_hf.data.streams import StreamedDataset
 from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def load_multilabel_dataset(
     streaming: bool = False,
     test_split: str | None = None,
     **options,
-) -> MultiLabelDataset | datasets.IterableDatasetDict:
+) -> MultiLabelDataset | StreamedDataset:
     """A dataset with the splits `train` and `validation`, and `test` where there is one.
 
     The benchmarks follow the protocol of the paper: COCO trains on the images that have a label and evaluates on all.
@@ -120,6 +121,8 @@ def load_multilabel_dataset(
     """
     options = SourceOptions(**options)
     if isinstance(source, str) and source in DEFAULT_SPLITS:
+        if streaming:
+            raise DataError(f"{source}: is read from the disk and cannot be streamed; leave out streaming")
         return _load_benchmark(source, data_dir, train_split, eval_split)
     name = _shown(source)
     if streaming:
@@ -297,7 +300,7 @@ def _stream(
     eval_split: str | None,
     test_split: str | None,
     options: SourceOptions,
-) -> datasets.IterableDatasetDict:
+) -> StreamedDataset:
     name = _shown(source)
     place = _existing(source, options)
     readers = [kind(options, data_dir) for kind in (ShardReader, HubReader) if isinstance(place, kind.reads)]
@@ -306,9 +309,11 @@ def _stream(
         raise DataError(f"{name}: only Hub datasets and {ShardReader.looks_for} can be streamed")
     found = reader.stream(place)
     chosen = choose_splits(name, found, train_split, eval_split, test_split)
-    return datasets.IterableDatasetDict(
-        {key: stream_dataset(found[own], f"{name} ({own})", options) for key, own in chosen.items()}
+    streams = StreamedDataset(
+        {key: stream_dataset(found[own].dataset, f"{name} ({own})", options) for key, own in chosen.items()}
     )
+    streams.files = {key: found[own].files for key, own in chosen.items()}
+    return streams
 
 
 def dataset_name(source) -> str:

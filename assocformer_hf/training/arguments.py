@@ -77,6 +77,13 @@ class DataArguments:
     eval_split: str | None = field(
         default=None, metadata={"help": "Default: val2014 (coco), test (voc), else validation."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read Parquet or tar shards as they are used, here or on the Hub: no copy on the disk."},
+    )
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Images of a stream that each process holds, undecoded, to shuffle them."}
+    )
     cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
@@ -93,7 +100,7 @@ class DataArguments:
     def __post_init__(self):
         _require(
             self,
-            at_least={"randaugment_ops": 0, "num_workers": 0},
+            at_least={"randaugment_ops": 0, "num_workers": 0, "shuffle_buffer": 1},
             between={"cutout": (0, 1), "randaugment_magnitude": (0, 30), "horizontal_flip": (0, 1)},
             one_of={"bad_images": ("error", "skip")},
         )

@@ -23,7 +23,6 @@ from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from assocformer_hf.data.identity import dataset_identity, image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
@@ -45,10 +44,10 @@ from assocformer_hf.training.checkpoint import (
 )
 from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
 from assocformer_hf.training.head_start import train_head
+from assocformer_hf.training.loading import head_start_loader, training_loader
 from assocformer_hf.training.machine import TimeEstimate, share_cores, size_warning
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from assocformer_hf.training.preemption import Preempted, StopRequest, leave_signals_to_the_main_process
-from assocformer_hf.training.sampling import ShuffledSampler
 from assocformer_hf.training.step import (
     SUMS,
     GradientGuard,
@@ -146,16 +145,13 @@ class TrainingRun:
                 f"{len(train_images)} training images are fewer than one batch of {recipe.batch_size} "
                 f"x {accelerator.num_processes} processes; use a smaller --batch_size"
             )
-        self.sampler = ShuffledSampler(len(train_images), recipe.seed)
         loading = {
             "collate_fn": MultiLabelCollator(model.config.num_labels, with_index=True),
             "num_workers": num_workers,
             "worker_init_fn": leave_signals_to_the_main_process,
         }
-        self.train_loader, self.eval_loader = accelerator.prepare(
-            DataLoader(train_images, recipe.batch_size, sampler=self.sampler, drop_last=True, **loading),
-            DataLoader(eval_images, 2 * recipe.batch_size, **loading),
-        )
+        self.train_loader, self.sampler = training_loader(train_images, recipe, accelerator, loading)
+        self.eval_loader = accelerator.prepare(DataLoader(eval_images, 2 * recipe.batch_size, **loading))
         self.batches = len(self.train_loader)
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
         model.to(accelerator.device)
@@ -163,7 +159,7 @@ class TrainingRun:
             # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
             model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
-            plain = accelerator.prepare(DataLoader(train_images, 2 * recipe.batch_size, **loading))
+            plain = head_start_loader(train_images, recipe, accelerator, loading)
             train_head(model, train_images, plain, accelerator, recipe.head_epochs, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
@@ -332,10 +328,8 @@ class TrainingRun:
 
 def _identify(train_images: MultiLabelImages, eval_images: MultiLabelImages) -> tuple[ImagesUsed, dict[str, str]]:
     """Which images a run uses, and the identities of both datasets."""
-    datasets = {"train on": train_images.dataset, "evaluate on": eval_images.dataset}
-    digests = {purpose: image_digests(dataset) for purpose, dataset in datasets.items()}
-    identities = {purpose: dataset_identity(dataset, digests[purpose]) for purpose, dataset in datasets.items()}
-    return ImagesUsed(*digests.values()), identities
+    (trained_on, train_identity), (held_out, eval_identity) = train_images.identify(), eval_images.identify()
+    return ImagesUsed(trained_on, held_out), {"train on": train_identity, "evaluate on": eval_identity}
 
 
 def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]):

@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from assocformer_hf.data.checks.check import check_labels
 from assocformer_hf.data.checks.page import brief_lines
 from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.data.images.streaming import StreamedImages
 from assocformer_hf.data.images.transforms import (
     backbone_image_processor,
     create_image_processor,
@@ -22,7 +23,8 @@ from assocformer_hf.data.images.transforms import (
 from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name, load_multilabel_dataset
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.options import SourceOptions
-from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
 from assocformer_hf.data.summary import MultiLabelDataset
 from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
@@ -119,7 +121,7 @@ def train(
     names = label_names(splits["train"])
     if isinstance(splits, MultiLabelDataset):
         accelerator.print(splits.summary)
-    if name not in DEFAULT_SPLITS:
+    if name not in DEFAULT_SPLITS and not isinstance(splits, StreamedDataset):
         accelerator.print(*brief_lines(check_labels(splits)), sep="\n")
     model = create_model(model_args, names)
     processor = create_processor(model_args)
@@ -208,8 +210,31 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
     """The splits `train` and `validation` of a dataset; those that were loaded before as they are."""
     if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys() and is_loaded(dataset["train"]):
         return dataset
+    if args.streaming or isinstance(dataset, StreamedDataset):
+        return load_streams(dataset, args, source)
     own = (args.data_dir, args.train_split, args.eval_split)
     return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **asdict(source)))
+
+
+def load_streams(dataset: object, args: DataArguments, source: SourceOptions) -> StreamedDataset:
+    """The split `train` as a stream, and `validation`, which every epoch is evaluated on, on the disk.
+
+    Raises:
+        DataError: if the dataset is not in shards, or has no validation split.
+    """
+    streams, name = dataset, dataset_name(dataset)
+    if not isinstance(dataset, StreamedDataset):
+        own = (args.data_dir, args.train_split, args.eval_split)
+        streams = load_multilabel_dataset(dataset, *own, streaming=True, **asdict(source))
+    if "validation" not in streams:
+        raise DataError(
+            f"{name}: no validation split, and none can be held out of a stream; name one as eval_split, or make it by "
+            "`assocformer prepare`"
+        )
+    loaded = StreamedDataset(streams)
+    loaded.files = streams.files
+    loaded["validation"] = from_main_process(lambda: on_disk(streams["validation"], streams.files["validation"]))
+    return loaded
 
 
 def is_loaded(split: object) -> bool:
@@ -256,10 +281,15 @@ def create_images(
         processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
     )
     scale = pixel_scaling(processor)
-    return (
-        MultiLabelImages(splits["train"], augment, seed, bad_images=args.bad_images, scale=scale),
-        MultiLabelImages(splits["validation"], evaluation_transform(processor), bad_images=args.bad_images),
-    )
+    options = {"seed": seed, "bad_images": args.bad_images, "scale": scale}
+    if isinstance(splits, StreamedDataset):
+        stream, files = splits["train"], splits.files["train"]
+        rows = from_main_process(lambda: shard_rows(stream, files))
+        train_images = StreamedImages(stream, files, rows, augment, **options, buffer=args.shuffle_buffer)
+    else:
+        train_images = MultiLabelImages(splits["train"], augment, **options)
+    eval_images = MultiLabelImages(splits["validation"], evaluation_transform(processor), bad_images=args.bad_images)
+    return train_images, eval_images
 
 
 def hub_id(backbone: str) -> str | None:

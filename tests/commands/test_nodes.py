@@ -42,7 +42,8 @@ class Nodes:
         folder.mkdir(exist_ok=True)
         # All is on one machine, so that each launcher would take itself for the host of the rendezvous.
         host = ["--rdzv_conf", f"is_host={int(number == 0)},{HEARTBEAT}"]
-        environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+        # By default a launcher that has met others once tells its address to nobody who joins later.
+        environment = ENVIRONMENT | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         with (folder / "log").open("a") as log:
             return subprocess.Popen(
                 [*self.launcher, *host, *self.command], cwd=folder, env=environment, stdout=log, stderr=log

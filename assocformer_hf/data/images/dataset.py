@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from assocformer_hf.data.identity import dataset_identity, image_digests
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
 from assocformer_hf.data.schema import DataError
 
@@ -56,16 +57,24 @@ class MultiLabelImages(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
-        example = self._read(index) | {"index": index}
-        with torch.random.fork_rng(devices=[]):
-            draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
-            torch.default_generator.manual_seed(int(draw))
-            example["pixel_values"] = self.transform(example.pop("image"))
-        return example
+        return self._transformed(self._read(index), index)
+
+    def identify(self) -> tuple[np.ndarray, str]:
+        """The images' digests, see [`image_digests`], and the identity of the dataset."""
+        digests = image_digests(self.dataset)
+        return digests, dataset_identity(self.dataset, digests)
 
     def name(self, index: int) -> str:
         """The file of an example, where it has one."""
         return stored_name(self.dataset[index]["image"], index)
+
+    def _transformed(self, example: dict, index: int) -> dict:
+        """A decoded example as a batch takes it."""
+        with torch.random.fork_rng(devices=[]):
+            draw = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
+            torch.default_generator.manual_seed(int(draw))
+            example["pixel_values"] = self.transform(example.pop("image"))
+        return example | {"index": index}
 
     def _read(self, index: int) -> dict:
         for offset in range(len(self)):

@@ -11,6 +11,7 @@ from pyarrow import ArrowException
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.streams import Stream
 
 # What `datasets` lets out of the libraries beneath it, for files that are not what their names say.
 UNREADABLE = (
@@ -35,19 +36,36 @@ class HubReader(Reader):
             name: partial(read_dataset, split, f"{source}, split {name}", self.options) for name, split in found.items()
         }
 
-    def stream(self, source: str) -> dict[str, datasets.IterableDataset]:
+    def stream(self, source: str) -> dict[str, Stream]:
         """The splits, read as they are used."""
-        return load_from_hub(source, streaming=True)
+        name, _, configuration = source.partition(":")
+        return open_streams(source, name, configuration or None)
 
 
-def load_from_hub(source: str, streaming: bool = False) -> dict:
+def load_from_hub(source: str) -> dict:
     """The splits of a dataset.
 
     Raises:
         DataError: if it is not found or cannot be read.
     """
     name, _, configuration = source.partition(":")
-    return loaded(source, lambda: datasets.load_dataset(name, configuration or None, streaming=streaming))
+    return loaded(source, lambda: datasets.load_dataset(name, configuration or None))
+
+
+def open_streams(source, *arguments, **options) -> dict[str, Stream]:
+    """The splits of what `datasets.load_dataset` would load with these arguments, read as they are used.
+
+    Raises:
+        DataError: if it is not found or cannot be read.
+    """
+
+    def load() -> dict[str, Stream]:
+        builder = datasets.load_dataset_builder(*arguments, **options)
+        files = builder.config.data_files or {}
+        streams = builder.as_streaming_dataset()
+        return {str(name): Stream(stream, tuple(map(str, files.get(name, ())))) for name, stream in streams.items()}
+
+    return loaded(source, load)
 
 
 def loaded(source, load) -> dict:

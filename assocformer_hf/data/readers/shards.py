@@ -7,11 +7,12 @@ from pathlib import Path
 import datasets
 
 from assocformer_hf.data.readers.features import read_dataset
-from assocformer_hf.data.readers.hub import loaded
+from assocformer_hf.data.readers.hub import loaded, open_streams
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import holds_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.streams import Stream
 
 
 class ShardReader(Reader):
@@ -35,30 +36,31 @@ class ShardReader(Reader):
         shown = {name: f"{source}, split {name}" if name else str(source) for name in found}
         return {name: partial(read_dataset, split, shown[name], self.options) for name, split in found.items()}
 
-    def stream(self, source: Path) -> dict[str, datasets.IterableDataset]:
+    def stream(self, source: Path) -> dict[str, Stream]:
         """The splits, read as they are used."""
-        return self.load(source, streaming=True)
+        if _is_saved(source):
+            return {name: Stream(split.to_iterable_dataset(), ()) for name, split in self.load(source).items()}
+        return open_streams(source, **self._arguments(source))
 
-    def load(self, source: Path, streaming: bool = False) -> dict:
+    def load(self, source: Path) -> dict:
         """The splits as `datasets` loads them."""
         if _is_saved(source):
-            saved = loaded(source, lambda: datasets.load_from_disk(str(source)))
-            return {name: split.to_iterable_dataset() for name, split in saved.items()} if streaming else saved
+            return loaded(source, lambda: datasets.load_from_disk(str(source)))
+        arguments = self._arguments(source)
+        return loaded(source, lambda: datasets.load_dataset(**arguments))
+
+    def _arguments(self, source: Path) -> dict:
+        """What `datasets.load_dataset` is called with."""
         parquet, tar = (_shard_files(source, ending) for ending in ("parquet", "tar"))
         if parquet and tar:
             raise DataError(f"{parquet[0]} and {tar[0]} are shards of two kinds; give one of them as the dataset")
         if tar:
             files = _by_split(tar)
             kinds = loaded(source, lambda: _features_of_tar(files))
-            kinds = datasets.Features(kinds)
-            return loaded(
-                source,
-                lambda: datasets.load_dataset("webdataset", data_files=files, features=kinds, streaming=streaming),
-            )
+            return {"path": "webdataset", "data_files": files, "features": datasets.Features(kinds)}
         if parquet and not (source / "README.md").is_file():
-            files = _by_split(parquet)
-            return loaded(source, lambda: datasets.load_dataset("parquet", data_files=files, streaming=streaming))
-        return loaded(source, lambda: datasets.load_dataset(str(source), streaming=streaming))
+            return {"path": "parquet", "data_files": _by_split(parquet)}
+        return {"path": str(source)}
 
 
 def _is_saved(path: Path) -> bool:
