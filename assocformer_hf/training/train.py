@@ -222,14 +222,15 @@ def load_streams(dataset: object, args: DataArguments, source: SourceOptions) ->
     Raises:
         DataError: if the dataset is not in shards, or has no validation split.
     """
-    streams, name = dataset, dataset_name(dataset)
-    if not isinstance(dataset, StreamedDataset):
+    if isinstance(dataset, StreamedDataset):
+        streams = dataset
+    else:
         own = (args.data_dir, args.train_split, args.eval_split)
         streams = load_multilabel_dataset(dataset, *own, streaming=True, **asdict(source))
     if "validation" not in streams:
         raise DataError(
-            f"{name}: no validation split, and none can be held out of a stream; name one as eval_split, or make it by "
-            "`assocformer prepare`"
+            f"{dataset_name(dataset)}: no validation split, and none can be held out of a stream; name one as "
+            "eval_split, or make it by `assocformer prepare`"
         )
     loaded = StreamedDataset(streams)
     loaded.files = streams.files

@@ -4,14 +4,19 @@ import io
 import tarfile
 
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 
 from assocformer_hf import train
+from assocformer_hf.data.images.dataset import MultiLabelCollator
 from assocformer_hf.data.images.streaming import StreamedImages
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.streams import shard_rows
+from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.loading import head_start_loader
 from assocformer_hf.training.loop import TrainingRun
 from assocformer_hf.training.sampling import StreamOrder
 from tests.commands.commands import assert_same_run, run, training
@@ -71,6 +76,18 @@ def test_the_order_can_be_entered_anywhere_and_gives_the_examples_of_the_indices
             order.start = passed * processes
             assert [index for index, _ in order] == [index for index, _ in read[passed:]]
             assert len(order) == len(read) - passed
+
+
+def test_the_head_starts_on_as_many_images_of_the_stream_as_memory_allows(shards, monkeypatch):
+    streams = load_multilabel_dataset(shards, streaming=True)
+    transform = evaluation_transform(create_image_processor(32))
+    images = StreamedImages(streams["train"], streams.files["train"], ROWS, transform, buffer=10)
+    recipe, loading = RecipeArguments(batch_size=4), {"collate_fn": MultiLabelCollator(20, with_index=True)}
+    for most, expected in ((20_000, sum(ROWS)), (21, 21)):
+        monkeypatch.setattr("assocformer_hf.training.loading.HEAD_START_IMAGES", most)
+        loader = head_start_loader(images, recipe, Accelerator(cpu=True), loading)
+        read = [index for batch in loader for index in batch["index"].tolist()]
+        assert len(read) == len(set(read)) == expected
 
 
 def test_a_shard_that_changed_is_named(images):
