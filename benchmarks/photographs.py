@@ -19,7 +19,7 @@ import torch
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_costs import measure_costs
 from benchmarks.photographs_features import load_features
-from benchmarks.photographs_report import write_report
+from benchmarks.photographs_report import write_models, write_report
 from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
 
 FOLDER = RESULTS / "photographs"
@@ -61,6 +61,8 @@ def main():
     results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
     costs = json.loads(path.read_text())["rows"] if (path := folder / "costs.json").exists() else []
     write_report(results, {row["arm"]: row for row in costs}, page)
+    if folder == FOLDER:
+        write_models(page)
 
 
 if __name__ == "__main__":

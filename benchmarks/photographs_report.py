@@ -1,11 +1,14 @@
 """Tables and plots of `benchmarks.photographs`, from the lines of its runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import ttest_rel
 
+from benchmarks import photographs_backbones
+from benchmarks.measure import RESULTS
 from benchmarks.photographs_runs import ARMS, Results
 from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
 
@@ -34,6 +37,43 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
     (page.parent / "images").mkdir(exist_ok=True)
     plot_frontier(results, costs, page.parent / "images/photographs_frontier.png")
     plot_association(results, page.parent / "images/photographs_association.png")
+
+
+BUNDLED = {
+    "photographs_model": "EfficientNet-Lite0 fine-tuned, AM with attention",
+    "photographs_student": "tiny CvT from random weights, distilled from it",
+}
+
+
+def write_models(page: Path, results: Path = RESULTS):
+    """Replaces the tables of the bundled models and of the backbones from random weights."""
+    files = {title: results / f"{name}.json" for name, title in BUNDLED.items()}
+    measured = {title: read_rows(file) for title, file in files.items() if file.exists()}
+    backbones = photographs_backbones.Results(results / "photographs/backbones.json", photographs_backbones.Scale())
+    fill_page(page, {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)})
+
+
+def read_rows(file: Path) -> list[dict]:
+    """The rows of a file of results."""
+    return json.loads(file.read_text(encoding="utf-8"))["rows"]
+
+
+def models_table(measured: Mapping[str, Sequence[dict]]) -> list[str]:
+    """Each bundled model and those beside it on the test split, with 95% intervals over the photographs."""
+    table = header("model", "photographs", "mAP", "CF1", "OF1", "mAP of the bundled one above it")
+    for title, (first, *others) in measured.items():
+        for name, own in [(f"{title} (bundled)", first), *((one["model"], one) for one in others)]:
+            above = "–" if own is first else interval(own, "below the first", "+")
+            table.append(
+                row(name, f"{own['photographs']:,}", *(interval(own, key) for key in ("mAP", "CF1", "OF1")), above)
+            )
+    return table
+
+
+def interval(measured: Mapping[str, float], key: str, sign: str = "") -> str:
+    """A value and its 95% interval in percent."""
+    value, low, high = (100 * measured[name] for name in (key, f"{key} from", f"{key} to"))
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
 def scores(results: Runs, arm: str, size: int, key: str = "test") -> np.ndarray | None:

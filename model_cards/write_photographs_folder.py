@@ -1,12 +1,13 @@
-"""Makes the folder of the bundled model of photographs from a trained and calibrated one.
+"""Makes a folder of a bundled model of photographs from a trained and calibrated one.
 
 The weights are halved to float16 (they are computed with in float32), the sample photographs become the widget's, and
-the test split is measured, once, beside a linear head that was trained alike.
+the test split is measured, beside other models where they are named.
 """
 
 import json
 import shutil
 from argparse import ArgumentParser
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,39 @@ from assocformer_hf.hub.model_folder import (
     write_card,
 )
 from benchmarks.measure import report
+from benchmarks.photographs_training import average_precision
 
-FOLDER = Path(__file__).parent / "assocformer-efficientnet-lite0-mirflickr"
+CARDS = Path(__file__).parent
 FEW = 500  # photographs, for a test that takes seconds
-BASE_MODEL = "timm/tf_efficientnet_lite0.in1k"
-# What a reader of the card should know and no figure says.
-NOTE = Path(__file__).with_name("photographs_note.md").read_text(encoding="utf-8")
+RESAMPLES = 1000
+THIS = "this model"
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A bundled model of photographs.
+
+    Attributes:
+        folder: where it is.
+        note: what a reader of its card should know and no figure says, as Markdown.
+        results: name of its file in `benchmarks/results`.
+        base_model: on the Hub; None where it was trained from random weights.
+    """
+
+    folder: Path
+    note: Path
+    results: str
+    base_model: str | None
+
+
+FOLDER = CARDS / "assocformer-efficientnet-lite0-mirflickr"
+FINE_TUNED = Bundled(
+    FOLDER, CARDS / "photographs_note.md", "photographs_model", base_model="timm/tf_efficientnet_lite0.in1k"
+)
+DISTILLED = Bundled(
+    CARDS / "assocformer-tiny-cvt-mirflickr", CARDS / "photographs_student_note.md", "photographs_student", None
+)
+MODELS = {"fine-tuned": FINE_TUNED, "distilled": DISTILLED}
 TITLES = {
     "temple.jpg": "A temple",
     "flower.jpg": "A dahlia",
@@ -54,53 +82,96 @@ def halve_weights(file: Path):
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def test_row(name: str, folder: Path, dataset: str) -> dict:
-    """What a model reaches on the test split, with 95% intervals of a bootstrap over the photographs."""
-    args = EvaluationArguments(model=str(folder), dataset=dataset, split="test")
-    saved = evaluate_saved_model(args, SourceOptions(), Accelerator(cpu=True))
-    config, evaluation = saved.model.config, saved.evaluation
-    intervals = bootstrap_metrics(evaluation.scores, evaluation.targets, np.array(config.thresholds), resamples=1000)
-    row = {"model": name, "photographs": len(evaluation.scores)}
-    for key in ("mAP", "CF1", "OF1"):
-        low, high = intervals[key].tolist()
-        row |= {key: float(evaluation.metrics[key]), f"{key} from": low, f"{key} to": high}
-    few = evaluation.indices < FEW
-    row[f"mAP of the first {FEW}"] = multilabel_metrics(evaluation.scores[few], evaluation.targets[few])["mAP"]
-    return row
+def test_rows(folders: dict[str, Path], dataset: str) -> list[dict]:
+    """What models reach on the test split, with 95% intervals of a bootstrap over the photographs.
+
+    Args:
+        folders: of calibrated models, by the names of their rows; the first is the one that others are compared with.
+        dataset: folder of the photographs.
+
+    Returns:
+        A row for each: mAP, CF1 and OF1 with the ends of their intervals, and how far the mAP of the first lies above
+        it on the same resamples of the photographs.
+    """
+    rows, first = [], None
+    for name, folder in folders.items():
+        args = EvaluationArguments(model=str(folder), dataset=dataset, split="test")
+        saved = evaluate_saved_model(args, SourceOptions(), Accelerator(cpu=True))
+        thresholds, evaluation = np.array(saved.model.config.thresholds), saved.evaluation
+        first = first or evaluation
+        row = {"model": name, "photographs": len(evaluation.scores)}
+        intervals = bootstrap_metrics(evaluation.scores, evaluation.targets, thresholds, resamples=RESAMPLES)
+        for key in ("mAP", "CF1", "OF1"):
+            low, high = intervals[key].tolist()
+            row |= {key: float(evaluation.metrics[key]), f"{key} from": low, f"{key} to": high}
+        few = evaluation.indices < FEW
+        row[f"mAP of the first {FEW}"] = multilabel_metrics(evaluation.scores[few], evaluation.targets[few])["mAP"]
+        low, high = paired_interval(first.scores, evaluation.scores, evaluation.targets).tolist()
+        row |= {"below the first": float(first.metrics["mAP"]) - row["mAP"]}
+        row |= {"below the first from": low, "below the first to": high}
+        rows.append(row)
+    return rows
+
+
+def paired_interval(scores: np.ndarray, others: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The 95% interval `(2,)` of a difference of two mAPs; both models see the same resamples of the photographs."""
+    generator = np.random.default_rng(0)
+    differences = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(targets), size=len(targets))
+        mAPs = [average_precision(each[chosen], targets[chosen]).mean() for each in (scores, others)]  # noqa: N806
+        differences.append(mAPs[0] - mAPs[1])
+    return np.percentile(differences, [2.5, 97.5])
 
 
 def main():
-    """Writes the folder, and `benchmarks/results/photographs_model.json`."""
+    """Writes the folder, and its file in `benchmarks/results`."""
     parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=MODELS, default="fine-tuned", help="Which of the bundled models.")
     parser.add_argument("--model", type=Path, required=True, help="Folder of the calibrated model.")
-    parser.add_argument("--linear", type=Path, help="Folder of a calibrated linear head that was trained alike.")
     parser.add_argument("--dataset", required=True, help="Folder of the photographs.")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="NAME=FOLDER",
+                        help="Calibrated models to measure beside it.")  # fmt: skip
     args = parser.parse_args()
+    bundled = MODELS[args.kind]
+    folder = bundled.folder
+    folder.mkdir(exist_ok=True)
     # Without a map: A of heads on these photographs says nothing of a photograph (docs/photographs.md).
     for name in sorted({*MODEL_FILES, *CALIBRATION_FILES} - {MAP_FILE}):
         if (args.model / name).is_file():
-            shutil.copyfile(args.model / name, FOLDER / name)
+            shutil.copyfile(args.model / name, folder / name)
     for file in (*(MODEL_ROOM / name for name in REMOTE_CODE), HANDLER):
-        shutil.copyfile(file, FOLDER / file.name)
-    halve_weights(FOLDER / "model.safetensors")
+        shutil.copyfile(file, folder / file.name)
+    if not (folder / SAMPLES).exists():
+        shutil.copytree(FOLDER / SAMPLES, folder / SAMPLES)
+    halve_weights(folder / "model.safetensors")
     torch.set_num_threads(1)
-    rows = [test_row("this model", FOLDER, args.dataset)]
-    if args.linear:
-        rows.append(test_row("linear head", args.linear, args.dataset))
-    report("photographs_model", rows, "python -m model_cards.write_photographs_folder")
-    describe(rows)
+    beside = {name: Path(path) for name, _, path in (each.partition("=") for each in args.beside)}
+    rows = test_rows({THIS: folder} | beside, args.dataset)
+    report(bundled.results, rows, f"python -m model_cards.write_photographs_folder --kind {args.kind}")
+    describe(rows, bundled)
 
 
-def describe(rows: list[dict]):
+def describe(rows: list[dict], bundled: Bundled = FINE_TUNED):
     """Writes what was measured on the test split into `metrics.json` and the card."""
-    metrics = read_metrics(FOLDER) | {"test": {"split": "test", "rows": rows}}
-    metrics["run"]["base_model"] = metrics["run"]["options"]["backbone"] = BASE_MODEL
-    (FOLDER / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    write_card(FOLDER)
-    card = ModelCard.load(FOLDER / CARD_FILE)
+    folder, base_model = bundled.folder, bundled.base_model
+    metrics = read_metrics(folder) | {"test": {"split": "test", "rows": rows}}
+    if base_model is not None:
+        metrics["run"]["base_model"] = metrics["run"]["options"]["backbone"] = base_model
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_card(folder)
+    card = ModelCard.load(folder / CARD_FILE)
     card.data["widget"] = [{"src": f"{SAMPLES}/{name}", "example_title": title} for name, title in TITLES.items()]
-    card.content = card.content.replace("## Evaluation", f"{NOTE}\n## Evaluation", 1)
-    card.save(FOLDER / CARD_FILE)
+    note = bundled.note.read_text(encoding="utf-8").replace("{{ beside }}", comparisons(rows))
+    card.content = card.content.replace("## Evaluation", f"{note}\n## Evaluation", 1)
+    card.save(folder / CARD_FILE)
+
+
+def comparisons(rows: list[dict]) -> str:
+    """A sentence for each model that was measured beside the first."""
+    sentence = "On test, {} has a mAP of {:.1f}; this model lies {:.1f} above it ({:.1f} to {:.1f}, 95% interval)."
+    keys = ("mAP", "below the first", "below the first from", "below the first to")
+    return "\n".join(sentence.format(row["model"], *(100 * row[key] for key in keys)) for row in rows[1:])
 
 
 if __name__ == "__main__":
