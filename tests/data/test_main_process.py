@@ -5,16 +5,23 @@ import socket
 import subprocess
 import sys
 
+import pyarrow.parquet
 import pytest
+from PIL import Image
 
+from assocformer_hf.data.images.transforms import create_image_processor
 from tests.conftest import ROOT
 
 READ = """
+import shutil
 import sys
+import time
+from pathlib import Path
 from accelerate import PartialState
 from assocformer_hf.commands.running import one_line_errors
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.main_process import from_main_process
+from assocformer_hf.inference import predict
 state = PartialState(cpu=True)
 def read(error=None):
     assert state.is_main_process
@@ -27,6 +34,19 @@ for error in (OSError("the disk is gone"), KeyError("column")):
         from_main_process(lambda: read(error))
     except Exception as raised:
         print(type(raised).__name__, raised)
+
+# A file arrives once the first process has listed the folder, and before the second one could have.
+folder, model, tagged = map(Path, sys.argv[2:])
+arrived, list_images = folder / "0-arrived.jpg", predict.load_images
+def arriving(*args):
+    while not state.is_main_process and not arrived.exists():
+        time.sleep(0.01)
+    listed = list_images(*args)
+    shutil.copy(folder / "1.jpg", arrived)
+    return listed
+predict.load_images = arriving
+predict.predict(predict.PredictOptions(model=str(model), images=[folder], output=tagged, shard_size=2, num_workers=0))
+
 with one_line_errors():
     from_main_process(lambda: load_multilabel_dataset(sys.argv[1]))
 """
@@ -65,15 +85,25 @@ def assert_named_in_one_line(missing: str, done: subprocess.CompletedProcess):
     assert done.returncode == 2
 
 
-def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_failed(tmp_path):
-    missing = str(tmp_path / "missing")
-    main, other = both("-c", READ, missing)
-    assert main.stdout.splitlines() == ["{'images': 37}", "OSError the disk is gone", "KeyError 'column'"], main.stderr
+def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_failed(create_model, tmp_path):
+    missing, folder, model, tagged = (tmp_path / name for name in ("missing", "images", "model", "tags"))
+    folder.mkdir()
+    for i in range(1, 6):
+        Image.new("RGB", (64, 64), (40 * i, 0, 0)).save(folder / f"{i}.jpg")
+    create_model("tiny-cvt").save_pretrained(model)
+    create_image_processor(64).save_pretrained(model)
+    main, other = both("-c", READ, *map(str, (missing, folder, model, tagged)))
+    assert main.stdout.splitlines() == [
+        "{'images': 37}", "OSError the disk is gone", "KeyError 'column'", f"5 of 5 images tagged: {tagged}",
+    ], main.stderr  # fmt: skip
+    assert pyarrow.parquet.read_table(tagged).column("file").to_pylist() == [
+        str(folder / f"{i}.jpg") for i in range(1, 6)
+    ]
     assert other.stdout.splitlines() == ["{'images': 37}", "DataError the disk is gone", "DataError 'column'"], (
         other.stderr
     )
     for done in (main, other):
-        assert_named_in_one_line(missing, done)
+        assert_named_in_one_line(str(missing), done)
 
 
 @pytest.mark.slow
