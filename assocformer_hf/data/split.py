@@ -1,5 +1,6 @@
 """Splitting a multi-label dataset so that every label keeps its share."""
 
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from assocformer_hf.data.schema import DataError
 ATTEMPTS = 5
 MAX_MOVES = 1000
 FEW = 4
+GOOD = 1e-6  # squared relative errors that no further attempt is worth
 
 
 def iterative_stratification(
@@ -41,49 +43,57 @@ def iterative_stratification(
     if not 0 < held_out < count:
         raise DataError(f"{count} images are too few to hold out a share of {share:g} of them for validation")
     generator = np.random.default_rng(seed)
-    unique = [np.unique(np.asarray(row, dtype=np.int64)) for row in labels]
+    # Many images have the same labels: what is looked up for a set of labels is looked up once.
+    known: dict[tuple[int, ...], int] = {}
+    set_of = np.array([known.setdefault(tuple(sorted(set(row))), len(known)) for row in labels])
+    label_sets = list(known)
     best, least = None, np.inf
     for _ in range(ATTEMPTS):
         order = generator.permutation(count)
-        rows = [unique[i] for i in order]
-        part = _divide(rows, num_labels, np.array([count - held_out, held_out]))
-        error = _refine(part, rows, num_labels, share)
+        sets = set_of[order]
+        part = _divide(sets.tolist(), label_sets, num_labels, (count - held_out, held_out))
+        error = _refine(part, sets, label_sets, num_labels, share)
         if error < least:
             best, least = tuple(np.sort(order[part == side]).tolist() for side in (0, 1)), error
-        if not error:
+        if error < GOOD:
             break
     return best
 
 
-def _divide(rows: list[np.ndarray], num_labels: int, sizes: np.ndarray) -> np.ndarray:
-    """The greedy division: 0 or 1 for each example."""
-    examples_of = [[] for _ in range(num_labels)]
-    for example, row in enumerate(rows):
-        for label in row:
+def _divide(sets: list[int], label_sets: list[tuple[int, ...]], num_labels: int, sizes: tuple[int, int]) -> np.ndarray:
+    """The greedy division: 0 or 1 for each example, of which `sets` holds the number of its label set."""
+    examples_of: list[list[int]] = [[] for _ in range(num_labels)]
+    for example, number in enumerate(sets):
+        for label in label_sets[number]:
             examples_of[label].append(example)
     left = np.array([len(examples) for examples in examples_of], dtype=np.int64)
-    wanted = sizes[:, None] / len(rows) * left
-    room = sizes.astype(np.float64)
-    part = np.full(len(rows), -1, dtype=np.int8)
+    wanted = [(size / len(sets) * left).tolist() for size in sizes]
+    room = [float(size) for size in sizes]
+    part = [-1] * len(sets)
 
     def assign(example: int, to: int):
         part[example] = to
         room[to] -= 1
-        wanted[to, rows[example]] -= 1
-        left[rows[example]] -= 1
+        for label in label_sets[sets[example]]:
+            wanted[to][label] -= 1
 
     while (waiting := left > 0).any():
-        label = int(np.where(waiting, left, len(rows) + 1).argmin())
-        for example in examples_of[label]:
-            if part[example] < 0:
-                lack = wanted[:, label]
-                assign(example, int((room if lack[0] == lack[1] else lack).argmax()))
-    for example in np.flatnonzero(part < 0):
-        assign(int(example), int(room.argmax()))
-    return part
+        label = int(np.where(waiting, left, len(sets) + 1).argmin())
+        turn = [example for example in examples_of[label] if part[example] < 0]
+        for example in turn:
+            lack = wanted[1][label] - wanted[0][label]
+            assign(example, int((lack or room[1] - room[0]) > 0))
+        assigned = [label for example in turn for label in label_sets[sets[example]]]
+        left -= np.bincount(assigned, minlength=num_labels)
+    for example, to in enumerate(part):
+        if to < 0:
+            assign(example, int(room[1] > room[0]))
+    return np.array(part, dtype=np.int8)
 
 
-def _refine(part: np.ndarray, rows: list[np.ndarray], num_labels: int, share: float) -> float:
+def _refine(
+    part: np.ndarray, sets: np.ndarray, label_sets: list[tuple[int, ...]], num_labels: int, share: float
+) -> float:
     """Moves single examples to the other part as long as the squared relative errors of the shares shrink.
 
     The greedy division overshoots labels that go along with many rarer ones, by more than a tenth in small datasets.
@@ -92,11 +102,17 @@ def _refine(part: np.ndarray, rows: list[np.ndarray], num_labels: int, share: fl
     Returns:
         The sum of the squared errors that are left.
     """
-    flat = np.concatenate([np.append(row, num_labels) for row in rows])
-    starts = np.cumsum([0, *(len(row) + 1 for row in rows[:-1])])
-    target = share * np.bincount(flat, minlength=num_labels + 1)
-    held_out = np.repeat(part, np.diff([*starts, len(flat)])) == 1
-    error = np.bincount(flat[held_out], minlength=len(target)) - target
+    flat = np.concatenate([[*label_set, num_labels] for label_set in label_sets]).astype(np.int64)
+    starts = np.cumsum([0, *(len(label_set) + 1 for label_set in label_sets[:-1])])
+    lengths = np.diff([*starts, len(flat)])
+    # How many examples of each label set are in each part, and which: the first of them moves first.
+    held = np.stack([np.bincount(sets[part == side], minlength=len(label_sets)) for side in (0, 1)])
+    by_set = np.argsort(sets, kind="stable")
+    groups = np.split(by_set, held.sum(0).cumsum()[:-1])
+    examples = [[group[part[group] == side].tolist() for group in groups] for side in (0, 1)]
+    total, held_out = (np.bincount(flat, np.repeat(n, lengths), num_labels + 1) for n in (held.sum(0), held[1]))
+    target = share * total
+    error = held_out - target
     weight = 1 / np.maximum(target, FEW) ** 2
 
     def cost(error: np.ndarray) -> np.ndarray:
@@ -105,11 +121,17 @@ def _refine(part: np.ndarray, rows: list[np.ndarray], num_labels: int, share: fl
 
     for _ in range(MAX_MOVES):
         now = cost(error)
-        joins, leaves = (np.add.reduceat((cost(error + step) - now)[flat], starts) for step in (1, -1))
-        change = np.where(part == 0, joins, leaves)
-        best = int(change.argmin())
-        if change[best] > -1e-12:
+        change = np.stack([np.add.reduceat((cost(error + step) - now)[flat], starts) for step in (1, -1)])
+        change[held == 0] = np.inf
+        if change.min() > -1e-12:
             break
-        error[[*rows[best], num_labels]] += 1 - 2 * part[best]
-        part[best] = 1 - part[best]
+        side, number = min(
+            zip(*np.nonzero(change == change.min()), strict=True), key=lambda at: examples[at[0]][at[1]][0]
+        )
+        moved = heapq.heappop(examples[side][number])
+        heapq.heappush(examples[1 - side][number], moved)
+        held[side, number] -= 1
+        held[1 - side, number] += 1
+        part[moved] = 1 - side
+        error[[*label_sets[number], num_labels]] += 1 - 2 * side
     return float(cost(error).sum())

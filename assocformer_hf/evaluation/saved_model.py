@@ -23,9 +23,9 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.evaluation.options import OPTIONS_FILE, EvaluationArguments
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.model.trained import load_trained_model
 
 logger = logging.getLogger(__name__)
 

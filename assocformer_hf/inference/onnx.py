@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.images import spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.model.trained import load_trained_model
 from assocformer_hf.output_folder import OutputFolder
 
 CACHE = Path(HF_HOME) / "assocformer/onnx"

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
-from assocformer_hf.model.trained import load_trained_model
 
 PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 Source = str | Path | bytes | Image.Image | np.ndarray

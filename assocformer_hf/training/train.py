@@ -28,13 +28,13 @@ from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
 from assocformer_hf.data.summary import MultiLabelDataset
 from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.model.trained import load_trained_model
 from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,

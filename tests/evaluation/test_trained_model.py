@@ -4,8 +4,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from assocformer_hf import Tagger
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
-from assocformer_hf.model.trained import load_trained_model
 
 
 @pytest.fixture
