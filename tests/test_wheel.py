@@ -1,11 +1,14 @@
 """What is built and installed: all that is not code is there too, and the metadata say what a user looks for."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from email import message_from_bytes
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -46,3 +49,24 @@ def test_the_metadata_are_complete(built):
         assert metadata[field], field
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert b"assocformer = assocformer_hf.commands.main:main" in wheel.read(f"{folder}/entry_points.txt")
+
+
+def test_what_the_code_imports_is_required(built):
+    """Another package's dependency may be gone with its next version, as httpx was with huggingface_hub 2."""
+    wheel, _ = built
+    (folder,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    required = {
+        re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
+        for line in message_from_bytes(wheel.read(f"{folder}/METADATA")).get_all("Requires-Dist")
+    }
+    imported = set()
+    for path in (ROOT / "assocformer_hf").rglob("*.py"):
+        siblings = {other.stem for other in path.parent.glob("*.py")} | {"handler"}  # a folder of its own, on the Hub
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            imported |= {name.partition(".")[0] for name in names} - siblings
+    of = packages_distributions()
+    foreign = imported - sys.stdlib_module_names - {"assocformer_hf"}
+    missing = {name for name in foreign if not {part.lower().replace("_", "-") for part in of[name]} & required}
+    assert missing == set()

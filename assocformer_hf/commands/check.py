@@ -31,6 +31,7 @@ def check(
     from assocformer_hf.data.checks.source import check_source
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.data.schema import MissingFilesError
+    from assocformer_hf.data.summary import counted
     from assocformer_hf.pages.check_page import html_report
 
     own = (options.data_dir, options.train_split, options.eval_split)
@@ -49,9 +50,9 @@ def check(
     print(f"\nwith plots of the labels: {options.output}")
     wrong = []
     if images.unreadable():
-        wrong.append(f"{images.unreadable()} of {images.images} images cannot be read")
-    if images.wrong():
-        wrong.append(f"{images.wrong()} files are in several splits")
+        wrong.append(f"{images.unreadable()} of {counted(images.images, 'image')} cannot be read")
+    if across := len(images.across_splits()):
+        wrong.append(f"{counted(across, 'file')} {'is' if across == 1 else 'are'} in several splits")
     if wrong:
         print(f"error: {' and '.join(wrong)} (named above)", file=sys.stderr)
         raise SystemExit(1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
-from assocformer_hf import __version__
+from assocformer_hf import __version__, register
 from assocformer_hf.commands.options import options_beneath
 
 PACKAGE = "assocformer_hf.commands"
@@ -67,10 +67,11 @@ def main(words: Sequence[str] | None = None):
     if not verb.__module__.startswith(PACKAGE):  # help, version, completion
         verb(*bound.args, **bound.kwargs)
         return
-    from assocformer_hf.commands.running import one_line_errors, prepare_libraries  # torch comes with it
+    from assocformer_hf.commands.running import one_line_errors  # torch comes with it
+    from assocformer_hf.quiet import quiet_libraries
 
-    prepare_libraries()
-    with one_line_errors():
+    register()
+    with quiet_libraries(), one_line_errors():
         verb(*bound.args, **bound.kwargs)
 
 

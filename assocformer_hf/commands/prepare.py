@@ -31,6 +31,7 @@ def prepare(
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.data.prepare import write_prepared
     from assocformer_hf.data.schema import DataError
+    from assocformer_hf.data.summary import counted
 
     dataset = options.dataset
     if dataset in OFFICIAL:
@@ -49,5 +50,6 @@ def prepare(
         options.num_proc,
         options.bad_images,
     )
-    print(f"{', '.join(f'{count} images in {key}' for key, count in rows.items())}: {options.output}")
+    written = ", ".join(f"{counted(count, 'image')} in {key}" for key, count in rows.items())
+    print(f"{written}: {options.output}")
     say_next(f"hf upload OWNER/NAME {quoted(options.output)} --repo-type dataset --exclude data/_run.json")

@@ -1,4 +1,4 @@
-"""What happens around a verb: libraries that keep quiet, and errors in one line."""
+"""What happens around a verb: errors in one line, and what to do next."""
 
 import os
 import re
@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-import huggingface_hub
-import transformers
-from httpx import HTTPError
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-import assocformer_hf
+# `HTTPError` is of the library that this version of huggingface_hub calls: httpx, or, from 2.0 on, httpx2.
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
 from assocformer_hf.commands.main import fail
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.hub.publish import PublishError
@@ -44,14 +42,6 @@ MODEL_PARTS = {"config.json": "config.json", "*.safetensors": "weights (*.safete
 EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
 }  # fmt: skip
-
-
-def prepare_libraries():
-    """Makes the model known to transformers, and keeps it from writing between the command's own lines."""
-    assocformer_hf.register()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    huggingface_hub.logging.set_verbosity_error()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """One entry point for datasets of every form: benchmarks by name, files and folders, Hub ids, objects in memory."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,8 +30,6 @@ from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.streams import StreamedDataset
 from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),
@@ -207,7 +204,6 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     splits.summary.notes.append(
         f"no validation split: {len(parts[1])} of {len(whole)} images of train are held out {how}"
     )
-    logger.warning("%s: %s", splits.summary.source, splits.summary.notes[-1])
     for key, rows in zip(("train", "validation"), parts, strict=True):
         splits[key] = named_split(whole.select(rows), key)
 

@@ -20,6 +20,7 @@ from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import ImageError, decode_stored
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.data.summary import counted
 from assocformer_hf.output_folder import OutputFolder, shown
 from assocformer_hf.progress import progress_bar
 
@@ -171,11 +172,12 @@ def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], row
     files = [{"split": key, "path": f"data/{key}-*.parquet"} for key in rows]
     MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
     check = check_labels({key: _written_labels(folder, key, split.features) for key, split in splits.items()})
+    counts = [f"{counted(count, 'image')} in `{key}`" for key, count in rows.items()]
     return CARD.format(
         metadata=data.to_yaml(),
         name=shown(folder.name),
         source=source,
-        counts=", ".join(f"{count} images in `{key}`" for key, count in rows.items()) + f", {len(check.names)} labels.",
+        counts=", ".join([*counts, counted(len(check.names), "label")]) + ".",
         unknown=", `unknown` those that nobody annotated" if "unknown" in splits["train"].features else "",
         table=_label_table(check),
     )

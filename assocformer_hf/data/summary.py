@@ -62,7 +62,8 @@ class ReadSummary:
             lines.append("  columns: " + ", ".join(f"{name} = {what}" for what, name in self.columns.items()))
         lines.append(
             "  images: " + ", ".join(f"{count} {key}" for key, count in self.images.items())
-            + f"; {self.labels} labels; {self.unlabelled} images without a label; {self.unknown} unknown labels"
+            + f"; {counted(self.labels, 'label')}; {counted(self.unlabelled, 'image')} without a label; "
+            + counted(self.unknown, "unknown label")
         )  # fmt: skip
         lines += ["  splits: " + ", ".join(f"{name} {what}" for name, what in self.splits.items())] * bool(self.splits)
         lines += [f"  {note}" for note in self.notes]
@@ -77,6 +78,11 @@ class MultiLabelDataset(datasets.DatasetDict):
     """Splits in the schema of `multilabel_features`, with `summary`, which says what was read."""
 
     summary: ReadSummary
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 image`, `2 images`."""
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def column_lengths(column: pyarrow.ChunkedArray) -> np.ndarray:

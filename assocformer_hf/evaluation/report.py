@@ -1,5 +1,6 @@
 """An evaluation as a dictionary for `metrics.json`, and as a table for people."""
 
+from assocformer_hf.data.summary import counted
 from assocformer_hf.evaluation.evaluator import Evaluation
 
 HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP")
@@ -36,7 +37,7 @@ def metrics_table(metrics: dict) -> str:
         lines.append(f"{name:<{width}}  {value:>6}  {row['positives']:>6}")
     lines += ["", "  ".join(f"{key:>6}" for key in HEADLINE)]
     lines.append("  ".join(f"{100 * metrics[key]:>{max(len(key), 6)}.1f}" for key in HEADLINE))
-    lines.append(f"{metrics['images']} images; chance_mAP is what random scores are expected to get")
+    lines.append(f"{counted(metrics['images'], 'image')}; chance_mAP is what random scores are expected to get")
     if seen := metrics.get("trained_on"):
         lines.append(f"{seen} of these images were trained on: the numbers flatter the model")
     return "\n".join(lines)

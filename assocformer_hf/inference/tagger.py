@@ -15,6 +15,7 @@ from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_im
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
+from assocformer_hf.quiet import quiet_libraries
 
 PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 Source = str | Path | bytes | Image.Image | np.ndarray
@@ -70,6 +71,7 @@ class Tagger:
         DataError: if an option is out of its range.
     """
 
+    @quiet_libraries()
     def __init__(
         self,
         model: str | Path,

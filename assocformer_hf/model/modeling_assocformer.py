@@ -4,6 +4,7 @@ import difflib
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,7 +146,11 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             backbone = _build_backbone(config.backbone_config, dtype=None if dtype == "auto" else dtype, **loading)
         else:
             backbone_class = CvtBackbone if backbone_config.model_type == "cvt" else AutoModel
-            backbone = backbone_class.from_pretrained(name, config=config.backbone_config, dtype=dtype, **loading)
+            backbone, found = backbone_class.from_pretrained(
+                name, config=config.backbone_config, dtype=dtype, output_loading_info=True, **loading
+            )
+            if missing := sorted(found["missing_keys"]):
+                warnings.warn(f"{name}: has no weights for {', '.join(missing)}; they start at random", stacklevel=2)
         if backbone.main_input_name != "pixel_values":
             raise ConfigurationError(
                 f"{name}: {type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision "

@@ -27,6 +27,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.summary import counted
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
@@ -367,7 +368,7 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
         share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
         parts = f"{100 * share:.0f}% of it the penalty of A, "
     left = entry["seconds"] * (epochs - entry["epoch"])
-    skipped = f"  {entry['skipped_steps']} steps skipped" if entry["skipped_steps"] else ""
+    skipped = f"  {counted(entry['skipped_steps'], 'step')} skipped" if entry["skipped_steps"] else ""
     return (
         f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} ({parts}ASL {entry['asl']:.4f}, "
         f"on validation {min(raw['asl'], ema['asl']):.4f}){spread}  lr {entry['learning_rate']:.1e}  "

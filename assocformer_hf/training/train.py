@@ -25,7 +25,7 @@ from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
-from assocformer_hf.data.summary import MultiLabelDataset
+from assocformer_hf.data.summary import MultiLabelDataset, counted
 from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.evaluation.trained_model import load_trained_model
@@ -35,6 +35,7 @@ from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,
@@ -68,6 +69,7 @@ class TrainingResult:
     url: str | None = None
 
     @cached_property
+    @quiet_libraries()
     def model(self) -> AssocFormerForMultiLabel:
         """The best weights, read from `output_dir` when they are first asked for."""
         return load_trained_model(self.output_dir)
@@ -83,6 +85,7 @@ class TrainingResult:
         return read_metrics(self.output_dir)
 
 
+@quiet_libraries()
 def train(
     dataset: object = "scenes", *arguments: object, config: str | Path | None = None, **options
 ) -> TrainingResult:
@@ -187,7 +190,7 @@ def train(
     if accelerator.is_main_process:
         print(f"\n{metrics_table(result.metrics)}\n\nsaved in {recipe.output_dir}")
         if state.unreadable:
-            print(f"{len(state.unreadable)} images could not be read: {', '.join(state.unreadable)}")
+            print(f"{counted(len(state.unreadable), 'image')} could not be read: {', '.join(state.unreadable)}")
         if hub.push_to_hub:
             result.url = publish(recipe.output_dir, splits["validation"], data_args, hub)
             print(f"published: {result.url}")

@@ -148,7 +148,7 @@ def test_the_summary_says_what_was_read(tmp_path):
     assert str(summary) == (
         f"{tmp_path}: table, {tmp_path / 'train.csv'}\n"
         "  columns: file_name = image, tags = labels, unknown = unknown\n"
-        "  images: 3 train, 1 validation; 2 labels; 1 images without a label; 1 unknown labels\n"
+        "  images: 3 train, 1 validation; 2 labels; 1 image without a label; 1 unknown label\n"
         "  splits: train is train\n"
         "  no validation split: 1 of 4 images of train are held out by iterative stratification, seed 0\n"
         "  left out: old.csv (a table of another name)\n"

@@ -251,3 +251,11 @@ def test_cvt_has_the_activation_that_its_checkpoint_was_trained_with(name, tmp_p
     torch.testing.assert_close(again(images()).logits, model(images()).logits)
     other = AssocFormerForMultiLabel.from_backbone(name, hidden_act="gelu")
     assert other.config.backbone_config.hidden_act == "gelu"
+
+
+def test_weights_that_a_checkpoint_lacks_are_named(tmp_path):
+    torch.manual_seed(0)
+    # As in google/vit-base-patch16-224, which was saved with a classifier in the place of the pooler.
+    ViTModel(ViTConfig(image_size=64, patch_size=16, **SMALL), add_pooling_layer=False).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="has no weights for pooler.dense.bias, pooler.dense.weight; they start at"):
+        AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)

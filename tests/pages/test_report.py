@@ -108,7 +108,7 @@ def test_the_page_is_whole_in_itself_and_small(report):
     assert "@import" not in content
     text = " ".join(parts.text)
     assert all(name in text for name in LABELS)
-    assert "1 images could not be read" in text
+    assert "1 image could not be read" in text
     for section in ("Overall", "Labels", "Curves", "Mix-ups", "Worst", "Thresholds", "Calibration", "Associations"):
         assert section in text
 

@@ -101,10 +101,6 @@ class ImageCheck:
         """The groups of duplicates that lie in several splits."""
         return [group for group in self.duplicates if len({name.partition(":")[0] for name in group}) > 1]
 
-    def wrong(self) -> int:
-        """Number of findings that are surely wrong: images that cannot be used, and the same file in two splits."""
-        return self.unreadable() + len(self.across_splits())
-
     def unreadable(self) -> int:
         """Number of images that cannot be used."""
         return sum(len(self.findings[kind]) for kind in UNREADABLE if kind in self.findings)

@@ -6,6 +6,7 @@ from pathlib import Path
 from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml, require_files
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.summary import counted
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 
@@ -104,7 +105,7 @@ def _read_split(path: Path, root: Path, places: list[str], names: dict[int, str]
             found.add(image, [names[i] for i in _classes(labels, names)] if labels else [])
     require_files(found)
     if count := len(found.images) - len(image_of):
-        found.notes.append(f"{count} images without a file of labels have no label")
+        found.notes.append(f"{counted(count, 'image')} without a file of labels")
     return found
 
 

@@ -109,7 +109,7 @@ def test_a_test_folder_that_is_missing_is_left_out_and_said(roboflow):
     (roboflow / "data.yaml").write_text(content + "test: ../test/images\n")
     summary = load_multilabel_dataset(roboflow).summary
     assert summary.left_out == {"test: ../test/images": "no such folder"}
-    assert "1 images without a file of labels have no label" in summary.notes
+    assert "1 image without a file of labels" in summary.notes
     (roboflow / "data.yaml").write_text(content.replace("../valid", "../gone"))
     with pytest.raises(DataError, match=r"../gone/images: no such folder"):
         load_multilabel_dataset(roboflow)
