@@ -47,6 +47,7 @@ setup(
         "Typing :: Typed",
     ],
     license="Apache-2.0",
+    project_urls={"Paper": "https://bmvc2022.mpi-inf.mpg.de/619/"},
     python_requires=">=3.10",
     packages=find_packages(include=["assocformer_hf", "assocformer_hf.*"]),
     package_data={

@@ -1,5 +1,6 @@
 """The command `assocformer`: its verbs, each imported when it is called for."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -60,10 +61,8 @@ def main(words: Sequence[str] | None = None):
     app = create_app()
     try:
         verb, bound, _ = app.parse_args(with_values(words))
-    except CycloptsError as error:
-        fail(str(error))
-    except ValueError as error:  # of a file of options, or of options that do not go together
-        fail(str(error))
+    except (CycloptsError, ValueError) as error:  # the latter of a file of options, or of some that exclude each other
+        fail(str(error), alike=True)
     if not verb.__module__.startswith(PACKAGE):  # help, version, completion
         verb(*bound.args, **bound.kwargs)
         return
@@ -88,7 +87,13 @@ def with_values(words: list[str]) -> list[str]:
     return result
 
 
-def fail(message: str):
-    """Ends the process with one line on standard error, and the exit code of what the user can help."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def fail(message: str, alike: bool = False):
+    """Ends the process with one line on standard error, and the exit code of what the user can help.
+
+    Args:
+        message: what is wrong, and the way out.
+        alike: whether all processes of a launcher end so, and the first one speaks for them.
+    """
+    if not alike or int(os.environ.get("RANK", "0")) == 0:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(USER_ERROR)

@@ -366,7 +366,7 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
     if raw["association_mean"] is not None:
         spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
         share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
-        parts = f"{100 * share:.0f}% of it the penalty of A, "
+        parts = f"{100 * share:.0f}% of it the penalty of A, " if share > 0 else ""
     left = entry["seconds"] * (epochs - entry["epoch"])
     skipped = f"  {counted(entry['skipped_steps'], 'step')} skipped" if entry["skipped_steps"] else ""
     return (

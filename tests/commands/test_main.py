@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,27 @@ def run(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"COLUMNS": "120"})
 
 
+def test_of_several_processes_the_first_one_names_a_wrong_option(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--epoch", "3"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("RANK", "0")
+    assert "--epochs" in error_of(capsys, "train", "--epoch", "3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["train", "--epoch", "3"], ["evaluate", "--model", "nowhere/at/all"]])
+def test_under_accelerate_launch_an_error_is_one_line(words):
+    launcher = [str(Path(sys.executable).parent / "accelerate"), "launch", "--quiet", "--cpu", "--num_processes", "1"]
+    command = [*launcher, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run([*command, "-m", "assocformer_hf", *words], capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+
+
 def test_help_names_the_verbs_and_their_options_by_group():
     overview = run("--help").stdout
     assert all(verb in overview for verb in VERBS)
@@ -154,6 +176,7 @@ def test_help_names_the_verbs_and_their_options_by_group():
 def test_help_comes_without_torch():
     script = """
 import sys
+from pathlib import Path
 sys.argv[0] = "assocformer"
 from assocformer_hf.commands.main import main
 try:

@@ -258,3 +258,21 @@ def test_a_report_of_few_images_does_without_what_they_cannot_tell(tmp_path):
     assert "Too few images with labels for a cross-validation" in content
     assert not re.search("Associations|association.npz", content)
     assert not (tmp_path / "association.npz").exists()
+
+
+def test_a_report_where_every_a_is_the_same(tmp_path):
+    """As of many a backbone's first epochs: there is no map to draw, and the page says so."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((6, 3)) < 0.5).astype(np.int8)
+    scores = generator.random((6, 3)).astype(np.float32)
+    evaluation = Evaluation(
+        metrics=multilabel_metrics(scores, targets), scores=scores, targets=targets, indices=np.arange(6),
+        unreadable=[], association=np.ones((3, 3)), association_mean=1.0, association_std=0.0,
+    )  # fmt: skip
+    dataset = datasets.Dataset.from_dict(
+        {"image": [Image.new("RGB", (8, 8))] * 6, "labels": [[0]] * 6}, features=multilabel_features(["a", "b", "c"])
+    )
+    report = ReportInput("flat", evaluation, ["a", "b", "c"], 0.5, dataset, generator.random((3, 3)))
+    content = write_report(tmp_path, report).read_text()
+    assert "The association matrix A" in content
+    assert "how often the labels occur together" not in content

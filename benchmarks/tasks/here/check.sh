@@ -1,0 +1,1 @@
+assocformer check --dataset photos

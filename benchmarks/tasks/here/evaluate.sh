@@ -1,0 +1,1 @@
+assocformer evaluate --model outputs/photos --output metrics.json

@@ -1,0 +1,1 @@
+assocformer export --model outputs/photos --output model.onnx

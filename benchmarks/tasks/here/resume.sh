@@ -1,0 +1,1 @@
+assocformer train --dataset photos --output outputs/resumed --epochs 2 --resume auto

@@ -1,0 +1,1 @@
+assocformer predict --model outputs/photos --images new --output tags.csv

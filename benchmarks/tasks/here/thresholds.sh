@@ -1,0 +1,1 @@
+assocformer calibrate --model outputs/photos --output outputs/calibrated

@@ -1,0 +1,1 @@
+assocformer train --dataset photos --output outputs/photos --epochs 1

@@ -1,0 +1,1 @@
+assocformer train --dataset partial --output outputs/partial --epochs 1

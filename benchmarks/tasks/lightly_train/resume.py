@@ -1,0 +1,33 @@
+import csv
+from pathlib import Path
+
+import lightly_train
+
+if __name__ == "__main__":
+    rows = list(csv.DictReader(open("photos/metadata.csv")))
+    names = sorted({label for row in rows for label in row["labels"].split("|") if label})
+    cut = len(rows) * 4 // 5
+    for split, part in (("train", rows[:cut]), ("val", rows[cut:])):
+        with open(f"photos/{split}.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, ["file_name", "labels"])
+            writer.writeheader()
+            writer.writerows(part)
+    lightly_train.train_image_classification(
+        out="outputs/lightly_resumed",
+        model="timm/tf_efficientnet_lite0",
+        data={
+            "train": "photos/train.csv",
+            "val": "photos/val.csv",
+            "classes": dict(enumerate(names)),
+            "csv_image_column": "file_name",
+            "csv_label_column": "labels",
+            "label_delimiter": "|",
+        },
+        classification_task="multilabel",
+        steps=2 * (cut // 16),
+        save_checkpoint_args={"save_every_num_steps": cut // 16},
+        resume_interrupted=Path("outputs/lightly_resumed").exists(),
+        batch_size=16,
+        transform_args={"image_size": (224, 224)},
+        precision="32-true",
+    )
