@@ -26,7 +26,8 @@ from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
-from benchmarks.measure import RESULTS, environment
+from benchmarks.measure import RESULTS
+from benchmarks.photographs_rows import Rows
 from benchmarks.tables import NOT_RUN, fill_page, header, mean_and_error, row
 
 COMMAND = "python -m benchmarks.photographs_backbones --dataset ../shared/data/mirflickr25k-128"
@@ -147,19 +148,10 @@ def association_std(model: AssocFormerForMultiLabel, split: Split) -> float | No
 
 
 class Results:
-    """The finished runs, as rows of a file."""
+    """The finished runs, and what follows from them."""
 
     def __init__(self, path: Path, scale: Scale):
-        self.path, self.scale = path, scale
-        self.rows: list[dict] = json.loads(path.read_text())["rows"] if path.exists() else []
-
-    def add(self, record: dict):
-        """Writes a finished run down."""
-        self.rows.append(record)
-        content = {"command": COMMAND, "environment": environment(), "rows": self.rows}
-        unfinished = self.path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.path)
+        self.rows, self.scale = Rows(path, COMMAND), scale
 
     def sweep(self, arm: Arm) -> dict[float, float]:
         """mAP on validation by learning rate, in the order of the rates."""
@@ -242,7 +234,7 @@ def main():
     results, made = Results(options.output / FILE, scale), 0
     splits, names = load_photographs(options.dataset, options.limit)
     while made != options.most and (wanted := results.next_run()) is not None:
-        results.add(run(*wanted, splits, names))
+        results.rows.add(run(*wanted, splits, names))
         print(json.dumps(results.rows[-1]), flush=True)
         made += 1
     published = options.output == RESULTS / "photographs"

@@ -1,6 +1,5 @@
 """Tables and plots of `benchmarks.photographs`, from the lines of its runs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from scipy.stats import ttest_rel
 
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
+from benchmarks.photographs_own_data import own_data_table
+from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Results
 from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
 
@@ -46,16 +47,13 @@ BUNDLED = {
 
 
 def write_models(page: Path, results: Path = RESULTS):
-    """Replaces the tables of the bundled models and of the backbones from random weights."""
+    """Replaces the tables of the bundled models, of backbones from random weights, and of a small set of one's own."""
     files = {title: results / f"{name}.json" for name, title in BUNDLED.items()}
-    measured = {title: read_rows(file) for title, file in files.items() if file.exists()}
+    measured = {title: Rows(file) for title, file in files.items() if file.exists()}
     backbones = photographs_backbones.Results(results / "photographs/backbones.json", photographs_backbones.Scale())
-    fill_page(page, {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)})
-
-
-def read_rows(file: Path) -> list[dict]:
-    """The rows of a file of results."""
-    return json.loads(file.read_text(encoding="utf-8"))["rows"]
+    tables = {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)}
+    tables["own_data"] = own_data_table(Rows(results / "photographs/own_data.json"))
+    fill_page(page, tables)
 
 
 def models_table(measured: Mapping[str, Sequence[dict]]) -> list[str]:

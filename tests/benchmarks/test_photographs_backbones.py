@@ -67,7 +67,7 @@ def test_the_search_ends_inside_and_the_runs_go_on_after_an_interruption(tmp_pat
         record = {"arm": arm.name, "rate": rate, "seed": seed, "epochs": epochs, "validation": height.get(rate, 0.0)}
         if seed != TUNING_SEED:
             record |= {"test": height[rate] + seed, "association_std": 0.5}
-        results.add(record)
+        results.rows.add(record)
     assert len(set(made)) == len(made) == len(ARMS) * (len(RATES) + 1 + SEEDS)
     assert [rate for name, rate, seed in made if name == "cvt-am" and seed == TUNING_SEED] == [*RATES, 4e-3]
     assert {rate for _, rate, seed in made if seed != TUNING_SEED} == {2e-3}
