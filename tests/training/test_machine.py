@@ -96,4 +96,4 @@ def test_freed_memory_is_used_again():
     for _ in range(20):
         torch.ones(64 << 20, dtype=torch.uint8)
     pages = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize()
-    assert pages < 2 * (64 << 20)  # of 20 times as many
+    assert pages < 5 * (64 << 20)  # of 20 times as many
