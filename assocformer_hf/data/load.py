@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import datasets
+import numpy as np
 
 from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
 from assocformer_hf.data.readers.coco import load_coco
@@ -205,7 +206,7 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
         f"no validation split: {len(parts[1])} of {len(whole)} images of train are held out {how}"
     )
     for key, rows in zip(("train", "validation"), parts, strict=True):
-        splits[key] = named_split(whole.select(rows), key)
+        splits[key] = named_split(whole.select(np.asarray(rows)), key)  # a list is pickled number by number
 
 
 def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):

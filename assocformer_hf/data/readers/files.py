@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -86,12 +86,20 @@ def image_files(folder: Path) -> list[str]:
 
     Folders that are links are entered, each place once; hidden ones are not.
     """
-    found, seen = [], {os.path.realpath(folder)}
+    return sorted(_image_files(folder))
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a folder has any of the [`image_files`]."""
+    return any(True for _ in _image_files(folder))
+
+
+def _image_files(folder: Path) -> Iterator[str]:
+    seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
         places = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders) if name[0] != "."}
         folders[:] = [name for name, place in places.items() if place not in seen and not seen.add(place)]
-        found += [os.path.join(parent, name) for name in names if is_image_name(name)]
-    return sorted(found)
+        yield from (os.path.join(parent, name) for name in names if is_image_name(name))
 
 
 def is_image_name(name: str) -> bool:

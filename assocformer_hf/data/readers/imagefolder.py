@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from assocformer_hf.data.readers.files import image_files, is_image_name
+from assocformer_hf.data.readers.files import holds_images, image_files, is_image_name
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
@@ -46,7 +46,7 @@ def _splits(source: Path) -> dict[str | None, dict[str, Path]]:
 def _folders(parent: Path) -> dict[str, Path]:
     """The folders in a folder that hold images, or folders that do, by name."""
     inside = [path for path in sorted(parent.iterdir()) if path.is_dir() and path.name[0] != "."]
-    return {path.name: path for path in inside if image_files(path)}
+    return {path.name: path for path in inside if holds_images(path)}
 
 
 def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
