@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: folders with random weights stand in for the Hub
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # processes that are aborted say where they stood
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in two processes side by side
 
 import pytest

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.model.presets import tiny_cvt, tiny_swin
+from tests import forked
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def workspace(tmp_path_factory) -> Path:
 
 def run(command: list[str], folder: Path) -> str:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    done = forked.run(command, environment, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -24,6 +24,7 @@ from benchmarks.ablations_runs import (
     with_exact_context,
 )
 from benchmarks.tables import holm
+from tests import forked
 from tests.conftest import ROOT, images
 
 
@@ -47,7 +48,7 @@ def test_a_suite_that_was_interrupted_goes_on_and_gives_the_same(tmp_path):
 def test_the_command_fills_its_tables_from_its_runs_and_names_what_was_not_run(tmp_path):
     chosen = ["equal", "linear"]
     command = [sys.executable, "-m", "benchmarks.ablations", "--quick", "--output", str(tmp_path), "--arms", *chosen]
-    done = subprocess.run([*command, "--workers", "1"], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = forked.run([*command, "--workers", "1"], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "ablations.md").read_text()
     runs = {name: Results(arm, QUICK, tmp_path).finished for arm in arms() if (name := arm.name) in chosen}

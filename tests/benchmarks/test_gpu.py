@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 # The machine that runs it need not have these.
@@ -15,6 +17,7 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_script_checks_and_measures_without_datasets(tmp_path):
     command = [sys.executable, "-c", WITHOUT, "--tiny", "--modes", "eager", "channels_last", "--output", str(tmp_path)]
     done = subprocess.run(

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
+from tests import forked
 from tests.conftest import ROOT
 
 BINARIES = Path(sys.executable).parent
@@ -33,7 +34,7 @@ def training(data: Path, output: Path, *options: str, processes: int = 1, launch
 
 
 def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    done = forked.run(command, ENVIRONMENT)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import forked
 from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, run, training
+from tests.forked import Forked
 
 
-def start(command: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(command: list[str], anew: bool = False) -> Forked | subprocess.Popen:
+    return forked.start(command, ENVIRONMENT, anew=anew)
 
 
-def wait_for_checkpoints(process: subprocess.Popen, output: Path, known: set[str], count: int = 1) -> set[str]:
+def wait_for_checkpoints(process: Forked | subprocess.Popen, output: Path, known: set[str], count: int = 1) -> set[str]:
     """Waits until a run has written so many new checkpoints; returns the names of all that were seen."""
     seen, deadline = set(known), time.monotonic() + 120
     while len(seen) < len(known) + count:
@@ -30,7 +32,7 @@ def wait_for_checkpoints(process: subprocess.Popen, output: Path, known: set[str
     return seen
 
 
-def kill(process: subprocess.Popen):
+def kill(process: Forked | subprocess.Popen):
     """Kills a run with all of its processes; torchrun puts each into a group of its own."""
     for member in [*psutil.Process(process.pid).children(recursive=True), process]:
         member.kill()
@@ -44,7 +46,7 @@ def trained_by_two(small_coco, tmp_path_factory):
     return output
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_killed_three_times_is_the_same_run(request, small_coco, tmp_path, processes):
     expected = request.getfixturevalue("trained")[0] if processes == 1 else request.getfixturevalue("trained_by_two")
     output, seen = tmp_path / "model", set()
@@ -187,7 +189,7 @@ def test_a_dead_worker_ends_the_run(small_coco, tmp_path, processes):
     """One process: of its loader. Two processes: one of them."""
     output = tmp_path / "model"
     command = training(small_coco, output, "--checkpoint_every", "1", "--epochs", "50", processes=processes)
-    process = start(command)
+    process = start(command, anew=True)  # a fork hears of its workers' ends in another way
     wait_for_checkpoints(process, output, set())
     children = []
     while not children:
@@ -199,7 +201,7 @@ def test_a_dead_worker_ends_the_run(small_coco, tmp_path, processes):
     _, errors = process.communicate(timeout=90)
     assert time.monotonic() - killed < 60
     assert process.returncode != 0
-    assert "killed by signal" in errors if processes == 1 else "Signal 9 (SIGKILL)" in errors
+    assert ("killed by signal" if processes == 1 else "Signal 9 (SIGKILL)") in errors
 
 
 def test_the_run_leaves_curves_and_trackers(trained):

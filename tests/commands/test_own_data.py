@@ -21,6 +21,7 @@ from PIL import Image
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import label_names
+from tests import forked
 from tests.conftest import ROOT
 from tests.data.checks.test_check import bomb
 from tests.data.readers.forms import FORMS, coco_content
@@ -31,7 +32,7 @@ ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true",
 def run(script: str, *options, check: bool = True) -> subprocess.CompletedProcess:
     start = [str(ROOT / "examples" / script)] if script.endswith(".py") else ["-m", "assocformer_hf", script]
     command = [sys.executable, *start, *map(str, options)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    done = forked.run(command, ENVIRONMENT)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.data.images.transforms import create_image_processor
+from tests import forked
 from tests.conftest import NAMES
 
 BINARIES = Path(sys.executable).parent
@@ -100,7 +101,7 @@ def check_output(model: Path, images: Path, output: Path, names: list[str]):
 def test_a_table_for_a_few_images_and_a_broken_one_is_named(model, tmp_path):
     names = write_images(tmp_path, 9)
     command = [sys.executable, *VERB, "--model", str(model), "--images", str(tmp_path), "--threshold", "0.01"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    done = forked.run(command, ENVIRONMENT)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [file for file, _ in lines] == [str(tmp_path / name) for name in names if "00007" not in name]
     assert all(tags.count(", ") == 3 and "cat 0." in tags for _, tags in lines)

@@ -1,13 +1,13 @@
 """The examples as they stand, on few images: other ways to train, whose models can be tagged with."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
 from assocformer_hf import Tagger
+from tests import forked
 from tests.conftest import ROOT
 
 
@@ -17,9 +17,7 @@ from tests.conftest import ROOT
 def test_what_an_example_trains_can_be_tagged_with(tmp_path, name, printed):
     command = [sys.executable, str(ROOT / f"examples/{name}.py"), "--epochs", "1", "--train_images", "64"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "model")], env=environment, capture_output=True, text=True, timeout=240
-    )
+    done = forked.run([*command, "--output", str(tmp_path / "model")], environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert printed in done.stdout
     (tagged,) = Tagger(tmp_path / "model")([Image.new("RGB", (80, 60), "gray")])

@@ -1,6 +1,5 @@
 """ONNX files against the models that they were exported from."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.inference.onnx import export_onnx, quantize_onnx
+from tests import forked
 from tests.conftest import TINY_BACKBONES
 
 
@@ -47,7 +47,8 @@ def test_the_script_exports_a_model_folder(create_model, tmp_path):
     create_image_processor(64).save_pretrained(tmp_path / "model")
     command = [sys.executable, "-m", "assocformer_hf", "export", "--model", str(tmp_path / "model"), "--int8"]
     command += ["--output", str(tmp_path / "exported/model.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = forked.run(command)
+    assert done.returncode == 0, done.stderr
     assert "model.onnx: " in done.stdout
     assert "model-int8.onnx: " in done.stdout
     differences = [float(line.split()[-3]) for line in done.stdout.splitlines() if "scores differ" in line]

@@ -39,10 +39,8 @@ def test_two_processes_train_a_backbone_with_parameters_that_it_does_not_use(sma
     assert (tmp_path / "model/model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(
-    ("backbone", "blocks"),
-    [("tiny-cvt", "CvtLayer"), pytest.param("tiny-swin", "SwinTransformerBlock", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "blocks"), [("tiny-cvt", "CvtLayer"), ("tiny-swin", "SwinTransformerBlock")])
 def test_a_run_with_spread_weights_is_the_same_after_stops_in_training_and_evaluation(
     small_coco, tmp_path, backbone, blocks
 ):

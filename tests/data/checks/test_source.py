@@ -1,6 +1,5 @@
 """The check of how a dataset was read, and of images that look alike."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ from assocformer_hf.data.checks.check import check_images, check_labels
 from assocformer_hf.data.checks.page import source_lines, text_report
 from assocformer_hf.data.checks.source import check_source, divided_by_spaces, similar_names
 from assocformer_hf.data.load import load_multilabel_dataset
+from tests import forked
 from tests.data.readers.files import picture
 
 
@@ -93,12 +93,12 @@ def test_images_of_two_splits_that_look_alike(alike):
 def test_the_same_file_in_two_splits_ends_with_one(alike):
     (alike / "validation/copy.jpg").write_bytes((alike / "train/2.png").read_bytes())
     command = [sys.executable, "-m", "assocformer_hf", "check", "--dataset", str(alike), "--num_workers", "0"]
-    done = subprocess.run([*command, "--output", str(alike / "x.html")], capture_output=True, text=True, timeout=120)
+    done = forked.run([*command, "--output", str(alike / "x.html")])
     assert done.returncode == 1
     assert done.stderr.strip().endswith("error: 1 file is in several splits (named above)")
     (alike / "train/1.png").unlink()
     (alike / "train/3.png").unlink()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = forked.run(command)
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("missing: ")] == [
         f"missing: {alike}/train/{i}.png" for i in (1, 3)
