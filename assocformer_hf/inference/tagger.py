@@ -1,6 +1,7 @@
 """A trained model and its image processor as one object: images in, labels out."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +130,17 @@ class Tagger:
             return dict(images) | columns | {"error": [one.error or "" for one in tagged]}
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
             return self._tag([self._read(images)])[0]
+        starts = range(0, len(images), self.batch_size)
+        if len(starts) == 1:
+            return self._tag_readable(self._read_batch(images, 0))
         tagged: list[TaggedImage] = []
-        for start in range(0, len(images), self.batch_size):
-            tagged += self._tag_readable(images[start : start + self.batch_size], start)
+        # PIL, torch and onnxruntime let other threads work: the next batch is decoded beside the model.
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read_batch, images, 0)
+            for start in starts:
+                batch = coming.result()
+                coming = reader.submit(self._read_batch, images, start + self.batch_size)
+                tagged += self._tag_readable(batch)
         return tagged
 
     def explain(self, image: Source, labels: Sequence[str] | None = None) -> ImageExplanation:
@@ -180,15 +189,21 @@ class Tagger:
         names, pixels = zip(*read, strict=True)
         return [self.tags(*pair) for pair in zip(names, self.score(torch.stack(pixels)), strict=True)]
 
-    def _tag_readable(self, images: Sequence[Source], start: int) -> list[TaggedImage]:
-        """Tags a batch; an image that cannot be read keeps its place and says why."""
-        tagged: list[TaggedImage | None] = []
-        good = []
-        for number, image in enumerate(images, start):
+    def _read_batch(self, images: Sequence[Source], start: int) -> list[tuple[str, Tensor] | ImageError]:
+        """What [`_read`] gives for the images of a batch, or why it cannot."""
+        read: list[tuple[str, Tensor] | ImageError] = []
+        for number, image in enumerate(images[start : start + self.batch_size], start):
             try:
-                good.append(self._read(image, number))
-                tagged.append(None)
+                read.append(self._read(image, number))
             except ImageError as error:
-                tagged.append(TaggedImage(error.name, [], [], error=error.reason))
+                read.append(error)
+        return read
+
+    def _tag_readable(self, read: Sequence[tuple[str, Tensor] | ImageError]) -> list[TaggedImage]:
+        """Tags a batch; an image that cannot be read keeps its place and says why."""
+        good = [one for one in read if not isinstance(one, ImageError)]
         found = iter(self._tag(good) if good else [])
-        return [next(found) if one is None else one for one in tagged]
+        return [
+            TaggedImage(one.name, [], [], error=one.reason) if isinstance(one, ImageError) else next(found)
+            for one in read
+        ]

@@ -4,6 +4,7 @@ import io
 import tarfile
 
 import pytest
+import yaml
 from accelerate import Accelerator
 from PIL import Image
 
@@ -31,12 +32,17 @@ RECIPE = {
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
+    """Parquet files with a dataset card, as `assocformer prepare` writes them and the Hub holds them."""
     folder = tmp_path_factory.mktemp("shards")
+    (folder / "data").mkdir()
+    splits = [{"split": name, "path": f"data/{name}-*"} for name in ("train", "validation")]
+    card = {"configs": [{"config_name": "default", "data_files": splits}]}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
     scenes, start = load_scenes("train", size=sum(ROWS)), 0
     for number, rows in enumerate(ROWS):
-        scenes.select(range(start, start + rows)).to_parquet(folder / f"train-{number}.parquet")
+        scenes.select(range(start, start + rows)).to_parquet(folder / f"data/train-{number}.parquet")
         start += rows
-    load_scenes("validation", size=12).to_parquet(folder / "validation-0.parquet")
+    load_scenes("validation", size=12).to_parquet(folder / "data/validation-0.parquet")
     return folder
 
 
