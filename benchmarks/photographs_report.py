@@ -28,8 +28,9 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
     """
     sizes = sorted({size for _, size in results})
     tables = {"runs": runs_table(results)}
-    tables |= {f"heads_{size}": heads_table(results, costs, size) for size in sizes}
+    tables |= {f"heads_{size}": heads_table(results, size) for size in sizes}
     tables |= {
+        "costs": costs_table(costs),
         "causes": causes_table(results, sizes),
         "association": association_table(results, sizes),
         "settings": settings_table(results, sizes),
@@ -103,21 +104,28 @@ def p_value(results: Runs, arm: str, reference: str, size: int) -> float | None:
     return None if pair is None else float(ttest_rel(*pair).pvalue)
 
 
-def heads_table(results: Runs, costs: Mapping[str, dict], size: int) -> list[str]:
-    """Every head at a size: mAP, what it gains over the linear optimum, and what it costs."""
-    names = [arm.name for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
-    p_values = holm({name: p_value(results, name, BASELINE, size) for name in names if name != BASELINE})
-    table = header("head", "test mAP", "less the linear optimum", "p (Holm)", "seeds", "parameters, M", "forward, ms",
-                   "training step, ms", "training step, MB")  # fmt: skip
-    for arm in (arm for arm in ARMS if arm.name in names):
+def heads_table(results: Runs, size: int) -> list[str]:
+    """Every head that was run at a size, and what it gains over the linear optimum; the others by name."""
+    arms = [arm for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
+    p_values = holm({arm.name: p_value(results, arm.name, BASELINE, size) for arm in arms if arm.name != BASELINE})
+    table = header("head", "test mAP", "less the linear optimum", "p (Holm)", "seeds")
+    missing = []
+    for arm in arms:
         found = scores(results, arm.name, size)
+        if found is None:
+            missing.append(arm.title)
+            continue
         gain = "–" if arm.name == BASELINE else difference(results, arm.name, BASELINE, size)
-        cost = costs.get(arm.cost_of or arm.name)
-        keys = ("parameters_M", "forward_ms", "forward_backward_ms", "peak_MB")
-        cells = [f"{cost[key]:.3g}" for key in keys] if cost else ["–"] * len(keys)
-        number, value = (NOT_RUN, NOT_RUN) if found is None else (str(len(found)), mean_and_error(found))
-        table.append(row(arm.title, value, gain, p_values.get(arm.name, "–"), number, *cells))
-    return table
+        table.append(row(arm.title, mean_and_error(found), gain, p_values.get(arm.name, "–"), str(len(found))))
+    return [*table, "", f"Not run at this size: {'; '.join(missing)}."] if missing else table
+
+
+def costs_table(costs: Mapping[str, dict]) -> list[str]:
+    """Size, time and memory of every head that was measured."""
+    keys = ("parameters_M", "forward_ms", "forward_backward_ms", "peak_MB")
+    table = header("head", "parameters, M", "forward, ms", "training step, ms", "training step, MB")
+    measured = [(arm, costs[arm.cost_of or arm.name]) for arm in ARMS if (arm.cost_of or arm.name) in costs]
+    return table + [row(arm.title, *(f"{cost[key]:.3g}" for key in keys)) for arm, cost in measured if not arm.shuffled]
 
 
 def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
