@@ -36,9 +36,9 @@ class Forked:
         for file in self._printed:
             file.touch()
         environment = dict(os.environ if env is None else env)
-        self._process = FORKS.Process(
-            target=_become, args=(self.args, environment, str(cwd or os.getcwd()), *self._printed)
-        )
+        workers = multiprocessing.get_start_method()
+        arguments = (self.args, environment, str(cwd or os.getcwd()), *self._printed, workers)
+        self._process = FORKS.Process(target=_become, args=arguments)
         self._process.start()
         self.pid = self._process.pid
 
@@ -96,8 +96,9 @@ def run(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def _become(words: list[str], environment: dict[str, str], folder: str, out: Path, err: Path):
-    """Makes this process the command."""
+def _become(words: list[str], environment: dict[str, str], folder: str, out: Path, err: Path, workers: str):
+    """Makes this process the command, which starts workers as any other does."""
+    multiprocessing.set_start_method(workers, force=True)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

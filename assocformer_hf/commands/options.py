@@ -7,7 +7,8 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
 def group(options: type, title: str, order: int = 0) -> Any:
     """The type of a verb's parameter that takes a dataclass, each field an option under a heading of the help."""
-    return Annotated[options, Parameter(name="*", group=Group(title, sort_key=order))]
+    # None where no option of them is given: pydantic checks the type wherever something has imported it.
+    return Annotated[options | None, Parameter(name="*", group=Group(title, sort_key=order))]
 
 
 def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentCollection):

@@ -1,5 +1,6 @@
 """Being asked to stop: by a scheduler that takes the machine back, or by Ctrl-C."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -60,6 +61,8 @@ def leave_signals_to_the_main_process(_worker: int):
 
 
 def _end_when_the_parent_says_so():
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    # Not of `os.getppid`: where processes are forked by a server, that is the server.
+    parent = multiprocessing.parent_process().pid
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(128 + signal.SIGTERM)

@@ -173,6 +173,14 @@ def test_help_names_the_verbs_and_their_options_by_group():
     assert run("--version").stdout.strip() == __version__
 
 
+def test_options_are_understood_where_pydantic_is_imported_too():
+    """As by Gradio: cyclopts then has it check the types."""
+    import pydantic  # noqa: F401
+
+    _, found, _ = create_app().parse_args(["evaluate", "--model", "a"], exit_on_error=False)
+    assert found.arguments["options"].model == "a"
+
+
 def test_help_comes_without_torch():
     script = """
 import sys
