@@ -18,8 +18,8 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
-from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
 
 CACHE = Path(HF_HOME) / "assocformer/teachers"
@@ -55,7 +55,7 @@ def teacher_scores(
 
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
     """
-    teacher = AssocFormerForMultiLabel.from_pretrained(name_or_path)
+    teacher = load_trained_model(name_or_path)
     processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
     known = list(teacher.config.id2label.values())
     if missing := [name for name in label_names(dataset) if name not in known]:
