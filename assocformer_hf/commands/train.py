@@ -48,14 +48,8 @@ def train(
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.training.train import train as train_model
 
-    given = (
-        (data, DataArguments),
-        (source, SourceOptions),
-        (model, ModelArguments),
-        (run, RunOptions),
-        (hub, HubArguments),
-    )
-    groups = [options or kind() for options, kind in given]
-    train_model(groups[0].dataset, *groups)
+    data, run = data or DataArguments(), run or RunOptions()
+    others = source or SourceOptions(), model or ModelArguments(), hub or HubArguments()
+    train_model(data.dataset, data, run, *others)
     PartialState().destroy_process_group()
-    say_next(f"assocformer predict --model {quoted(groups[3].output_dir)} --images FILES_OR_FOLDERS")
+    say_next(f"assocformer predict --model {quoted(run.output_dir)} --images FILES_OR_FOLDERS")

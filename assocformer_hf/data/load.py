@@ -1,5 +1,6 @@
 """One entry point for datasets of every form: benchmarks by name, files and folders, Hub ids, objects in memory."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
             return load_scenes(split, **options)
         if data_dir is None:
             raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
-        return {"coco": load_coco, "voc": load_voc}[source](data_dir, split, **options)
+        return (load_coco if source == "coco" else load_voc)(data_dir, split, **options)
     given = [options.pop(key, None) for key in ("train_split", "eval_split", "test_split")]
     options = SourceOptions(**options)
     reader, found = _open(source, data_dir, options)
@@ -150,14 +151,14 @@ def _existing(source, options: SourceOptions):
         return source
     if options.form not in (None, *forms()) or ("\0" not in str(source) and Path(source).exists()):
         return Path(source)
-    is_id = isinstance(source, str) and options.form in (None, HubReader.form)
-    if is_id and HubReader(options).matches(source):
-        return source
-    if is_id and source.isidentifier():
-        raise DataError(
-            f"unknown dataset {source!r}; expected one of {', '.join(DEFAULT_SPLITS)}, a file or folder, or a Hub id "
-            "such as owner/name"
-        )
+    if isinstance(source, str) and options.form in (None, HubReader.form):
+        if HubReader(options).matches(source):
+            return source
+        if source.isidentifier():
+            raise DataError(
+                f"unknown dataset {source!r}; expected one of {', '.join(DEFAULT_SPLITS)}, a file or folder, or a Hub "
+                "id such as owner/name"
+            )
     raise DataError(f"{source}: no such file or folder")
 
 
@@ -223,8 +224,7 @@ def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):
                     "it out of one, or choose other splits as train_split and eval_split"
                 )
         if len(set(part.images)) < len(part.images):
-            seen: set[str] = set()
-            twice = next(image for image in part.images if image in seen or seen.add(image))
+            ((twice, _),) = Counter(part.images).most_common(1)
             raise DataError(f"{part.origin}: {twice} is there twice; keep one of them")
 
 

@@ -102,10 +102,9 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
     if "dataset" not in known:
         raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
     own = {option.name: known[option.name] for option in fields(SourceOptions) if option.name in known}
-    chosen = {"data_dir": args.data_dir or known.get("data_dir"), "split": args.split or known.get("eval_split")}
-    return replace(args, dataset=known["dataset"], **chosen), source if source != SourceOptions() else SourceOptions(
-        **own
-    )
+    data_dir, split = args.data_dir or known.get("data_dir"), args.split or known.get("eval_split")
+    args = replace(args, dataset=known["dataset"], data_dir=data_dir, split=split)
+    return args, source if source != SourceOptions() else SourceOptions(**own)
 
 
 def training_counts(

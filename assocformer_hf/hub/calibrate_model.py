@@ -62,7 +62,7 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
         apply_temperature(saved.model, found["temperature"])
         scores = scale(scores, found["temperature"])
     thresholds = choose_thresholds(scores, targets, **choice)
-    config.label_thresholds = thresholds.tolist() if args.per_label else None
+    config.label_thresholds = np.asarray(thresholds).tolist() if args.per_label else None
     config.threshold = config.threshold if args.per_label else thresholds
     found["thresholds"] = choice | {
         "before": worth["baseline"], "held_out": worth["chosen"], "fold_gains": worth["fold_gains"],

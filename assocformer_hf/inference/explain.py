@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,10 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             plot_explanation(image, explanation, f"{stem}.png", heat)
             title = f"A of {Path(name).name}"
             plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
-            matrices = {"association": explanation.association, "contributions": explanation.contributions}
+            matrices: dict[str, Any] = {
+                "association": explanation.association,
+                "contributions": explanation.contributions,
+            }
             if attends:
                 matrices["places"] = explanation.places
                 plot_places(image, explanation, f"{stem}_places.png")

@@ -124,24 +124,13 @@ class Tagger:
             ImageError: if a single image cannot be read. In a list, its `error` says so.
         """
         if isinstance(images, Mapping):
-            tagged = self(list(images["image"]))
+            tagged = self._tag_all(list(images["image"]))
             columns = {name: [getattr(one, name) for one in tagged] for name in ("labels", "scores", "is_guess")}
             # Text in every batch: a column of None alone has no type.
             return dict(images) | columns | {"error": [one.error or "" for one in tagged]}
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
             return self._tag([self._read(images)])[0]
-        starts = range(0, len(images), self.batch_size)
-        if len(starts) == 1:
-            return self._tag_readable(self._read_batch(images, 0))
-        tagged: list[TaggedImage] = []
-        # PIL, torch and onnxruntime let other threads work: the next batch is decoded beside the model.
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read_batch, images, 0)
-            for start in starts:
-                batch = coming.result()
-                coming = reader.submit(self._read_batch, images, start + self.batch_size)
-                tagged += self._tag_readable(batch)
-        return tagged
+        return self._tag_all(images)
 
     def explain(self, image: Source, labels: Sequence[str] | None = None) -> ImageExplanation:
         """Why an image gets its labels: see `assocformer_hf.interpretation.explanation`.
@@ -188,6 +177,20 @@ class Tagger:
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:
         names, pixels = zip(*read, strict=True)
         return [self.tags(*pair) for pair in zip(names, self.score(torch.stack(pixels)), strict=True)]
+
+    def _tag_all(self, images: Sequence[Source]) -> list[TaggedImage]:
+        starts = range(0, len(images), self.batch_size)
+        if len(starts) == 1:
+            return self._tag_readable(self._read_batch(images, 0))
+        tagged: list[TaggedImage] = []
+        # PIL, torch and onnxruntime let other threads work: the next batch is decoded beside the model.
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read_batch, images, 0)
+            for start in starts:
+                batch = coming.result()
+                coming = reader.submit(self._read_batch, images, start + self.batch_size)
+                tagged += self._tag_readable(batch)
+        return tagged
 
     def _read_batch(self, images: Sequence[Source], start: int) -> list[tuple[str, Tensor] | ImageError]:
         """What [`_read`] gives for the images of a batch, or why it cannot."""

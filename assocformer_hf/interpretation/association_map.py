@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -346,7 +346,7 @@ def save_association_data(
         cooccurrence: likewise.
     """
     names = list(label_names)
-    matrices = {"association": association}
+    matrices: dict[str, Any] = {"association": association}
     if cooccurrence is not None:
         matrices |= {"cooccurrence": cooccurrence, "rank_difference": rank_difference(association, cooccurrence)}
     np.savez_compressed(Path(folder) / DATA_FILE, label_names=names, **matrices)

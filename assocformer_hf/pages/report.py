@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -207,7 +208,7 @@ def _examples(
         labels.append([])
         for what, mask, sign, order in kinds:
             rows = np.flatnonzero(mask[:, c])
-            group = {"what": what, "count": len(rows), "order": order, "images": []}
+            group: dict[str, Any] = {"what": what, "count": len(rows), "order": order, "images": []}
             labels[-1].append(group)
             chosen = rows[np.argsort(sign * scores[rows, c], kind="stable")[:EXAMPLES]]
             waiting += [(rank, group, row, c) for rank, row in enumerate(chosen.tolist())]

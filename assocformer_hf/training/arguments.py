@@ -252,7 +252,9 @@ def training_arguments(*groups: object, config: str | Path | None = None, **opti
         TypeError: if there is no option of a name, or it is given twice.
         OptionError: if an option has a value that it cannot have.
     """
-    given = {next((owner for owner in ARGUMENTS if isinstance(group, owner)), type(group)): group for group in groups}
+    given: dict[type, Any] = {
+        next((owner for owner in ARGUMENTS if isinstance(group, owner)), type(group)): group for group in groups
+    }
     owners = {option.name: owner for owner in ARGUMENTS for option in fields(owner)}
     for name in options:
         if name not in owners:

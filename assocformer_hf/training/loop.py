@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
-from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.arguments import RecipeArguments, epochs_for
 from assocformer_hf.training.checkpoint import (
     CHECKPOINTS,
     CheckpointError,
@@ -130,6 +130,8 @@ class TrainingRun:
         options: dict | None = None,
         saves: Sequence[str] = (),
     ):
+        self.epochs = epochs_for(len(train_images)) if recipe.epochs == "auto" else recipe.epochs
+        recipe = replace(recipe, epochs=self.epochs)
         self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
         num_workers = share_cores(accelerator, num_workers)
@@ -164,7 +166,7 @@ class TrainingRun:
             train_head(model, train_images, plain, accelerator, recipe.head_epochs, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate)
-        scheduler = create_scheduler(optimizer, recipe.epochs * self.steps, recipe.pct_start)
+        scheduler = create_scheduler(optimizer, self.epochs * self.steps, recipe.pct_start)
         self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
 
         self.guard = GradientGuard(self.model, self.optimizer, accelerator, recipe)
@@ -186,9 +188,9 @@ class TrainingRun:
                 self.guard.in_a_row = restored.skipped_in_a_row
                 self.state = restored
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
-                accelerator.print(f"resumed after epoch {restored.epoch} of {recipe.epochs}{place}")
+                accelerator.print(f"resumed after epoch {restored.epoch} of {self.epochs}{place}")
         self.stop = StopRequest()
-        left = (recipe.epochs - self.state.epoch) * self.batches - self.state.batches
+        left = (self.epochs - self.state.epoch) * self.batches - self.state.batches
         # Raw and averaged weights are evaluated.
         self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
         if warning := size_warning(model.num_parameters(), accelerator.device):
@@ -215,7 +217,7 @@ class TrainingRun:
         self.accelerator.init_trackers("assocformer", options)
         try:
             with self.stop:
-                while self.state.epoch < self.recipe.epochs:
+                while self.state.epoch < self.epochs:
                     self._run_epoch()
         except TrainingError as error:
             raise TrainingError(
@@ -278,7 +280,7 @@ class TrainingRun:
             with suppress(OutputError):  # the checkpoint holds the history too
                 self.output.write(HISTORY_FILE, "run", partial(write_history, state.history))
         accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
-        accelerator.print(log_line(state.history[-1], recipe.epochs, state.best_mAP))
+        accelerator.print(log_line(state.history[-1], self.epochs, state.best_mAP))
 
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""

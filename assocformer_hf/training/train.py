@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import datasets
 import yaml
@@ -42,7 +43,6 @@ from assocformer_hf.training.arguments import (
     ModelArguments,
     OptionError,
     RecipeArguments,
-    epochs_for,
     training_arguments,
 )
 from assocformer_hf.training.distillation import teacher_scores
@@ -134,8 +134,6 @@ def train(
         train_images.soft_labels = teacher_scores(recipe.teacher, splits["train"], *loading)
     if model_args.backbone in BACKBONE_PRESETS:
         recipe = from_random_weights(recipe)
-    if recipe.epochs == "auto":
-        recipe = replace(recipe, epochs=epochs_for(len(train_images)))
     accelerator.print(
         f"{name}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
@@ -151,7 +149,7 @@ def train(
         "base_model": hub_id(model_args.backbone),
     }
 
-    divided = getattr(splits, "summary", None) is not None and splits.summary.held_out > 0
+    divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0
 
     def save_best(model, weights, evaluation, state):
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
@@ -197,7 +195,7 @@ def train(
     return result
 
 
-def write_options(groups: Iterable[object], dataset: object, path: Path):
+def write_options(groups: Iterable[Any], dataset: object, path: Path):
     """Writes the options of a run as a file that `config` takes; a path in it is absolute, and is not published."""
     options = {name: value for group in groups for name, value in asdict(group).items() if name not in FREE_OPTIONS}
     for name in ("dataset", "data_dir", "backbone", "teacher"):
@@ -285,7 +283,7 @@ def create_images(
         processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
     )
     scale = pixel_scaling(processor)
-    options = {"seed": seed, "bad_images": args.bad_images, "scale": scale}
+    options: dict[str, Any] = {"seed": seed, "bad_images": args.bad_images, "scale": scale}
     if isinstance(splits, StreamedDataset):
         stream, files = splits["train"], splits.files["train"]
         rows = from_main_process(lambda: shard_rows(stream, files))

@@ -111,9 +111,9 @@ class AssocFormerConfig(PreTrainedConfig):
         self.backbone_config.num_labels = 0
         self.backbone_config._name_or_path = ""  # a folder of somebody's machine; the weights are in the model
         if self.id2label is None and self.label2id:
-            self.id2label = {i: name for name, i in self.label2id.items()}
+            self.id2label: dict[int, str] = {i: name for name, i in self.label2id.items()}
         super().__post_init__(**kwargs)
-        self.label2id = {name: i for i, name in self.id2label.items()}
+        self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
         self._check_values()
 
     @property
@@ -191,7 +191,7 @@ def _check_choice(name, value, choices):
 
 
 def _check_range(name, value, upper=math.inf):
-    if not isinstance(value, numbers.Real) or not 0 <= value <= upper or math.isinf(value):
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= upper or math.isinf(value):
         limits = "at least 0 and finite" if math.isinf(upper) else f"between 0 and {upper}"
         raise ConfigurationError(f"{name} must be {limits}, got {value!r}")
 

@@ -113,7 +113,7 @@ class EndpointHandler:
             # By the processor, which travels with the model and decodes as the training did.
             image = self.processor.decode(source, max_pixels=min(max_pixels, MAX_PIXELS))
         except ValueError as error:
-            if error.too_large:
+            if getattr(error, "too_large", False):  # an `ImageError`, whose class came with the model
                 limits = f"{min(max_pixels, MAX_PIXELS) // 10**6} megapixels, 65,535 pixels a side"
                 raise RequestError("too_many_pixels", f"the image is too large; at most {limits}") from error
             raise RequestError("bad_image", "this is no image, or a broken one, or not of a known format") from error

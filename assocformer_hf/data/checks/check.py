@@ -65,8 +65,8 @@ class LabelCheck:
         found = {f"fewer than {self.min_positives} images in train": rare}
         if "validation" in self.positives:
             found["no image in validation"] = self._where(self.positives["validation"] == 0)
-        total = sum(self.positives.values())
-        known = sum(self.images.values()) - sum(self.unknown.values())
+        total = np.sum([*self.positives.values()], axis=0)
+        known = sum(self.images.values()) - np.sum([*self.unknown.values()], axis=0)
         found["present in every image where it is known"] = self._where((total == known) & (total > 0))
         found["present in the same images"] = [" = ".join(group) for group in self.together]
         return {what: labels for what, labels in found.items() if labels}
@@ -127,7 +127,7 @@ def check_labels(splits: Mapping[str, datasets.Dataset], min_positives: int = 10
         result.positives[split] = np.bincount(labels, minlength=len(names))
         unknown = _flat(dataset, "unknown")[1] if "unknown" in dataset.column_names else np.array([], dtype=int)
         result.unknown[split] = np.bincount(unknown, minlength=len(names))
-    total, groups = sum(result.positives.values()), defaultdict(list)
+    total, groups = np.sum([*result.positives.values()], axis=0), defaultdict(list)
     for name, signature, count in zip(names, signatures.tolist(), total.tolist(), strict=True):
         if count > 1:
             groups[signature].append(name)

@@ -3,6 +3,8 @@
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck
 from assocformer_hf.data.checks.source import SourceCheck
 
@@ -81,7 +83,7 @@ def _some(names: Sequence[str], limit: int = SHOWN) -> str:
 
 def count_table(check: LabelCheck) -> list[list[str]]:
     """A header, and for each label its images by split, those where it is unknown, and its share in validation."""
-    unknown = sum(check.unknown.values())
+    unknown = np.sum([*check.unknown.values()], axis=0)
     columns = {split: counts.tolist() for split, counts in check.positives.items()}
     if unknown.any():
         columns["unknown"] = unknown.tolist()

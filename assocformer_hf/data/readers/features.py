@@ -69,9 +69,8 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     if declared:
         columns = {name: _to_names(values, declared, f"{origin}: column {name!r}") for name, values in columns.items()}
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
-    read = LabelledImages(
-        origin, images_only(dataset, image, origin), labels.present, labels.unknown, declared or labels.names
-    )
+    present, unknown = list(labels.present), list(labels.unknown)
+    read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
     read.columns = {"image": image} | labels.columns
     ignored = [name for name in flat if name not in chosen] + labels.ignored
     read.left_out |= dict.fromkeys(map(repr, ignored), "columns that are not used")

@@ -97,8 +97,10 @@ def holds_images(folder: Path) -> bool:
 def _image_files(folder: Path) -> Iterator[str]:
     seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        places = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders) if name[0] != "."}
-        folders[:] = [name for name, place in places.items() if place not in seen and not seen.add(place)]
+        visible = sorted((name for name in folders if name[0] != "."), reverse=True)
+        places = {os.path.realpath(os.path.join(parent, name)): name for name in visible}
+        folders[:] = sorted(name for place, name in places.items() if place not in seen)
+        seen |= places.keys()
         yield from (os.path.join(parent, name) for name in names if is_image_name(name))
 
 

@@ -30,8 +30,8 @@ class TableLabels:
         ignored: the columns that were not used.
     """
 
-    present: list[Sequence[str]]
-    unknown: list[Sequence[str]]
+    present: Sequence[Sequence[str]]
+    unknown: Sequence[Sequence[str]]
     names: list[str] | None
     columns: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
@@ -112,7 +112,7 @@ def table_labels(
         used = [label_column, unknown_column] if unknown_column else [label_column]
         delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
         parts = [read_labels(columns[name], f"{origin}: column {name!r}", delimiter, names) for name in used]
-        unknown = [()] * len(parts[0])
+        unknown: Sequence[Sequence[str]] = [()] * len(parts[0])
         if unknown_column:
             unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
@@ -223,7 +223,7 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
 
 def read_labels(
     values: Sequence, origin: str, delimiter: str | None = None, names: Sequence[str] | None = None
-) -> list[Sequence[str]]:
+) -> Sequence[Sequence[str]]:
     """A column of labels as lists of names.
 
     Args:

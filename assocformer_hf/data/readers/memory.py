@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -80,7 +81,7 @@ class MemoryReader(Reader):
             paths = [os.fspath(value) for value in values]
             roots = [os.path.abspath(os.sep) if os.path.isabs(path) else folder for path in paths]
             paths = [
-                image_file(root, path, f"{origin}: row {i + 1}")
+                image_file(Path(root), path, f"{origin}: row {i + 1}")
                 for i, (root, path) in enumerate(zip(roots, paths, strict=True))
             ]
             require_files(LabelledImages(origin, paths))

@@ -82,7 +82,7 @@ def load_scenes(
     rows = {"image": [], "labels": []}
     for index in range(size):
         generator = np.random.default_rng([seed, list(SPLIT_SIZES).index(split), index])
-        drawn = min(np.searchsorted(cumulative, generator.random()), len(label_sets) - 1)
+        drawn = min(int(np.searchsorted(cumulative, generator.random())), len(label_sets) - 1)
         labels = np.flatnonzero(label_sets[drawn]).tolist()
         buffer = io.BytesIO()
         scene = draw_scene([names[label] for label in labels], image_size, generator, noise)
