@@ -40,7 +40,7 @@ TITLES = {"here": "here", "transformers": "transformers alone", "fastai": "fasta
 SAVED = {
     "here": "outputs/resumed/checkpoints/epoch-0001/run.json",
     "transformers": "outputs/transformers_resumed/checkpoint-*/trainer_state.json",
-    "fastai": "models/resumed_0.pth",
+    "fastai": "photos/models/resumed_0.pth",
     "lightly_train": "outputs/lightly_resumed/checkpoints/last.ckpt",
 }
 LIMIT = 900  # seconds for one task
@@ -125,6 +125,7 @@ def kill_once_saved(command: list, binaries: Path, folder: Path, saved: str) -> 
     end = time.monotonic() + LIMIT
     while process.poll() is None and not any(folder.glob(saved)) and time.monotonic() < end:
         time.sleep(0.1)
+    time.sleep(5)  # in which whoever does not write aside can finish the file
     killed = process.poll() is None
     if killed:
         os.killpg(process.pid, signal.SIGKILL)

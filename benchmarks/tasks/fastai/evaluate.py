@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 table = pd.read_csv("photos/metadata.csv").fillna("")
 data = ImageDataLoaders.from_df(table, "photos", label_delim="|", valid_pct=0.2, seed=0, item_tfms=Resize(224), bs=16)
-learner = load_learner("photos.pkl")
+learner = load_learner("photos/photos.pkl")
 scores, targets = (part.numpy() for part in learner.get_preds(dl=data.valid))
 np.savez("scores.npz", scores=scores, targets=targets, names=list(learner.dls.vocab))
 shown = targets.any(0)

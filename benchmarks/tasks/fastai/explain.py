@@ -2,7 +2,7 @@
 import matplotlib.pyplot as plt
 from fastai.vision.all import load_learner
 
-learner = load_learner("photos.pkl")
+learner = load_learner("photos/photos.pkl")
 loader = learner.dls.test_dl(["new/im0000.jpg"])
 pixels = loader.one_batch()[0].as_subclass(__import__("torch").Tensor).requires_grad_()
 logits = learner.model.eval()(pixels)[0]

@@ -2,4 +2,4 @@
 from fastai.vision.all import load_learner
 from huggingface_hub import push_to_hub_fastai
 
-push_to_hub_fastai(load_learner("photos.pkl"), "org/photos")
+push_to_hub_fastai(load_learner("photos/photos.pkl"), "org/photos")

@@ -7,7 +7,7 @@ from fastai.vision.all import APScoreMulti, ImageDataLoaders, Resize, SaveModelC
 table = pd.read_csv("photos/metadata.csv").fillna("")
 data = ImageDataLoaders.from_df(table, "photos", label_delim="|", valid_pct=0.2, seed=0, item_tfms=Resize(224), bs=16)
 learner = vision_learner(data, "tf_efficientnet_lite0.in1k", metrics=APScoreMulti())
-done = sorted(Path("models").glob("resumed_*.pth"))
+done = sorted(Path("photos/models").glob("resumed_*.pth"))
 if done:
     learner.load(done[-1].stem, with_opt=True)
 saving = SaveModelCallback(fname="resumed", every_epoch=True, with_opt=True)

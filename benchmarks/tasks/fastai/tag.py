@@ -2,7 +2,7 @@ import csv
 
 from fastai.vision.all import get_image_files, load_learner
 
-learner = load_learner("photos.pkl")
+learner = load_learner("photos/photos.pkl")
 paths = get_image_files("new")
 scores = learner.get_preds(dl=learner.dls.test_dl(paths))[0]
 with open("tags.csv", "w", newline="") as file:

@@ -48,6 +48,6 @@ arguments = TrainingArguments(
     report_to="none",
 )
 trainer = Trainer(model, arguments, train_dataset=Photos(rows[:cut]), eval_dataset=Photos(rows[cut:]))
-trainer.train(resume_from_checkpoint=Path("outputs/transformers_resumed").exists())
+trainer.train(resume_from_checkpoint=any(Path("outputs/transformers_resumed").glob("checkpoint-*")))
 trainer.save_model("outputs/transformers_resumed/model")
 processor.save_pretrained("outputs/transformers_resumed/model")
