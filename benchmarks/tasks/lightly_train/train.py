@@ -1,3 +1,4 @@
+# note: on a ResNet-18 from random weights: with EfficientNet-Lite0 "mat1 and mat2 shapes cannot be multiplied"
 import csv
 
 import lightly_train
@@ -13,7 +14,7 @@ if __name__ == "__main__":
             writer.writerows(part)
     lightly_train.train_image_classification(
         out="outputs/lightly",
-        model="timm/tf_efficientnet_lite0",
+        model="timm/resnet18",
         data={
             "train": "photos/train.csv",
             "val": "photos/val.csv",

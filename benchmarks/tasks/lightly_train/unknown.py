@@ -15,7 +15,7 @@ if __name__ == "__main__":
             writer.writerow([row["file_name"], known])
     lightly_train.train_image_classification(
         out="outputs/lightly_partial",
-        model="timm/tf_efficientnet_lite0",
+        model="timm/resnet18",
         data={
             "train": "partial/train.csv",
             "val": "partial/train.csv",
