@@ -9,6 +9,7 @@ chosen one is trained with other seeds, and only these runs see the test split. 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -179,13 +180,13 @@ class Results:
         runs = [row for row in self.rows if row["arm"] == arm.name and (row["rate"], row["epochs"]) == chosen]
         return sorted((row for row in runs if row["seed"] != TUNING_SEED), key=lambda row: row["seed"])
 
-    def next_run(self) -> tuple[Arm, float, int, int] | None:
+    def next_run(self, arms: Sequence[Arm] = ARMS) -> tuple[Arm, float, int, int] | None:
         """Arm, learning rate, seed and epochs of the next run: all searches, then seed by seed; None at the end."""
-        for arm in ARMS:
+        for arm in arms:
             if (rate := self.next_rate(arm)) is not None:
                 return arm, rate, TUNING_SEED, self.scale.tuning_epochs
         for seed in range(SEEDS):
-            for arm in ARMS:
+            for arm in arms:
                 if seed not in [row["seed"] for row in self.finished(arm)]:
                     tried = self.sweep(arm)
                     return arm, max(tried, key=tried.get), seed, self.scale.epochs
@@ -226,6 +227,7 @@ def main():
                         help="default: %(default)s")  # fmt: skip
     parser.add_argument("--output", type=Path, default=RESULTS / "photographs", help="default: %(default)s")
     parser.add_argument("--limit", type=int, help="only the first photographs of each split, to try the code")
+    parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], metavar="ARM", help="only these")
     parser.add_argument("--most", type=int, help="end after so many runs; the next call goes on")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -233,7 +235,8 @@ def main():
     scale = Scale() if options.limit is None else Scale(1, 1)
     results, made = Results(options.output / FILE, scale), 0
     splits, names = load_photographs(options.dataset, options.limit)
-    while made != options.most and (wanted := results.next_run()) is not None:
+    arms = [arm for arm in ARMS if options.arms is None or arm.name in options.arms]
+    while made != options.most and (wanted := results.next_run(arms)) is not None:
         results.rows.add(run(*wanted, splits, names))
         print(json.dumps(results.rows[-1]), flush=True)
         made += 1
