@@ -210,13 +210,14 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
     from matplotlib.figure import Figure
 
     sizes = sorted({size for (_, size), result in results.items() if result.finished})
+    shown = [arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE]
     figure = Figure(figsize=(13, 4.2 * max(1, len(sizes))), layout="constrained")
     quantities = {"parameters_M": "parameters, millions", "forward_ms": "forward of 16 photographs, ms",
                   "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
     for size, axes_row in zip(sizes, figure.subplots(max(1, len(sizes)), 3, squeeze=False, sharey="row"), strict=False):
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
             points = []
-            for number, arm in enumerate(arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE):
+            for number, arm in enumerate(arm for arm in shown if (arm.name, size) in results):
                 found, cost = scores(results, arm.name, size), costs.get(arm.cost_of or arm.name)
                 if found is None or cost is None:
                     continue
@@ -229,7 +230,7 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
             axes.set(xscale="log", xlabel=title)
             axes.grid(alpha=0.3)
         axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
-        if axes_row[-1].has_data():
+        if axes_row[-1].get_legend_handles_labels()[0]:
             axes_row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     figure.savefig(path, dpi=110)
 
@@ -253,7 +254,7 @@ def plot_association(results: Runs, path: Path):
     for axes in (spread, agreement):
         axes.axhline(0, color="0.6", linewidth=1)
         axes.grid(alpha=0.3)
-    if spread.has_data():
+    if spread.get_legend_handles_labels()[0]:
         spread.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 

@@ -170,7 +170,8 @@ def test_the_label_graph_by_hand():
 def test_the_page_is_filled_from_the_runs_and_names_what_was_not_run(splits, tmp_path):
     for name in ("linear", "am", "logistic"):
         run_arm(ARM[name], SCALE, splits, tmp_path)
-    results = {(arm.name, SCALE.size): Results(arm, SCALE, tmp_path) for arm in ARMS}
+    # As with --quick: not all arms are there.
+    results = {(arm.name, SCALE.size): Results(arm, SCALE, tmp_path) for arm in ARMS if arm.quick}
     page = tmp_path / "photographs.md"
     write_report(results, {}, page)
     text = page.read_text()
