@@ -39,7 +39,7 @@ def seconds(statement: str) -> tuple[float, float]:
     return base, own
 
 
-def main(rounds: int = 5):
+def main(rounds: int = 3):
     found = {statement: [] for statement in OURS}
     for _ in range(rounds):
         for statement in OURS:

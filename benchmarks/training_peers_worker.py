@@ -135,12 +135,12 @@ def fastai(settings: dict, folder: Path, names: list[str]):
 
     rows = [*read_rows(folder, "train"), *(validation := read_rows(folder, "validation"))]
     block = DataBlock(
-        (ImageBlock, MultiCategoryBlock(vocab=names)), get_x=lambda row: row[0],
-        get_y=lambda row: [name for name in row[1] if name],
+        (ImageBlock, MultiCategoryBlock(vocab=names)), get_x=lambda i: rows[i][0],
+        get_y=lambda i: rows[i][1],
         splitter=IndexSplitter(range(len(rows) - len(validation), len(rows))), item_tfms=[FlipItem(0.5)],
         batch_tfms=[Normalize.from_stats(settings["mean"], settings["std"])],
     )  # fmt: skip
-    loaders = block.dataloaders(rows, bs=settings["batch_size"], num_workers=settings["num_workers"])
+    loaders = block.dataloaders(range(len(rows)), bs=settings["batch_size"], num_workers=settings["num_workers"])
     learner = Learner(
         loaders, timm_model(settings, len(names)), loss_func=torch.nn.BCEWithLogitsLoss(), path=settings["output"],
         opt_func=partial(OptimWrapper, opt=torch.optim.AdamW), wd=0.01,
