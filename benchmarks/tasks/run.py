@@ -152,11 +152,11 @@ def task_table(results: dict) -> list[str]:
     """A row for each task: the command here, and the lines of code of the others."""
     rows = header("task", *(f"{TITLES[tool]} {results.get(tool, {}).get('version', '')}" for tool in TOOLS))
     for task, what in TASKS.items():
-        rows.append(row(what, *(cell(results.get(tool, {}).get("tasks", {}).get(task), tool, task) for tool in TOOLS)))
+        rows.append(row(what, *(cell(results.get(tool, {}).get("tasks", {}).get(task)) for tool in TOOLS)))
     return rows
 
 
-def cell(found: dict | None, tool: str, task: str) -> str:
+def cell(found: dict | None) -> str:
     """What a task took."""
     if found is None:
         return NOT_RUN
@@ -165,7 +165,7 @@ def cell(found: dict | None, tool: str, task: str) -> str:
     if found["exit_code"]:
         return f"failed: {found['last_lines'][-1]}"
     lines = f"{found['lines']} line{'s' if found['lines'] != 1 else ''}"
-    return f"`{found['command']}`" if "command" in found else f"[{lines}](../benchmarks/tasks/{tool}/{task}.py)"
+    return f"`{found['command']}`" if "command" in found else lines
 
 
 def notes(results: dict) -> list[str]:
