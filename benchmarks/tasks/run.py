@@ -161,9 +161,9 @@ def cell(found: dict | None) -> str:
     if found is None:
         return NOT_RUN
     if "reason" in found:
-        return f"not offered: {found['reason']}"
+        return found["reason"]
     if found["exit_code"]:
-        return f"failed: {found['last_lines'][-1]}"
+        return f"cannot: `{found['last_lines'][-1]}`"
     lines = f"{found['lines']} line{'s' if found['lines'] != 1 else ''}"
     return f"`{found['command']}`" if "command" in found else lines
 
