@@ -156,8 +156,9 @@ def load_checkpoint(
                 f"{checkpoint}: the images to {purpose}, or their labels, are not those of this run: one was added, "
                 "removed or changed; restore them, or start anew in another --output_dir"
             )
-    for name in new.options | state.options:
-        before, now = state.options.get(name), new.options.get(name)
+    options = json.loads(json.dumps(new.options))  # as they were written: a tuple is a list there
+    for name in options | state.options:
+        before, now = state.options.get(name), options.get(name)
         if before != now:
             raise CheckpointError(
                 f"{checkpoint}: was trained with {name}={before}, not {now}; resume with the same options, "

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from transformers import TimmWrapperConfig, TimmWrapperModel
 
 import assocformer_hf
 from assocformer_hf import AssocFormerForMultiLabel, train
@@ -145,3 +146,15 @@ def test_batch_norm_of_a_single_value_is_said_in_one_line(splits, tmp_path):
     """One image, of which the last stage leaves one place."""
     with pytest.raises(ConfigurationError, match="batch norm has one value for each channel.*--batch_size"):
         train(splits, backbone="tiny-cvt", image_size=32, output_dir=tmp_path / "model", **QUICK | {"batch_size": 1})
+
+
+def test_a_run_with_the_normalisation_of_its_backbone_is_resumed(splits, tmp_path):
+    """timm gives mean and standard deviation as tuples, a checkpoint as lists."""
+    config = TimmWrapperConfig(
+        architecture="resnet10t", pretrained_cfg={"input_size": (3, 64, 64), "mean": (0.5,) * 3, "std": (0.4,) * 3}
+    )
+    TimmWrapperModel(config).save_pretrained(tmp_path / "backbone")
+    options = {"backbone": str(tmp_path / "backbone"), "normalization": "backbone", "image_size": 64, **QUICK}
+    first = train(splits, output_dir=tmp_path / "model", **options)
+    again = train(splits, output_dir=tmp_path / "model", resume="auto", **options)
+    assert again.history == first.history
