@@ -14,24 +14,30 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from huggingface_hub import ModelCard
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
     HANDLER,
     MAP_FILE,
-    METRICS_FILE,
     MODEL_FILES,
     MODEL_ROOM,
+    PREDICTIONS_FILE,
+    RECIPE_FILE,
     REMOTE_CODE,
     SAMPLES,
     read_metrics,
     write_card,
+    write_predictions,
+    write_recipe,
 )
 from benchmarks.measure import report
 from benchmarks.photographs_training import average_precision
@@ -124,6 +130,11 @@ def paired_interval(scores: np.ndarray, others: np.ndarray, targets: np.ndarray)
     return np.percentile(differences, [2.5, 97.5])
 
 
+def sample_pictures() -> list[Image.Image]:
+    """The photographs of the folder that the card shows."""
+    return [decode_image(FOLDER / SAMPLES / name) for name in TITLES]
+
+
 def main():
     """Writes the folder, and its file in `benchmarks/results`."""
     parser = ArgumentParser(description=__doc__)
@@ -159,6 +170,8 @@ def describe(rows: list[dict], bundled: Bundled = FINE_TUNED):
     if base_model is not None:
         metrics["run"]["base_model"] = metrics["run"]["options"]["backbone"] = base_model
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_recipe(metrics["run"]["options"], folder / RECIPE_FILE)
+    write_predictions(folder, sample_pictures(), folder / PREDICTIONS_FILE)
     write_card(folder)
     card = ModelCard.load(folder / CARD_FILE)
     card.data["widget"] = [{"src": f"{SAMPLES}/{name}", "example_title": title} for name, title in TITLES.items()]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: folders with random weights stand in for the Hub
@@ -18,6 +20,23 @@ from assocformer_hf.model.presets import BACKBONE_PRESETS
 ROOT = Path(__file__).parent.parent
 TINY_BACKBONES = ("tiny-swin", "tiny-cvt")
 NAMES = ("cat", "dog", "person", "sofa")
+
+# Boxes of the text that is drawn, which on no screen may lie over each other.
+OVERLAPS = """() => {
+  const boxes = [];
+  for (const element of document.querySelectorAll(
+      'h1, h2, h3, p, nav a, th, td, dt, dd, label, figcaption, svg, svg text, .tiles > div, img'))
+    boxes.push([element, element.getBoundingClientRect()]);
+  const found = [];
+  for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
+    const [one, a] = boxes[i], [other, b] = boxes[j];
+    if (one.contains(other) || other.contains(one)) continue;
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 1 && high > 1) found.push([one.outerHTML.slice(0, 80), other.outerHTML.slice(0, 80)]);
+  }
+  return found;
+}"""
 
 
 def images(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
@@ -37,6 +56,40 @@ def create_model():
         ).eval()
 
     return create
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all tests, with a camera that shows a drawn picture."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", *camera])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def violations(tmp_path_factory):
+    """What axe-core finds wrong with a page: the rules that it breaks, and where."""
+    folder = tmp_path_factory.mktemp("axe")
+    if shutil.which("npm") is None:
+        pytest.skip("no npm to get axe-core with")
+    got = subprocess.run(["npm", "install", "axe-core@4", "--no-audit", "--no-fund"], cwd=folder, capture_output=True)
+    if got.returncode != 0:
+        pytest.skip("axe-core cannot be had from the npm registry")
+    script = (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+    def find(page) -> list:
+        page.evaluate(script)
+        found = page.evaluate("axe.run()")["violations"]
+        return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ def check(
     from assocformer_hf.data.schema import MissingFilesError
     from assocformer_hf.data.summary import counted
     from assocformer_hf.pages.check_page import html_report
+    from assocformer_hf.training.train import first_batch
 
     own = (options.data_dir, options.train_split, options.eval_split)
     try:
@@ -46,7 +47,8 @@ def check(
     labels = check_labels(splits, options.min_positives)
     images = check_images(splits, options.num_workers)
     print(text_report(labels, images))
-    html_report(dataset_name(options.dataset), labels, images, splits, options.output)
+    augmented, augmentation = first_batch(splits["train"], options.dataset)
+    html_report(dataset_name(options.dataset), labels, images, splits, options.output, augmented, augmentation)
     print(f"\nwith plots of the labels: {options.output}")
     wrong = []
     if images.unreadable():

@@ -1,12 +1,12 @@
 """Evaluation of one or several models in one pass over the images."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedType, broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -31,6 +31,9 @@ class Evaluation:
         association_std: their standard deviation; None likewise.
         trained_on: how many of the images the model was trained on, as far as it is known; its numbers flatter it where
             there are any.
+        scores_without: the probabilities that the same weights give with another A in place of each image's own, by
+            its name: `"half"`, all of it ½, and `"mean"`, the mean over the images. Empty where A is computed in tiles,
+            where the weights are spread over processes, and without an association module.
     """
 
     metrics: dict
@@ -42,6 +45,7 @@ class Evaluation:
     association_mean: float | None
     association_std: float | None
     trained_on: int = 0
+    scores_without: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -89,11 +93,14 @@ class _Run:
         self.sums: list[np.ndarray] = []
         self.association: Tensor | None = None
         self.whole = model.config.fusion != "linear" and not model.head.association.tiled
+        # What A is worth: of each image what another A would be read with, and the rest of its logits.
+        self.readings: list[Tensor] = []
+        self.rest: list[Tensor] = []
 
     @torch.no_grad()  # under FSDP, inference mode would leave weights behind that cannot be trained
     def add(self, batch: Mapping[str, Tensor], accelerator: Accelerator):
         with accelerator.autocast():
-            output = self.model(batch["pixel_values"], output_association=self.whole)
+            output = self.model(batch["pixel_values"], output_association=self.whole, output_features=self.whole)
         gathered = {
             "scores": output.logits.sigmoid(),
             "targets": batch["labels"],
@@ -102,6 +109,10 @@ class _Run:
         }
         if self.whole:
             gathered |= {"association": output.association, "sums": association_sums(output.association)}
+            if accelerator.distributed_type != DistributedType.FSDP:
+                head = self.model.head
+                gathered["readings"] = head.association.readings(output.features.float())
+                gathered["rest"] = output.logits - head.fusion_weights[0] * output.association_logits
         elif output.association_sums is not None:
             gathered["sums"] = output.association_sums
         gathered = accelerator.gather_for_metrics(gathered)
@@ -117,10 +128,14 @@ class _Run:
         if self.whole:
             total = gathered["association"].sum(0, dtype=torch.float64).cpu()
             self.association = total if self.association is None else self.association + total
+        if "readings" in gathered:
+            self.readings.append(gathered["readings"].float())
+            self.rest.append(gathered["rest"].float())
 
     def finish(self) -> Evaluation:
         scores, targets = np.concatenate(self.scores), np.concatenate(self.targets)
         config = self.model.config
+        association = None if self.association is None else self.association / len(scores)
         mean = std = None
         if self.sums:
             mean, mean_square = np.concatenate(self.sums).mean(0) / config.num_labels**2
@@ -131,7 +146,20 @@ class _Run:
             targets=targets,
             indices=np.concatenate(self.indices),
             unreadable=self.unreadable,
-            association=None if self.association is None else (self.association / len(scores)).numpy(),
+            association=None if association is None else association.numpy(),
             association_mean=mean,
             association_std=std,
+            scores_without=self._scores_without(association) if self.readings else {},
         )
+
+    @torch.no_grad()
+    def _scores_without(self, mean: Tensor) -> dict[str, np.ndarray]:
+        readings, rest, head = torch.cat(self.readings), torch.cat(self.rest), self.model.head
+        others = {"half": torch.full_like(mean, 0.5), "mean": mean}
+        return {
+            name: (rest + head.fusion_weights[0] * head.association.read(readings, other.to(readings)))
+            .sigmoid()
+            .cpu()
+            .numpy()
+            for name, other in others.items()
+        }

@@ -1,6 +1,7 @@
 """An evaluation as a dictionary for `metrics.json`, and as a table for people."""
 
 from assocformer_hf.data.summary import counted
+from assocformer_hf.evaluation.association_worth import association_worth, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
 
 HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP")
@@ -11,8 +12,8 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
 
     Returns:
         The metrics of `multilabel_metrics`, fractions in [0, 1], with AP and number of images by label under
-        `per_label`, the number of images that were `trained_on`, and the mean and standard deviation of A under
-        `association` (None without an association module).
+        `per_label`, the number of images that were `trained_on`, and under `association` (None without an association
+        module) the mean and standard deviation of A and its `worth`, see `association_worth`.
     """
     metrics = dict(evaluation.metrics)
     average_precisions = metrics.pop("per_label_AP")
@@ -24,7 +25,11 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
     metrics["trained_on"] = evaluation.trained_on
     metrics["association"] = None
     if evaluation.association_mean is not None:
-        metrics["association"] = {"mean": evaluation.association_mean, "std": evaluation.association_std}
+        metrics["association"] = {
+            "mean": evaluation.association_mean,
+            "std": evaluation.association_std,
+            "worth": association_worth(evaluation),
+        }
     return metrics
 
 
@@ -38,6 +43,8 @@ def metrics_table(metrics: dict) -> str:
     lines += ["", "  ".join(f"{key:>6}" for key in HEADLINE)]
     lines.append("  ".join(f"{100 * metrics[key]:>{max(len(key), 6)}.1f}" for key in HEADLINE))
     lines.append(f"{counted(metrics['images'], 'image')}; chance_mAP is what random scores are expected to get")
+    if metrics.get("association"):
+        lines.append(worth_sentence(metrics["association"]["worth"]))
     if seen := metrics.get("trained_on"):
         lines.append(f"{seen} of these images were trained on: the numbers flatter the model")
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from assocformer_hf.data.main_process import from_main_process, require_all_proc
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
-from assocformer_hf.evaluation.options import OPTIONS_FILE, EvaluationArguments
+from assocformer_hf.evaluation.options import METRICS_FILE, OPTIONS_FILE, EvaluationArguments
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -95,8 +95,8 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
     known = {}
     if (folder / OPTIONS_FILE).is_file():
         known = yaml.safe_load((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
-    elif (folder / "metrics.json").is_file():
-        run = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["run"]
+    elif (folder / METRICS_FILE).is_file():
+        run = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))["run"]
         if run["dataset"] in DEFAULT_SPLITS:
             known = {"dataset": run["dataset"], "eval_split": run["eval_split"]}
     if "dataset" not in known:

@@ -21,7 +21,7 @@ from assocformer_hf.evaluation.calibration import (
 )
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.options import CalibrationOptions, EvaluationArguments
+from assocformer_hf.evaluation.options import METRICS_FILE, CalibrationOptions, EvaluationArguments
 from assocformer_hf.evaluation.saved_model import (
     SavedModel,
     evaluate_saved_model,
@@ -33,7 +33,7 @@ from assocformer_hf.evaluation.thresholds import (
     choose_thresholds,
     cross_validate_thresholds,
 )
-from assocformer_hf.hub.model_folder import METRICS_FILE, copy_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import copy_sample_images, read_metrics, save_model_folder
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
 from assocformer_hf.output_folder import OutputFolder
 

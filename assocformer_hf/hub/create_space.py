@@ -1,19 +1,22 @@
 """A Space that shows a model: a folder ready to push."""
 
+import inspect
 import shutil
 from pathlib import Path
 
 from jinja2 import Template
 
 from assocformer_hf.hub.model_folder import HANDLER, REQUIREMENTS
+from assocformer_hf.interpretation.why import why_in_words
 from assocformer_hf.output_folder import OutputFolder
 
 SOURCES = Path(__file__).with_name("space")
+WORDS = Path(inspect.getfile(why_in_words))
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
 
 
 def create_space(folder: str | Path, model_id: str, title: str | None = None):
-    """Writes the Gradio app of a model: `app.py` and what it imports, `requirements.txt` and `README.md`.
+    """Writes the Gradio app of a model: `app.py` and what it needs, `requirements.txt` and `README.md`.
 
     The example pictures are the model's own samples.
 
@@ -30,8 +33,9 @@ def create_space(folder: str | Path, model_id: str, title: str | None = None):
 
 
 def _write(folder: Path, model_id: str, title: str | None):
-    for source in (SOURCES / "panels.py", HANDLER):
+    for source in (*(SOURCES / name for name in ("panels.py", "page.html", "page.js", "style.css")), HANDLER):
         shutil.copyfile(source, folder / source.name)
+    shutil.copyfile(WORDS, folder / "why.py")
     app = (SOURCES / "app.py").read_text(encoding="utf-8")
     (folder / "app.py").write_text(app.replace('"org/name"', repr(model_id)), encoding="utf-8")
     (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")

@@ -1,26 +1,34 @@
 """A trained model as a complete Hub repository folder."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
+from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
+from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.output_folder import OutputFolder, shown
 
 CARD_FILE = "README.md"
-METRICS_FILE = "metrics.json"
 REQUIREMENTS_FILE = "requirements.txt"
 MAP_FILE = "association_map.png"
+RECIPE_FILE = "recipe.yaml"
+PREDICTIONS_FILE = "predictions.jpg"
 SAMPLES = "samples"
 SAMPLE_SIDE = 1024  # pixels
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -32,12 +40,19 @@ MODEL_ROOM = Path(__file__).parents[1] / "model"
 REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
 # What `save_model_folder` may write, weights in shards aside.
 MODEL_FILES = (
-    CARD_FILE, METRICS_FILE, IMAGES_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json", "model.safetensors",
-    "preprocessor_config.json", *REMOTE_CODE,
+    CARD_FILE, METRICS_FILE, RECIPE_FILE, IMAGES_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json",
+    "model.safetensors", "preprocessor_config.json", *REMOTE_CODE,
 )  # fmt: skip
 CALIBRATION_FILES = ("calibration.json", "reliability.png")  # of a model that was calibrated
+PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FILE})"
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+# Of the options in `metrics.json`, what no recipe names: how the run was launched, and which images it read.
+NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split"}
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # what the Hub takes for a dataset
+# An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
+# world's mean of the electricity's grams of CO2 a kilowatt-hour (IEA, 2023).
+WATTS, GRAMS = {"cuda": 400, "cpu": 10}, 460
 TAGS = ["multi-label-classification", "assocformer"]
 CITATION = """\
 @inproceedings{xing2022assocformer,
@@ -57,7 +72,9 @@ def save_model_folder(
     calibration: dict | None = None,
     images_used: ImagesUsed | None = None,
 ):
-    """Writes weights, configuration, remote code, processor, endpoint handler, metrics, association map and model card.
+    """Writes weights, configuration, remote code, processor, endpoint handler, metrics, options and model card.
+
+    The map of A is drawn for a model whose A is worth it, see `association_worth`.
 
     Args:
         folder: the folder; made where it is missing.
@@ -65,7 +82,9 @@ def save_model_folder(
         processor: the image processor that the evaluation used.
         evaluation: of this model.
         run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
-            `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training.
+            `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training;
+            where they are known, the `seconds` that its epochs took, and on what: its `device`, `"cuda"` or `"cpu"`,
+            the `units`, GPUs or a CPU's threads, and the `hardware` by its name.
         calibration: what `assocformer calibrate` found on the images of the evaluation; None where it was not run.
         images_used: which images the weights were trained on; None where it is not known.
     """
@@ -89,7 +108,9 @@ def save_model_folder(
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    if evaluation.association is not None and not is_flat(evaluation.association):
+    write_recipe(run["options"], folder / RECIPE_FILE)
+    worth = (metrics["association"] or {}).get("worth")
+    if is_worth_showing(worth) and not is_flat(evaluation.association):
         title = f"Mean association, {run['dataset']} {run['eval_split']}"
         plot_association_map(evaluation.association, names, folder / MAP_FILE, title)
     write_card(folder)
@@ -98,8 +119,20 @@ def save_model_folder(
 def write_card(folder: str | Path):
     """Writes the model card of a folder from its `metrics.json`; see [`model_card`]."""
     folder = Path(folder)
-    card = model_card(shown(folder.resolve().name), read_metrics(folder), (folder / MAP_FILE).is_file())
-    card.save(folder / CARD_FILE)
+    has_map, has_pictures = ((folder / name).is_file() for name in (MAP_FILE, PREDICTIONS_FILE))
+    model_card(shown(folder.resolve().name), read_metrics(folder), has_map, has_pictures).save(folder / CARD_FILE)
+
+
+def write_recipe(options: dict, path: Path):
+    """Writes the options of a training as a file that `assocformer train --config` takes, for other images too."""
+    own = {name: value for name, value in options.items() if name not in NOT_OF_A_RECIPE and value is not None}
+    path.write_text(yaml.safe_dump(own, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def write_predictions(folder: str | Path, images: Sequence[Image.Image], path: str | Path):
+    """Draws images with the labels that the model of a folder gives them."""
+    tagged = Tagger(folder, device="cpu")(list(images))
+    plot_predictions(images, tagged, path)
 
 
 def read_metrics(folder: str | Path) -> dict:
@@ -110,7 +143,8 @@ def read_metrics(folder: str | Path) -> dict:
 def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
     """Puts images into a model folder as the examples of the Hub's widget, in place of earlier ones.
 
-    They are written as JPEG of at most 1,024 pixels a side, without the metadata of the originals, such as places.
+    They are written as JPEG of at most 1,024 pixels a side, without the metadata of the originals, such as places; and
+    as one picture with the labels that the model gives them, at the top of its card.
 
     Args:
         folder: of `save_model_folder`.
@@ -129,6 +163,9 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
                 sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
                 sample.save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
                 card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
+            write_predictions(output.path, images, aside / PREDICTIONS_FILE)
+        if PICTURE not in card.content:
+            card.content = card.content.replace("\n## Use\n", f"\n{PICTURE}\n\n## Use\n", 1)
         output.edit(CARD_FILE, card.save)
 
 
@@ -137,18 +174,22 @@ def copy_sample_images(source: str | Path, folder: str | Path):
     if not (Path(source) / SAMPLES).is_dir():
         return
     shutil.copytree(Path(source) / SAMPLES, Path(folder) / SAMPLES)
+    if (Path(source) / PREDICTIONS_FILE).is_file():
+        shutil.copyfile(Path(source) / PREDICTIONS_FILE, Path(folder) / PREDICTIONS_FILE)
+        write_card(folder)
     card = ModelCard.load(Path(folder) / CARD_FILE)
     card.data["widget"] = ModelCard.load(Path(source) / CARD_FILE).data["widget"]
     card.save(Path(folder) / CARD_FILE)
 
 
-def model_card(name: str, metrics: dict, has_map: bool) -> ModelCard:
+def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = False) -> ModelCard:
     """The model card, filled from what `metrics.json` holds.
 
     Args:
         name: name of the model.
         metrics: the contents of `metrics.json`.
         has_map: whether the folder holds an association map.
+        has_pictures: whether it holds a picture of predictions.
     """
     run, threshold = metrics["run"], metrics["threshold"]
     results = [
@@ -167,11 +208,12 @@ def model_card(name: str, metrics: dict, has_map: bool) -> ModelCard:
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=TAGS,
-        datasets=[run["dataset"]],
+        datasets=[run["dataset"]] if HUB_NAME.fullmatch(run["dataset"]) else None,
         metrics=["mAP", "f1"],
         base_model=run["base_model"],
         model_name=name,
         eval_results=results,
+        co2_eq_emissions=_emissions(run),
     )
     return ModelCard.from_template(
         data,
@@ -188,9 +230,36 @@ def model_card(name: str, metrics: dict, has_map: bool) -> ModelCard:
         calibration_note=_calibration_note(metrics.get("calibration")),
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
         has_map=has_map,
+        picture=PICTURE if has_pictures else "",
+        worth=worth_sentence((metrics["association"] or {}).get("worth")),
+        cost=_cost(run),
         metrics=metrics,
         run=run,
         citation=CITATION,
+    )
+
+
+def _emissions(run: dict) -> dict | None:
+    """What the Hub takes for the carbon of a training."""
+    if "seconds" not in run:
+        return None
+    grams = run["seconds"] / 3600 * WATTS[run["device"]] * run["units"] / 1000 * GRAMS
+    return {
+        "emissions": round(grams, 1),
+        "source": f"an estimate: {WATTS[run['device']]} W for each GPU or CPU thread in use, {GRAMS} g a kWh",
+        "training_type": "fine-tuning" if run["base_model"] else "pre-training",
+        "hardware_used": run["hardware"],
+    }
+
+
+def _cost(run: dict) -> str:
+    """What the training took, in a sentence."""
+    if "seconds" not in run:
+        return ""
+    time = timedelta(seconds=round(run["seconds"]))
+    return (
+        f"The {run['epoch']} epochs up to these weights took {time} (hours:minutes:seconds) on {run['hardware']}: some "
+        f"{_emissions(run)['emissions']:.3g} g of CO2, by the estimate in the metadata; nothing was metered."
     )
 
 

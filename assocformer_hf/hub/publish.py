@@ -13,13 +13,19 @@ from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
-from assocformer_hf.hub.model_folder import CALIBRATION_FILES, CARD_FILE, MODEL_FILES, SAMPLES
+from assocformer_hf.hub.model_folder import (
+    CALIBRATION_FILES,
+    CARD_FILE,
+    MODEL_FILES,
+    PREDICTIONS_FILE,
+    SAMPLES,
+)
 from assocformer_hf.output_folder import OutputFolder
 
 # In a folder without a list of what the package wrote, such as a download: what it is known to write.
 KNOWN = (
     *MODEL_FILES, *CALIBRATION_FILES, "LICENSE", "model-*-of-*.safetensors", "model.safetensors.index.json",
-    f"{SAMPLES}/*.jpg",
+    PREDICTIONS_FILE, f"{SAMPLES}/*.jpg",
 )  # fmt: skip
 GROUPS = ("model", SAMPLES, "edited")
 REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")

@@ -1,6 +1,7 @@
 """Why images got their labels, as figures and data."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from assocformer_hf.data.images.decoding import decode_stored, stored_name
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.inference.options import WHERE, ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
@@ -18,7 +20,9 @@ from assocformer_hf.output_folder import OutputFolder
 
 
 def explain(options: ExplainOptions) -> list[ImageExplanation]:
-    """Explains images and writes, for each, a figure, the map of its A, and its matrices; of all `explanations.json`.
+    """Explains images and writes, for each, a figure and its matrices; of all `explanations.json`.
+
+    The map of an image's A is drawn for models whose A is worth it, see [`is_worth_showing`].
 
     Raises:
         DataError: if an option is out of its range, or the model cannot be explained so.
@@ -33,6 +37,10 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     attends = tagger.model.config.pooling == "attention"
     if options.where == "attention" and not attends:
         raise DataError(f'{options.model}: where="attention" needs pooling="attention"; use {", ".join(METHODS)}')
+    where = options.where
+    if where == "auto" and not attends:
+        where = "occlusion" if find_spec("captum") else "none"
+    worth = tagger.association_worth
     dataset = load_images(options.images)
     explanations, results = [], []
     with OutputFolder(options.output, options.overwrite).replacing("explanations") as folder:
@@ -43,15 +51,16 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             explanations.append(explanation)
             results.append({"file": name} | explanation.to_dict())
 
-            heat = {} if options.where == "none" else None  # none given: the explanation's own places
-            if options.where in METHODS:
+            heat = {} if where == "none" else None  # none given: the explanation's own places
+            if where in METHODS:
                 pixels = tagger.processor(image, return_tensors="pt")["pixel_values"].to(tagger.device)
                 labels = [one.label for one in explanation.labels]
-                heat = {label: locate(tagger.model, pixels, label, options.where) for label in labels}
+                heat = {label: locate(tagger.model, pixels, label, where) for label in labels}
             stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')}"
             plot_explanation(image, explanation, f"{stem}.png", heat)
-            title = f"A of {Path(name).name}"
-            plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
+            if is_worth_showing(worth):
+                title = f"A of {Path(name).name}"
+                plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
             matrices: dict[str, Any] = {
                 "association": explanation.association,
                 "contributions": explanation.contributions,
@@ -62,5 +71,6 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
         content = json.dumps(results, indent=2, ensure_ascii=False)
         (folder / "explanations.json").write_text(content, encoding="utf-8")
+    print(worth_sentence(worth))
     print(f"figures and data: {options.output}")
     return explanations

@@ -47,7 +47,7 @@ class ExplainOptions:
         default="auto",
         metadata={
             "help": f"Map of the places in the image: {', '.join(WHERE)}. auto: attention, which is exact, for models "
-            "with pooling=attention."
+            "with pooling=attention, else occlusion where captum is installed."
         },
     )
     max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})

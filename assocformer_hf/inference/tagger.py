@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import RUNTIMES
@@ -63,6 +65,7 @@ class Tagger:
             measure the ranges of its activations.
 
     Attributes:
+        name: its folder or Hub id.
         model: the model, in evaluation mode.
         processor: its image processor.
         label_names: in the order of the scores.
@@ -98,6 +101,7 @@ class Tagger:
             raise DataError(
                 f"runtime {runtime} computes on the CPU, in its own precision: leave out device and precision"
             )
+        self.name = model
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
         self.model = load_trained_model(model).to(self.device)
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
@@ -143,7 +147,14 @@ class Tagger:
             ImageError: if the image cannot be read.
             DataError: if the model does not know a label, or has no association module.
         """
-        return explain_image(self.model, self._inputs(self._read(image)[1][None]), labels, self.thresholds)
+        pixel_values = self._inputs(self._read(image)[1][None])
+        named = is_worth_showing(self.association_worth)
+        return explain_image(self.model, pixel_values, labels, self.thresholds, named)
+
+    @cached_property
+    def association_worth(self) -> dict | None:
+        """What the model's folder says of its A: see `assocformer_hf.evaluation.association_worth`."""
+        return worth_of_model(self.name)
 
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> np.ndarray:

@@ -12,12 +12,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.interpretation.label_names import plot_name, plot_names
+from assocformer_hf.interpretation.label_names import plot_name
+from assocformer_hf.interpretation.why import why_in_words
 
 SHOWN_INFLUENCES = 6
-SHOWN_SCORES = 12
+SHOWN_LABELS = 8  # of a figure
 SHOWN_PLACES = 5
-SUPPORTS, OPPOSES, QUIET = "#1d4ed8", "#b45309", "#a1a1aa"
+COLUMNS = 5  # of a figure
+TILE, SCALE_WIDTH, TABLE_WIDTH = 2.3, 1.05, 7.0  # inches
+SEEN = 0.1  # share of the strongest evidence from which evidence against a label is told from nothing
+SUPPORTS, OPPOSES = "#1d4ed8", "#b45309"
 
 
 @dataclass
@@ -48,6 +52,8 @@ class LabelExplanation:
         bias: alpha b, the readout's constant part.
         itself: alpha E_cc, the label's own message.
         influences: of all other labels, the largest absolute contribution first.
+        name_others: whether text and figure say which other labels did most. Where A is worth nothing to a model, every
+            label's message counts alike, and naming the senders of the largest would mislead.
     """
 
     label: str
@@ -58,6 +64,7 @@ class LabelExplanation:
     bias: float
     itself: Influence
     influences: list[Influence]
+    name_others: bool = True
 
     @property
     def supports(self) -> list[Influence]:
@@ -69,6 +76,13 @@ class LabelExplanation:
         """The labels that lowered the score, the strongest first."""
         return [influence for influence in self.influences if influence.contribution < 0]
 
+    def in_words(self) -> str:
+        """Where the evidence came from, as half a sentence."""
+        others = [(one.label, one.contribution) for one in self.influences]
+        if not self.name_others:
+            return "from the picture itself" if self.logit > 0 else "the picture itself speaks against it"
+        return why_in_words(self.logit - sum(part for _, part in others), others)
+
     def __str__(self) -> str:
         def listed(influences: list[Influence]) -> str:
             parts = [
@@ -78,13 +92,14 @@ class LabelExplanation:
             return ", ".join(parts) or "no label"
 
         verdict = "predicted" if self.score >= self.threshold else "not predicted"
-        return (
-            f"{self.label} {self.score:.2f}, {verdict} (threshold {self.threshold:.2f}); logit {self.logit:+.2f} = "
-            f"image {self.image:+.2f}, bias {self.bias:+.2f}, itself {self.itself.contribution:+.2f}, other labels "
-            f"{sum(one.contribution for one in self.influences):+.2f}\n"
-            f"  supported by {listed(self.supports)}\n"
-            f"  opposed by {listed(self.opposes)}"
+        text = (
+            f"{self.label} {self.score:.2f}, {verdict} (threshold {self.threshold:.2f}): {self.in_words()}\n"
+            f"  logit {self.logit:+.2f} = image {self.image:+.2f}, bias {self.bias:+.2f}, itself "
+            f"{self.itself.contribution:+.2f}, other labels {sum(one.contribution for one in self.influences):+.2f}"
         )
+        if not self.name_others:
+            return text
+        return f"{text}\n  supported by {listed(self.supports)}\n  opposed by {listed(self.opposes)}"
 
 
 @dataclass
@@ -122,6 +137,7 @@ def explain_image(
     pixel_values: Tensor,
     labels: Sequence[str] | None = None,
     thresholds: np.ndarray | None = None,
+    name_others: bool = True,
 ) -> ImageExplanation:
     """Explains the labels of an image.
 
@@ -130,6 +146,7 @@ def explain_image(
         pixel_values: one image as the model takes it, `(1, 3, height, width)`.
         labels: names of the labels to explain; default: those that are predicted, or the likeliest where none is.
         thresholds: probability from which each label is predicted, `(labels,)`; default: the model's own.
+        name_others: see [`LabelExplanation`].
 
     Raises:
         DataError: if the model does not know a label, or has no association module.
@@ -170,6 +187,7 @@ def explain_image(
                 float(bias[c]),
                 itself,
                 influences,
+                name_others,
             )  # fmt: skip
         )
     places = None if output.places is None else _numpy(output.places[0])
@@ -177,7 +195,9 @@ def explain_image(
 
 
 def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None):
-    """The image, its scores, and for each explained label what raised and lowered it.
+    """The image, where in it each explained label was seen, and in numbers what came of the image and of other labels.
+
+    The maps share one scale. Of more than eight explained labels the likeliest eight are shown.
 
     Args:
         image: as it was explained.
@@ -188,22 +208,16 @@ def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: 
     Returns:
         A matplotlib figure.
     """
-    from matplotlib.figure import Figure
-
-    if heat is None and explanation.places is not None:
-        heat = dict(zip(explanation.label_names, explanation.places, strict=True))
-    rows = 1 + len(explanation.labels)
-    figure = Figure(figsize=(9, 3.2 * rows), layout="constrained")
-    grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(2, 3))
-    grid[0, 0].imshow(image)
-    _draw_scores(grid[0, 1], explanation)
-    for (left, right), label in zip(grid[1:], explanation.labels, strict=True):
-        if heat and label.label in heat:
-            _draw_heat(left, image, heat[label.label])
-            left.set_title(f"{plot_name(label.label)}: what speaks for it, and against", fontsize=10)
-        _draw_parts(right, label)
-    for axes in grid[:, 0]:
-        axes.axis("off")
+    if heat is None:
+        heat = {}
+        if explanation.places is not None:
+            heat = dict(zip(explanation.label_names, explanation.places, strict=True))
+    labels = explanation.labels[:SHOWN_LABELS]
+    seen = [label for label in labels if label.label in heat]
+    table = 0.26 * (len(labels) + 1) + 0.5  # inches
+    figure, above = _figure_with_tiles(image, 1 + len(seen), COLUMNS, TABLE_WIDTH, table)
+    _draw_tiles(above, image, seen, heat)
+    _draw_table(figure, labels, len(explanation.labels) - len(labels), table)
     return figure
 
 
@@ -226,74 +240,118 @@ def plot_places(image: Image.Image, explanation: ImageExplanation, path: str | P
         path: file; its ending gives the format.
         most: how many labels are shown.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
     labels = explanation.labels[:most]
-    places = [explanation.places[explanation.label_names.index(one.label)] for one in labels]
-    reach = max(float(np.abs(place).max()) for place in places) or 1.0
-    height = 2.4 * image.height / image.width
-    figure = Figure(figsize=(2.4 * (1 + len(labels)) + 0.6, height + 0.5), layout="constrained")
-    panels = figure.subplots(1, 1 + len(labels), squeeze=False)[0]
-    panels[0].imshow(image)
-    panels[0].set_title("picture", fontsize=11)
-    for axes, one, place in zip(panels[1:], labels, places, strict=True):
-        _draw_heat(axes, image, place, reach)
-        axes.set_title(f"{plot_name(one.label)} {one.score:.2f}", fontsize=11)
-    for axes in panels:
-        axes.axis("off")
-    scale = figure.colorbar(ScalarMappable(cmap=_from_white()), ax=panels, shrink=0.8, ticks=[0, 1])
-    scale.ax.set_yticklabels(["nothing", "much"], fontsize=9)
-    scale.set_label("speaks for the label", fontsize=9)
+    heat = dict(zip(explanation.label_names, explanation.places, strict=True))
+    figure, panels = _figure_with_tiles(image, 1 + len(labels), 1 + len(labels))
+    _draw_tiles(panels, image, labels, heat)
     figure.savefig(path, dpi=100)
 
 
-def _draw_scores(axes, explanation: ImageExplanation):
-    order = np.argsort(-explanation.scores, kind="stable")[:SHOWN_SCORES]
-    scores, thresholds = explanation.scores[order], explanation.thresholds[order]
-    axes.barh(range(len(order)), scores, color=[SUPPORTS if on else QUIET for on in scores >= thresholds])
-    axes.scatter(thresholds, range(len(order)), marker="|", s=90, color="#222", zorder=3)
-    axes.set_yticks(range(len(order)), plot_names([explanation.label_names[i] for i in order]), fontsize=9)
-    axes.set(xlim=(0, 1), ylim=(len(order) - 0.4, -0.6))
-    axes.set_title("scores; the strokes are the thresholds", fontsize=10)
+def _figure_with_tiles(image: Image.Image, tiles: int, columns: int, least_width: float = 0, below: float = 0.1):
+    """A figure that is as large as its tiles of the image's shape, and its axes: those of the tiles, and of a scale.
+
+    Args:
+        image: as it is drawn.
+        tiles: how many there are.
+        columns: how many stand side by side at most.
+        least_width: of the figure, in inches.
+        below: inches that are left free under the tiles.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-tiles // columns)
+    columns = -(-tiles // rows)
+    width = TILE if image.height <= image.width else max(TILE * image.width / image.height, 1.5)
+    height = width * image.height / image.width
+    size = (max(columns * (width + 0.12) + SCALE_WIDTH, least_width), rows * (height + 0.36) + below)
+    figure = Figure(figsize=size)
+
+    def axes(x: float, y: float, wide: float, high: float):
+        return figure.add_axes((x / size[0], y / size[1], wide / size[0], high / size[1]))
+
+    left, top = 0.1, size[1] - 0.3
+    places = [divmod(i, columns) for i in range(tiles)]
+    panels = [axes(left + i * (width + 0.12), top - height - row * (height + 0.36), width, height) for row, i in places]
+    scale = axes(left + columns * (width + 0.12) + 0.05, top - 0.9 * height, 0.12, 0.8 * height)
+    return figure, [*panels, scale]
 
 
-def _draw_parts(axes, label: LabelExplanation):
-    shown = label.influences[:SHOWN_INFLUENCES]
-    rest = sum(one.contribution for one in label.influences[SHOWN_INFLUENCES:])
-    names = ["image", "bias", "itself", *plot_names([one.label for one in shown]), "all other labels"]
-    values = [label.image, label.bias, label.itself.contribution, *(one.contribution for one in shown), rest]
-    axes.barh(range(len(names)), values, color=[SUPPORTS if value > 0 else OPPOSES for value in values])
-    axes.axvline(0, color="#222", lw=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    reach = max(map(abs, values)) or 1
-    axes.set_xlim(-1.35 * reach, 1.35 * reach)
-    notes = ["", "", *(f"without: {one.score_without:.2f}" for one in (label.itself, *shown)), ""]
-    for y, (value, note) in enumerate(zip(values, notes, strict=True)):
-        # On the free side of zero, so that no bar runs into it.
-        axes.annotate(
-            note, (0, y), xytext=(-4 if value > 0 else 4, 0), textcoords="offset points", fontsize=8, va="center",
-            ha="right" if value > 0 else "left", color="#52525b",
-        )  # fmt: skip
-    axes.set_title(f"{plot_name(label.label)} {label.score:.2f} = sigmoid({label.logit:+.2f}), the sum of", fontsize=10)
+def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation], heat: dict[str, np.ndarray]):
+    """The image, and over it in grey where each label was seen, all on one scale."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Normalize
+
+    *tiles, scale = panels
+    for axes in tiles:
+        axes.axis("off")
+    tiles[0].imshow(image)
+    tiles[0].set_title("picture", fontsize=11)
+    if not labels:
+        scale.remove()
+        return
+    places = [heat[label.label] for label in labels]
+    reach = max(float(np.abs(place).max()) for place in places) or 1.0
+    against = min(float(place.min()) for place in places) < -SEEN * reach
+    for axes, label, place in zip(tiles[1:], labels, places, strict=True):
+        _draw_heat(axes, image, place, reach)
+        axes.set_title(f"{plot_name(label.label, 20)} {label.score:.2f}", fontsize=11)
+    mapped = ScalarMappable(Normalize(-1 if against else 0, 1), _evidence_colours(against))
+    bar = Colorbar(scale, mapped, ticks=[-1, 0, 1] if against else [0, 1])
+    said = ["speaks\nagainst it", "nothing", "speaks\nfor it"]
+    bar.ax.set_yticklabels(said if against else said[1:], fontsize=9)
 
 
-def _from_white():
-    from matplotlib.colors import LinearSegmentedColormap
+def _draw_table(figure, labels: list[LabelExplanation], left_out: int, high: float):
+    """What the logits are the sum of, in numbers."""
+    width = figure.get_figwidth()
+    axes = figure.add_axes((0, 0, 1, high / figure.get_figheight()))
+    axes.axis("off")
+    stops = [0.15, 2.45, 3.2, 4.15, 4.75]  # inches
+    heads = ["label", "score", "picture", "other labels", "most of these" if labels[0].name_others else ""]
 
-    return LinearSegmentedColormap.from_list("evidence", ["white", SUPPORTS])
+    def write(y: float, cells: list[str], **style):
+        for i, (x, text) in enumerate(zip(stops, cells, strict=True)):
+            right = 1 <= i <= 3
+            place = x + 0.55 if right else x + 0.15 * (i == 4)
+            axes.text(place / width, y, text, ha="right" if right else "left", va="center", fontsize=9, **style)
+
+    step = 0.26 / high
+    y = 1 - 0.2 / high
+    write(y, heads, color="#52525b")
+    for label in labels:
+        y -= step
+        others = sum(one.contribution for one in label.influences)
+        named = label.influences[: 2 * label.name_others]
+        most = ", ".join(f"{plot_name(one.label, 16)} {one.contribution:+.2f}" for one in named)
+        cells = [plot_name(label.label), f"{label.score:.2f}", f"{label.logit - others:+.2f}", f"{others:+.2f}", most]
+        write(y, cells, color="#18181b" if label.score >= label.threshold else "#71717a")
+    note = "picture + other labels = logit; the score is 1 / (1 + exp(-logit))"
+    if left_out:
+        note += f"; {left_out} more labels in explanations.json"
+    axes.text(0.15 / width, y - 1.15 * step, note, va="center", fontsize=8, color="#52525b")
 
 
-def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float | None = None):
-    """A map over the image in grey; what reaches `reach`, by default the map's own highest value, is drawn full."""
+def _evidence_colours(against: bool):
     from matplotlib.colors import ListedColormap
 
-    box = (0, 1, 0, 1)
-    axes.imshow(image.convert("L"), cmap="gray", extent=box)
-    strength = np.abs(heat) / (reach or np.abs(heat).max() or 1)
-    axes.imshow(heat > 0, cmap=ListedColormap([OPPOSES, SUPPORTS]), vmin=0, vmax=1, extent=box, alpha=0.8 * strength)
-    axes.set_aspect(image.height / image.width)
+    strength = np.linspace(-1 if against else 0, 1, 255)
+    cover = np.sqrt(np.abs(strength))[:, None]
+    return ListedColormap(1 - cover + cover * _tints()[(strength > 0).astype(int)])
+
+
+def _tints() -> np.ndarray:
+    """The colours of what speaks against a label and for it, `(2, 3)`."""
+    return np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (OPPOSES, SUPPORTS)])
+
+
+def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float):
+    """A map over the image in grey; what reaches `reach` is drawn full, a quarter of it half as strong."""
+    strength = Image.fromarray((heat / reach).astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
+    strength = np.array(strength).clip(-1, 1)
+    grey = np.array(image.convert("L"), dtype=np.float32)[..., None] / 255
+    cover = 0.8 * np.sqrt(np.abs(strength))[..., None]
+    axes.imshow((1 - cover) * grey + cover * _tints()[(strength > 0).astype(int)])
 
 
 def _numpy(values: Tensor) -> np.ndarray:

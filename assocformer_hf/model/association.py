@@ -164,6 +164,22 @@ class AssociationModule(nn.Module):
         association = torch.sigmoid(chosen @ (shifts @ shifts.mT) @ keys.T)
         return association, association * (projected @ messages.T)
 
+    def readings(self, features: Tensor) -> Tensor:
+        """Features `(batch, d)` to U S', `(batch, labels or 1, kernel_size + 1)`: what is needed of an image for
+        [`read`]."""
+        readout, _ = self.readout(features.dtype)
+        return (shifted(features, self.key.kernel_size[0] + 1) @ readout.T).mT
+
+    def read(self, readings: Tensor, association: Tensor) -> Tensor:
+        """N1 `(batch, labels)` with one A of one's own, `(labels, labels)`, in place of the images'.
+
+        Args:
+            readings: of the images, see [`readings`].
+            association: in the dtype of the readings.
+        """
+        _, bias = self.readout(readings.dtype)
+        return ((association @ self.message(readings.dtype)) * readings).sum(-1) + bias
+
 
 class AssociationHead(nn.Module):
     """The classifier of AssocFormer: the association module and a linear layer, fused by eq. 7.

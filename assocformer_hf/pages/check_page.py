@@ -5,20 +5,30 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+from PIL import Image
 
 from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence
 from assocformer_hf.data.checks.page import count_table, sections
+from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import shown, write_file
-from assocformer_hf.pages.html import Thumbnails, embedded_figure, render
+from assocformer_hf.pages.html import Thumbnails, embedded_figure, picture_url, render
 
 PLOTTED = 100  # labels
 SAMPLES = 24  # images at the top
 PICTURED = 12  # images of each problem
+BATCH = 12  # images as the model will see them
+PAIRS = 30  # of labels
 
 
 def html_report(
-    name: str, labels: LabelCheck, images: ImageCheck, splits: Mapping[str, datasets.Dataset], path: str | Path
+    name: str,
+    labels: LabelCheck,
+    images: ImageCheck,
+    splits: Mapping[str, datasets.Dataset],
+    path: str | Path,
+    augmented: MultiLabelImages | None = None,
+    augmentation: str = "",
 ):
     """Writes the findings as a page of HTML that needs no other file, with photographs and plots of the labels.
 
@@ -28,6 +38,9 @@ def html_report(
         images: what `check_images` found.
         splits: the dataset.
         path: file to write.
+        augmented: the training images as a recipe would show them to a model, before they are scaled; a batch of them
+            is shown.
+        augmentation: what the recipe does to them, for people.
 
     Raises:
         OutputError: if it is a file of somebody else.
@@ -64,17 +77,21 @@ def html_report(
         groups = [{"names": pair, "pictures": pictured(pair)} for pair in images.similar]
         duplicates.append({"what": "alike in two splits", "bad": True, "groups": groups})
     order = np.argsort(-labels.positives["train"], kind="stable")[:PLOTTED]
-    together = _matrix(cooccurrence(splits["train"]), labels.names, np.sort(order))
+    counts = cooccurrence(splits["train"])
+    together = _matrix(counts, labels.names, np.sort(order))
     header, *rows = count_table(labels)
     content = render(
         "check.html",
         title=name,
         counts=labels.images,
         samples=_samples(splits["train"], labels.names, thumbnails["train"]),
+        batch=[] if augmented is None else _batch(augmented, labels.names),
+        augmentation=augmentation,
         problems=[problem for problem in problems if problem["kinds"]],
         duplicates=duplicates,
         findings=labels.findings(),
         figures=[embedded_figure(_bars(labels, order), "Images per label"), embedded_figure(together, "Co-occurrence")],
+        pairs=_pairs(counts, labels.names),
         header=header,
         rows=rows,
         shown_names=SAMPLES,
@@ -102,17 +119,43 @@ def _samples(dataset: datasets.Dataset, names: Sequence[str], thumbnails: Thumbn
     return [sample for sample in samples if sample["thumbnail"]]
 
 
+def _batch(images: MultiLabelImages, names: Sequence[str]) -> list[dict]:
+    """Images as the model gets them in the first epoch, from the whole length of the split."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(BATCH, len(images))).round().astype(int)).tolist()
+    examples = [images[index] for index in chosen]
+    return [
+        {
+            "thumbnail": picture_url(Image.fromarray(example["pixel_values"].permute(1, 2, 0).numpy())),
+            "labels": [names[c] for c in example["labels"]],
+        }
+        for example in examples
+    ]
+
+
+def _pairs(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """The pairs of labels that are most often in the same image, for how often they are there by themselves."""
+    images = np.diag(counts)
+    first, second = np.triu_indices(len(counts), 1)
+    both, either = counts[first, second], images[first] + images[second] - counts[first, second]
+    share = both / np.maximum(either, 1)
+    order = np.argsort(-share, kind="stable")[:PAIRS]
+    return [
+        {"label": names[first[i]], "other": names[second[i]], "both": int(both[i]), "share": float(share[i])}
+        for i in order[share[order] > 0].tolist()
+    ]
+
+
 def _bars(check: LabelCheck, shown: np.ndarray):
     """Images per label, the most frequent on top."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.4 + 0.19 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(10, 1.4 + 0.2 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     left = np.zeros(len(shown))
     for split, counts in check.positives.items():
         axes.barh(range(len(shown)), counts[shown], left=left, label=split)
         left += counts[shown]
-    axes.set_yticks(range(len(shown)), plot_names([check.names[i] for i in shown]), fontsize=8)
+    axes.set_yticks(range(len(shown)), plot_names([check.names[i] for i in shown]), fontsize=9)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("images")
     axes.legend()
@@ -124,15 +167,15 @@ def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
     """How often the label of the column is there too where that of the row is."""
     from matplotlib.figure import Figure
 
-    side = 4 + 0.12 * len(shown)
+    side = 3 + 0.18 * len(shown)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
     np.fill_diagonal(together, np.nan)
     picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
     labels = plot_names([names[i] for i in shown])
-    axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(shown)), labels, fontsize=7)
+    axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=9)
+    axes.set_yticks(range(len(shown)), labels, fontsize=9)
     axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)
     figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row's images that have the column's label")
     return figure

@@ -19,6 +19,7 @@ from assocformer_hf.evaluation.analysis import (
     precision_recall_points,
     score_histograms,
 )
+from assocformer_hf.evaluation.association_worth import association_worth, is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.calibration import Reliability, fit_temperature, held_out_scale, reliability
 from assocformer_hf.evaluation.comparison import Comparison
@@ -120,7 +121,8 @@ def _write(folder: Path, report: ReportInput):
         states["scaled, held out"], temperature = reliability(scaled, targets), fit_temperature(scores, targets)
     except DataError:
         pass  # too few images, or all that have labels are in one fold
-    associations, correlation = _associations(folder, report)
+    worth = association_worth(evaluation)
+    associations, correlation = _associations(folder, report, is_worth_showing(worth))
     figures = {"reliability": reliability_figure(states)} | associations
 
     tables = {
@@ -141,7 +143,9 @@ def _write(folder: Path, report: ReportInput):
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
     association = evaluation.association
-    summary = "" if association is None else association_summary(association, names)
+    summary = "" if association is None else worth_sentence(worth)
+    if is_worth_showing(worth):
+        summary += f" {association_summary(association, names)}"
     examples, photographs = _examples(evaluation, thresholds, thumbnails, files)
     content = render(
         "report.html",
@@ -235,15 +239,15 @@ def _threshold_choices(scores: np.ndarray, targets: np.ndarray, thresholds: np.n
     return rows
 
 
-def _associations(folder: Path, report: ReportInput) -> tuple[dict, Correlation | None]:
-    """Writes the data of A, where there is one; the figures, and the correlation with the co-occurrence."""
+def _associations(folder: Path, report: ReportInput, drawn: bool) -> tuple[dict, Correlation | None]:
+    """Writes the data of A, where there is one; the figures, if it is drawn, and the correlation with co-occurrence."""
     association, names, together = report.evaluation.association, report.label_names, report.cooccurrence
     if association is None:
         return {}, None
     save_association_data(folder, association, names, together)
     has_pairs = together is not None and len(names) > 2
     correlation = cooccurrence_correlation(association, together) if has_pairs else None
-    return association_figures(association, names, together), correlation
+    return association_figures(association, names, together) if drawn else {}, correlation
 
 
 def _files(dataset: datasets.Dataset) -> list[str]:

@@ -30,15 +30,15 @@ function sort(table, column, head) {
   table.tBodies[0].append(...rows);
 }
 
-function filter(table, text, count) {
+function filter(table, text, count, what) {
   closeDetails(table);
   const wanted = text.trim().toLowerCase();
   let left = 0;
   for (const row of table.tBodies[0].rows) {
-    row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    row.hidden = ![...row.querySelectorAll("td.name")].some(cell => cell.textContent.toLowerCase().includes(wanted));
     left += !row.hidden;
   }
-  count.textContent = `${left} of ${table.tBodies[0].rows.length} labels`;
+  count.textContent = `${left} of ${table.tBodies[0].rows.length} ${what}`;
 }
 
 function pictures(rows) {
@@ -87,8 +87,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const field = document.querySelector(`input[data-table="${table.id}"]`);
   if (field) {
     const count = field.closest(".tools").querySelector("[role=status]");
-    field.addEventListener("input", () => filter(table, field.value, count));
-    filter(table, field.value, count);
+    const update = () => filter(table, field.value, count, field.dataset.what || "labels");
+    field.addEventListener("input", update);
+    update();
   }
 }
 document.addEventListener("click", event => {

@@ -2,13 +2,21 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 from accelerate.tracking import LoggerType, get_available_trackers
 
-from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.data.images.decoding import decode_stored
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import reaches
+from assocformer_hf.interpretation.predictions import predictions_figure
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
+SAMPLES = 10  # images of the evaluation that a tracker shows
 COLOURS = {"asl": "C1", "CF1": "C2"}  # of curves that share a panel with others
 
 
@@ -98,10 +106,37 @@ def plot_curves(history: list[dict], path: Path):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
+        if len(curves) > 2:  # room for the legend
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + 0.4 * (high - low))
         if len(curves) > 1:
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="upper right" if len(curves) > 2 else "best")
     for axes in grid[len(panels) :]:
         axes.remove()
     value = max(best["raw_mAP"], best["ema_mAP"])
     figure.suptitle(f"best epoch: {best['epoch']} of {len(rows)} (dotted), mAP {100 * value:.1f}%", fontsize=11)
     figure.savefig(path, dpi=110)
+
+
+def sample_predictions(images: MultiLabelImages, evaluation: Evaluation, config: AssocFormerConfig) -> np.ndarray:
+    """Some images of an evaluation, the same after every epoch, with their labels as found, wrong and missed.
+
+    Returns:
+        A picture, `(height, width, 3)` in uint8.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names, thresholds = np.array([config.id2label[i] for i in range(config.num_labels)]), np.array(config.thresholds)
+    rows = np.argsort(evaluation.indices)
+    rows = rows[np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().astype(int)]
+    pictures, tagged, truths = [], [], []
+    for row in rows.tolist():
+        index, scores = int(evaluation.indices[row]), evaluation.scores[row]
+        pictures.append(decode_stored(images.dataset[index]["image"], index))
+        chosen = np.flatnonzero(reaches(scores, thresholds))
+        chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+        tagged.append(SimpleNamespace(labels=names[chosen].tolist(), scores=scores[chosen].tolist()))
+        truths.append(set(names[evaluation.targets[row] == 1].tolist()))
+    canvas = FigureCanvasAgg(predictions_figure(pictures, tagged, truths))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

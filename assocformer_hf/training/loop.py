@@ -43,7 +43,15 @@ from assocformer_hf.training.checkpoint import (
     remove_checkpoint,
     save_checkpoint,
 )
-from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE, flat, plot_curves, tracker_names, write_history
+from assocformer_hf.training.curves import (
+    CURVES_FILE,
+    HISTORY_FILE,
+    flat,
+    plot_curves,
+    sample_predictions,
+    tracker_names,
+    write_history,
+)
 from assocformer_hf.training.head_start import train_head
 from assocformer_hf.training.loading import head_start_loader, training_loader
 from assocformer_hf.training.machine import TimeEstimate, share_cores, size_warning
@@ -280,6 +288,10 @@ class TrainingRun:
             with suppress(OutputError):  # the checkpoint holds the history too
                 self.output.write(HISTORY_FILE, "run", partial(write_history, state.history))
         accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
+        for tracker in accelerator.trackers:
+            if tracker.name == "tensorboard" and accelerator.is_main_process:
+                picture = sample_predictions(self.eval_images, best, config)
+                tracker.log_images({"predictions": picture[None]}, step=state.epoch * self.steps, dataformats="NHWC")
         accelerator.print(log_line(state.history[-1], self.epochs, state.best_mAP))
 
     def _after_step(self, step: int):

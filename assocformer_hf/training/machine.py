@@ -53,6 +53,15 @@ def keep_freed_memory():
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
+def hardware(accelerator: Accelerator) -> dict:
+    """What a run computes on: its `device`, how many `units` of it (GPUs, or a CPU's threads), and its name."""
+    device, count = accelerator.device.type, accelerator.num_processes
+    if device == "cuda":
+        return {"device": device, "units": count, "hardware": f"{count} × {torch.cuda.get_device_name()}"}
+    threads = count * torch.get_num_threads()
+    return {"device": "cpu", "units": threads, "hardware": f"{threads} CPU thread{'s' if threads > 1 else ''}"}
+
+
 def size_warning(parameters: int, device: torch.device) -> str | None:
     """What to say before a training that a CPU is too slow for; None where it is not."""
     if device.type != "cpu" or parameters < LARGE:

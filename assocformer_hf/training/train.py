@@ -43,11 +43,12 @@ from assocformer_hf.training.arguments import (
     ModelArguments,
     OptionError,
     RecipeArguments,
+    default_recipe,
     training_arguments,
 )
 from assocformer_hf.training.distillation import teacher_scores
 from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, create_accelerator
-from assocformer_hf.training.machine import share_cores
+from assocformer_hf.training.machine import hardware, share_cores
 
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
 
@@ -152,7 +153,9 @@ def train(
     divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0
 
     def save_best(model, weights, evaluation, state):
+        seconds = sum(entry["seconds"] for entry in state.history)
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
+        details |= {"seconds": seconds} | hardware(accelerator)
         used = replace(run.images_used, divided=divided)
         with run.output.replacing("model") as folder:
             save_model_folder(folder, model, processor, evaluation, details, images_used=used)
@@ -292,6 +295,30 @@ def create_images(
         train_images = MultiLabelImages(splits["train"], augment, **options)
     eval_images = MultiLabelImages(splits["validation"], evaluation_transform(processor), bad_images=args.bad_images)
     return train_images, eval_images
+
+
+def first_batch(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImages, str]:
+    """The images of a training split as the dataset's usual recipe shows them to the model, uint8, and what it does.
+
+    Args:
+        images: the training split.
+        dataset: its name or path, which names the recipe.
+    """
+    model_args, data_args, recipe, *_ = training_arguments(dataset=dataset)
+    size = model_args.image_size
+    augment = training_transform(
+        create_image_processor(size), data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude,
+        data_args.horizontal_flip,
+    )  # fmt: skip
+    steps = [f"the recipe {default_recipe(dataset)} makes them {size}×{size} pixels"]
+    if data_args.horizontal_flip:
+        steps.append(f"mirrors {100 * data_args.horizontal_flip:.0f}% of them")
+    if data_args.cutout:
+        steps.append(f"hides a square of {100 * data_args.cutout:.0f}% of the side")
+    if data_args.randaugment_ops:
+        strength = data_args.randaugment_magnitude
+        steps.append(f"and changes them {data_args.randaugment_ops}× by RandAugment (strength {strength} of 30)")
+    return MultiLabelImages(images, augment, recipe.seed, bad_images="skip"), ", ".join(steps)
 
 
 def hub_id(backbone: str) -> str | None:

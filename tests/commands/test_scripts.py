@@ -9,11 +9,14 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.images_used import ImagesUsed, trained_on
 from assocformer_hf.data.readers.coco import load_coco
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
+from assocformer_hf.training.arguments import training_arguments
 from tests.commands.commands import run, training
 
 
@@ -21,7 +24,7 @@ def test_output_is_a_complete_hub_folder(trained):
     output, printed = trained
     expected = {
         "README.md", "config.json", "model.safetensors", "preprocessor_config.json", "metrics.json",
-        "association_map.png", "configuration_assocformer.py", "modeling_assocformer.py", "association.py", "losses.py",
+        "recipe.yaml", "configuration_assocformer.py", "modeling_assocformer.py", "association.py", "losses.py",
         "cvt.py",
     }  # fmt: skip
     assert expected <= {path.name for path in output.iterdir()}
@@ -30,7 +33,22 @@ def test_output_is_a_complete_hub_folder(trained):
     assert metrics["run"]["train_images"] == 48
     assert f"{100 * metrics['mAP']:.1f}" in printed
     assert "chance_mAP" in printed
-    assert Image.open(output / "association_map.png").size[0] > 400
+    worth = metrics["association"]["worth"]
+    assert worth["half"]["low"] <= worth["half"]["lost"] <= worth["half"]["high"]
+    assert (output / "association_map.png").exists() == is_worth_showing(worth)
+    pictures = EventAccumulator(str(output / "logs/assocformer"), {"images": 0}).Reload().Images("predictions")
+    assert len(pictures) == metrics["run"]["options"]["epochs"]
+    assert pictures[0].width > 600
+
+
+def test_the_recipe_of_a_model_trains_again(trained):
+    output, _ = trained
+    options = json.loads((output / "metrics.json").read_text())["run"]["options"]
+    model, data, recipe, *_ = training_arguments(config=output / "recipe.yaml", dataset="photos/")
+    assert (recipe.epochs, recipe.learning_rate, model.backbone) == tuple(
+        options[name] for name in ("epochs", "learning_rate", "backbone")
+    )
+    assert data.cutout == options["cutout"]
 
 
 def test_model_card_states_what_was_measured(trained):
@@ -42,6 +60,10 @@ def test_model_card_states_what_was_measured(trained):
     assert card.data.pipeline_tag == "image-classification"
     assert card.data.library_name == "transformers"
     assert all(f"| {name} | " in card.text for name in metrics["per_label"])
+    assert metrics["run"]["seconds"] > 0
+    assert f"on {metrics['run']['hardware']}: some " in card.text
+    assert card.data.co2_eq_emissions["emissions"] >= 0
+    assert worth_sentence(metrics["association"]["worth"]) in card.text
 
 
 def test_saved_model_loads_everywhere_and_gives_the_reported_scores(trained, small_coco):

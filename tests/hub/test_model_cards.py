@@ -16,6 +16,7 @@ from assocformer_hf.data.load import load_split
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.scenes.scenes import load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import label_names
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
 from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM
@@ -42,6 +43,15 @@ def test_the_metadata_is_valid(folder):
     assert data["pipeline_tag"] == "image-classification"
     assert {"multi-label-classification", "assocformer"} <= set(data["tags"])
     assert (folder / "README.md").read_text() == str(card)  # the schema classes read all that is written
+    # What the Hub refuses: names of datasets and models that are none of its own form, results without a value.
+    for name in [*data.get("datasets", []), *filter(None, [data.get("base_model")])]:
+        assert re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
+    for result in card.data.eval_results or []:
+        assert 0 <= result.metric_value <= 1
+        assert result.dataset_type
+    assert all(set(example) == {"src", "example_title"} for example in data.get("widget", []))
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", card.text):
+        assert (folder / picture).is_file()
 
 
 @pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)
@@ -54,6 +64,8 @@ def test_a_trained_model_is_small_and_complete(folder):
         "metrics.json",
         "handler.py",
         "requirements.txt",
+        "recipe.yaml",
+        "predictions.jpg",
     }
     assert expected <= {path.name for path in folder.iterdir()}
     assert (folder / "handler.py").read_text() == HANDLER.read_text()
@@ -181,3 +193,17 @@ def test_paper_configurations_have_the_datasets_labels(coco_mini):
     assert list(voc.id2label.values()) == voc2007_cooccurrence()["labels"]
     coco = AssocFormerConfig.from_pretrained(folder_of("swin-large", "coco"))
     assert list(coco.id2label.values()) == label_names(load_coco(coco_mini, "val2017"))
+
+
+@pytest.mark.parametrize(("folder", "name"), [(PHOTOGRAPHS, "photographs"), (TRAINED, "drawn scenes")])
+def test_card_and_documentation_say_what_a_is_worth(folder, name):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    worth = metrics["association"]["worth"]
+    assert worth_sentence(worth) in (folder / "README.md").read_text(encoding="utf-8")
+    assert (folder / "association_map.png").exists() == is_worth_showing(worth)
+    losses = [
+        f"{100 * one['lost'] + 0:.2f} ({100 * one['low'] + 0:.2f} to {100 * one['high'] + 0:.2f})"
+        for one in (worth["half"], worth["mean"])
+    ]
+    row = f"| {name} | {metrics['images']} | {100 * metrics['mAP']:.1f} | {' | '.join(losses)} |"
+    assert re.sub(r"-(?=\d)", "−", row.replace("-0.00", "0.00")) in (ROOT / "docs/interpretation.md").read_text()

@@ -1,6 +1,7 @@
 """Explanations: exact sums, exact counterfactuals, and maps that find the part of an image that matters."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from scipy.special import expit
 
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.interpretation.explanation import explain_image, plot_explanation
+from assocformer_hf.interpretation.explanation import explain_image, explanation_figure, plot_explanation
 from assocformer_hf.interpretation.location import locate
 from tests.conftest import NAMES, images
 
@@ -100,7 +101,32 @@ def test_explanation_as_text_data_and_figure(create_model, tmp_path):
     assert data["scores"]["person"] == pytest.approx(expit(explanation.labels[0].logit))
     picture = Image.fromarray(np.zeros((40, 60, 3), dtype=np.uint8))
     plot_explanation(picture, explanation, tmp_path / "why.png", {"person": np.ones((64, 64))})
-    assert min(Image.open(tmp_path / "why.png").size) > 400
+    assert Image.open(tmp_path / "why.png").width > 600
+
+
+def test_a_figure_is_as_large_as_what_it_shows(create_model):
+    """One panel for each explained label, on one scale; nothing of the others but their share in numbers."""
+    picture = Image.fromarray(np.full((40, 60, 3), 200, dtype=np.uint8))
+    sizes = []
+    for count in (1, 3, 4):
+        labels = list(NAMES[:count])
+        explanation = explain_image(create_model(pooling="attention"), images(1), labels=labels)
+        figure = explanation_figure(picture, explanation)
+        titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+        assert titles == ["picture", *(f"{one.label} {one.score:.2f}" for one in explanation.labels)]
+        said = [text.get_text() for axes in figure.axes for text in axes.texts]
+        for one in explanation.labels:
+            others = sum(part.contribution for part in one.influences)
+            assert f"{others:+.2f}" in said
+            assert f"{one.influences[0].label} {one.influences[0].contribution:+.2f}" in "\n".join(said)
+        sizes.append(figure.get_size_inches() * 100)
+
+    unnamed = explain_image(create_model(), images(1), labels=["cat", "dog"], name_others=False)
+    said = [text.get_text() for axes in explanation_figure(picture, unnamed).axes for text in axes.texts]
+    assert "most of these" not in said
+    assert not re.search("supported|through other labels", str(unnamed.labels[0]))
+    assert sizes[0][1] < sizes[1][1] < 420
+    assert sizes[2][0] < 1400
 
 
 def test_what_cannot_be_explained_is_named(create_model):

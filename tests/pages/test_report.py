@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -17,7 +16,7 @@ from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.pages.report import ReportInput, write_report
-from tests.conftest import ROOT
+from tests.conftest import OVERLAPS, ROOT
 
 COCO = json.loads((ROOT / "model_cards/assocformer-swin-large-coco/config.json").read_text())["id2label"]
 LABELS = [*COCO.values()][:77] + [
@@ -25,23 +24,6 @@ LABELS = [*COCO.values()][:77] + [
     "a $price$ & more",
     "one very long name of a label indeed",
 ]
-CHROMIUM = shutil.which("chromium")
-# Boxes of the text that is drawn, which on no screen may lie over each other.
-OVERLAPS = """() => {
-  const boxes = [];
-  for (const element of document.querySelectorAll(
-      'h1, h2, h3, p, nav a, th, td, dt, dd, label, figcaption, svg, svg text, .tiles > div, img'))
-    boxes.push([element, element.getBoundingClientRect()]);
-  const found = [];
-  for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
-    const [one, a] = boxes[i], [other, b] = boxes[j];
-    if (one.contains(other) || other.contains(one)) continue;
-    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-    if (wide > 1 && high > 1) found.push([one.outerHTML.slice(0, 80), other.outerHTML.slice(0, 80)]);
-  }
-  return found;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +37,7 @@ def report(tmp_path_factory):
     evaluation = Evaluation(
         metrics=multilabel_metrics(scores, targets, 0.4), scores=scores, targets=targets, indices=np.arange(60)[::-1],
         unreadable=[60], association=1 / (1 + np.exp(-keys @ keys.T)), association_mean=0.5, association_std=0.1,
+        scores_without={name: generator.random(scores.shape).astype(np.float32) for name in ("half", "mean")},
     )  # fmt: skip
     pictures = [Image.fromarray(generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)) for _ in range(61)]
     dataset = datasets.Dataset.from_dict(
@@ -161,75 +144,65 @@ def test_images_and_mix_ups_are_those_of_the_decisions(report):
         assert int(pair["misses"]) == missed[:, LABELS.index(pair["missed"])].sum()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-def test_nothing_overlaps_or_sticks_out_on_wide_and_small_screens(report):
-    from playwright.sync_api import sync_playwright
-
+def test_nothing_overlaps_or_sticks_out_on_wide_and_small_screens(report, browser):
     page, _ = report
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
-            view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            requested, errors = [], []
-            view.on("console", lambda said, seen=errors: seen.append(said.text) if said.type == "error" else None)
-            view.on("request", lambda sent, seen=requested: seen.append(sent.url))
-            view.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
-            view.goto(page.as_uri())
-            assert [url for url in requested if not url.startswith("data:")] == [page.as_uri()]
-            assert errors == []
-            assert view.evaluate("document.documentElement.scrollWidth") <= width
-            assert view.evaluate(OVERLAPS) == []
-            background = view.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(24, 24, 27)"}[scheme]
-            assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        browser.close()
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-def test_labels_are_sorted_found_and_opened(report):
-    from playwright.sync_api import sync_playwright
-
-    page, evaluation = report
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1280, "height": 900})
-        errors = []
-        view.on("pageerror", lambda error: errors.append(str(error)))
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        requested, errors = [], []
+        view.on("console", lambda said, seen=errors: seen.append(said.text) if said.type == "error" else None)
+        view.on("request", lambda sent, seen=requested: seen.append(sent.url))
+        view.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
         view.goto(page.as_uri())
-        table = view.locator("#label-table")
-
-        def values(number):
-            return table.locator(f"tbody tr:not([hidden]) td:nth-child({number})").all_inner_texts()
-
-        head = table.get_by_role("button", name="images", exact=True)
-        head.click()
-        assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist())
-        head.click()
-        assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist(), reverse=True)
-        table.get_by_role("button", name="AP", exact=True).click()
-        assert values(2)[-1] == "–"  # the label without positives comes last, whichever way
-        view.locator("[data-table=label-table]").fill("PRICE")
-        assert values(1) == ["a $price$ & more"]
-        assert view.locator(".tools:has([data-table=label-table]) [role=status]").inner_text() == "1 of 80 labels"
-        c = LABELS.index("a $price$ & more")
-        table.get_by_role("button", name="a $price$ & more").click()
-        present, predicted = evaluation.targets[:, c] == 1, evaluation.scores[:, c] >= np.float32(0.4)
-        expected = [(present & predicted).sum(), (present & ~predicted).sum(), (predicted & ~present).sum()]
-        assert table.locator(".detail h3").all_inner_texts() == [
-            f"{what}: {count}" for what, count in zip(("hits", "misses", "false alarms"), expected, strict=True)
-        ]
-        assert table.locator(".detail svg").count() == 1
-        assert table.locator(".detail img").count() == sum(min(count, 6) for count in expected)
-        assert table.locator(".detail img").evaluate_all("all => all.every(one => one.naturalWidth > 0)")
-        assert view.evaluate(OVERLAPS) == []
-        table.get_by_role("button", name="a $price$ & more").click()
-        assert table.locator(".detail").count() == 0
-        compared = view.locator("#compared-labels")
-        compared.get_by_role("button", name="difference").click()
-        differences = [float(one) for one in compared.locator("td:nth-child(4)").all_inner_texts() if one != "–"]
-        assert differences == sorted(differences)
+        assert [url for url in requested if not url.startswith("data:")] == [page.as_uri()]
         assert errors == []
-        browser.close()
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.evaluate(OVERLAPS) == []
+        background = view.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(24, 24, 27)"}[scheme]
+        assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        view.close()
+
+
+def test_labels_are_sorted_found_and_opened(report, browser):
+    page, evaluation = report
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    errors = []
+    view.on("pageerror", lambda error: errors.append(str(error)))
+    view.goto(page.as_uri())
+    table = view.locator("#label-table")
+
+    def values(number):
+        return table.locator(f"tbody tr:not([hidden]) td:nth-child({number})").all_inner_texts()
+
+    head = table.get_by_role("button", name="images", exact=True)
+    head.click()
+    assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist())
+    head.click()
+    assert [int(value) for value in values(4)] == sorted((evaluation.targets == 1).sum(0).tolist(), reverse=True)
+    table.get_by_role("button", name="AP", exact=True).click()
+    assert values(2)[-1] == "–"  # the label without positives comes last, whichever way
+    view.locator("[data-table=label-table]").fill("PRICE")
+    assert values(1) == ["a $price$ & more"]
+    assert view.locator(".tools:has([data-table=label-table]) [role=status]").inner_text() == "1 of 80 labels"
+    c = LABELS.index("a $price$ & more")
+    table.get_by_role("button", name="a $price$ & more").click()
+    present, predicted = evaluation.targets[:, c] == 1, evaluation.scores[:, c] >= np.float32(0.4)
+    expected = [(present & predicted).sum(), (present & ~predicted).sum(), (predicted & ~present).sum()]
+    assert table.locator(".detail h3").all_inner_texts() == [
+        f"{what}: {count}" for what, count in zip(("hits", "misses", "false alarms"), expected, strict=True)
+    ]
+    assert table.locator(".detail svg").count() == 1
+    assert table.locator(".detail img").count() == sum(min(count, 6) for count in expected)
+    assert table.locator(".detail img").evaluate_all("all => all.every(one => one.naturalWidth > 0)")
+    assert view.evaluate(OVERLAPS) == []
+    table.get_by_role("button", name="a $price$ & more").click()
+    assert table.locator(".detail").count() == 0
+    compared = view.locator("#compared-labels")
+    compared.get_by_role("button", name="difference").click()
+    differences = [float(one) for one in compared.locator("td:nth-child(4)").all_inner_texts() if one != "–"]
+    assert differences == sorted(differences)
+    assert errors == []
+    view.close()
 
 
 def test_the_comparison_is_that_of_both_models(report):
@@ -274,5 +247,33 @@ def test_a_report_where_every_a_is_the_same(tmp_path):
     )
     report = ReportInput("flat", evaluation, ["a", "b", "c"], 0.5, dataset, generator.random((3, 3)))
     content = write_report(tmp_path, report).read_text()
-    assert "The association matrix A" in content
+    assert "the association matrix A is worth" in content
     assert "how often the labels occur together" not in content
+
+
+def test_without_worth_there_is_a_sentence_in_the_place_of_a_map(report, tmp_path):
+    page, evaluation = report
+    assert page.with_name("association_map.png").exists()
+    names, scores, targets = LABELS[:4], evaluation.scores[:, :4], evaluation.targets[:, :4]
+    dataset = datasets.Dataset.from_dict(
+        {"image": [Image.new("RGB", (8, 8))] * 61, "labels": [[]] * 61}, features=multilabel_features(names)
+    )
+    worthless = replace(
+        evaluation, metrics=multilabel_metrics(scores, targets, 0.4), scores=scores, targets=targets,
+        association=evaluation.association[:4, :4], scores_without=dict.fromkeys(("half", "mean"), scores),
+    )  # fmt: skip
+    content = write_report(tmp_path, ReportInput("worthless", worthless, names, 0.4, dataset)).read_text()
+    assert "the model loses 0.00 points of mAP (95% interval 0.00 to 0.00)" in content
+    assert not (tmp_path / "association_map.png").exists()
+    assert (tmp_path / "association.npz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_left_out(report, browser, violations, scheme):
+    """axe-core finds nothing wrong, contrast included, also where a label is opened."""
+    view = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    view.goto(report[0].as_uri())
+    view.locator("#label-table button.label").first.click()
+    assert violations(view) == []
+    view.close()

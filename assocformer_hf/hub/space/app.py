@@ -1,134 +1,185 @@
-"""AssocFormer in the browser: labels of a picture, how they go together, and why each was predicted."""
+"""AssocFormer in the browser: the labels of pictures, where in them each was seen, and why."""
 
+import base64
+import io
+import json
 import os
 from pathlib import Path
+from threading import Lock
 
 import gradio as gr
 import torch
 from handler import MAX_BYTES, EndpointHandler, RequestError
 from huggingface_hub import snapshot_download
-from panels import MAX_REASONS, STYLE, association_panel, error_panel, labels_panel, note_panel, reason_panel
+from panels import association_graph, page_html, worth_note
+from PIL import Image
+from starlette.middleware import Middleware
+from why import why_in_words
 
 MODEL = os.environ.get("MODEL_ID", "org/name")
-EXPLAINABLE = 30  # labels of a picture that can be explained: the likeliest
-EMPTY = note_panel("Upload a picture or pick an example.")
+HERE = Path(__file__).parent
+MOST = 30  # labels of a picture that are listed, the likeliest
+HIDDEN = 7  # squares a side that are hidden, one after the other, where the model cannot say itself where it looked
+NAMED = 2  # other labels that an explanation names
+PREVIEW, THUMBNAIL = 640, 160  # pixels
+MAX_REQUEST = 2 * MAX_BYTES  # of a request's body: base64 takes a third more than the file
 
 
-class Picture(gr.Image):
-    """An image input that hands on the uploaded file as it is, so that what is wrong with it can be said here."""
+class SmallRequests:
+    """Refuses requests that are larger than the page ever sends, before they are read."""
 
-    is_template = True  # drawn by the page's own image component
+    def __init__(self, app):
+        self.app = app
 
-    def preprocess(self, payload):
-        """The path of the upload, which Gradio has checked to be one."""
-        return None if payload is None else payload.path
+    async def __call__(self, scope, receive, send):
+        """ASGI."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            size = dict(scope["headers"]).get(b"content-length", b"")
+            if not size.isdigit() or int(size) > MAX_REQUEST:
+                await send({"type": "http.response.start", "status": 413, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await self.app(scope, receive, send)
 
 
-@torch.inference_mode()
-def analyse(picture: str | None, threshold: float, own: bool):
-    """A new picture: what the other controls show of it, which is kept for them, and all panels."""
-    if picture is None:
-        return None, *show(None, threshold, own)
+def analyse(request: dict) -> dict:
+    """What the page shows of a picture.
+
+    Args:
+        request: the `picture` as a data URL, and whether it needs a `preview`, as the browser cannot show its format.
+    """
     try:
-        content = Path(picture).read_bytes()
-        pixels = served.pixels(content)[None].to(served.model.device)
+        pixels = served.pixels(request.get("picture"))[None].to(served.model.device)
+        with working, torch.inference_mode():
+            found = described(pixels)
+        if request.get("preview"):
+            found["preview"] = shown(request["picture"])
+        return found
     except RequestError as error:
-        return None, error_panel(str(error)), *show(None, threshold, own)[1:]
+        message = str(error)
+        return {"error": f"{message[:1].upper()}{message[1:]}."}
+
+
+def described(pixels: torch.Tensor) -> dict:
+    """The likeliest labels of an image `(1, 3, height, width)`, with the parts of their logits."""
     output = served.model(pixels, output_features=True)
-    scores = output.logits.sigmoid()[0]
-    ranked = scores.argsort(descending=True)[:EXPLAINABLE]
-    found = {"scores": scores.cpu().numpy(), "ranked": ranked.tolist()}
-    if output.association_logits is not None:
-        head = served.model.head
-        association, contributions = (rows[0] for rows in head.explain(output.features, ranked[None]))
-        strongest = contributions.abs().topk(min(MAX_REASONS, len(served.names))).indices
-        bias = head.fusion_weights[0] * head.association.readout.bias.expand(len(served.names))[ranked]
-        logits = output.logits[0, ranked]
-        found |= {
-            "association": association[:, ranked].cpu().numpy(),
-            "through": strongest.tolist(),
-            "contributions": contributions.gather(1, strongest).tolist(),
-            "sum": contributions.sum(1).tolist(),
-            "bias": bias.tolist(),
-            "logits": logits.tolist(),
+    scores, logits = output.logits.sigmoid()[0], output.logits[0]
+    ranked = scores.argsort(descending=True)[:MOST]
+    labels = [
+        {
+            "name": served.names[i],
+            "score": scores[i].item(),
+            "threshold": thresholds[i],
+            "logit": logits[i].item(),
         }
-    return found, *show(found, threshold, own)
+        for i in ranked.tolist()
+    ]
+    found = {"labels": labels}
+    if output.places is not None:
+        found["places"] = output.places[0, ranked].tolist()
+    if output.association_logits is None:
+        return found
+    association, contributions = (rows[0] for rows in served.model.head.explain(output.features, ranked[None]))
+    for label, i, row in zip(labels, ranked.tolist(), contributions, strict=True):
+        own, row = row[i].item(), row.tolist()
+        others = [(name, part) for j, (name, part) in enumerate(zip(served.names, row, strict=True)) if j != i]
+        label["others"] = sum(part for _, part in others)
+        label["itself"] = own
+        if worth_showing:
+            label["why"] = why_in_words(label["logit"] - label["others"], others)
+            label["named"] = sorted(others, key=lambda one: -abs(one[1]))[:NAMED]
+    if worth_showing:
+        found["graph"] = association_graph(association[:, ranked].tolist(), labels)
+    return found
 
 
-def show(found: dict | None, threshold: float, own: bool):
-    """The panels for a threshold, or each label's own; the explanation starts with the likeliest label."""
-    if found is None:
-        return EMPTY, "", gr.update(choices=[], value=None), ""
-    choices = [(f"{served.names[i]} ({found['scores'][i]:.2f})", served.names[i]) for i in found["ranked"]]
-    first = choices[0][1]
-    thresholds = served.model.config.thresholds if own else [threshold] * len(served.names)
-    return (
-        labels_panel(found, served.names, thresholds),
-        association_panel(found, served.names, thresholds),
-        gr.update(choices=choices, value=first),
-        reason_panel(found, served.names, first),
-    )
+def locate(request: dict) -> dict:
+    """Where the labels of a picture were seen by a model that does not say so itself, `places` as in [`analyse`].
+
+    Squares are hidden behind the picture's mean colour, one after the other: how far does each logit fall?
+    """
+    pixels = served.pixels(request["picture"]).to(served.model.device)
+    mean, (high, wide) = pixels.mean((1, 2)), pixels.shape[1:]
+    hidden = pixels.repeat(HIDDEN**2, 1, 1, 1)
+    for i in range(HIDDEN**2):
+        top, left = divmod(i, HIDDEN)
+        rows = slice(top * high // HIDDEN, (top + 1) * high // HIDDEN)
+        columns = slice(left * wide // HIDDEN, (left + 1) * wide // HIDDEN)
+        hidden[i, :, rows, columns] = mean[:, None, None]
+    with working, torch.inference_mode():
+        whole = served.model(pixels[None]).logits[0]
+        falls = whole - torch.cat([served.model(part).logits for part in hidden.split(8)])
+    ranked = whole.sigmoid().argsort(descending=True)[:MOST]
+    return {"places": falls[:, ranked].T.reshape(-1, HIDDEN, HIDDEN).tolist()}
 
 
-def rethreshold(found: dict | None, threshold: float, own: bool):
-    """The panels that depend on the threshold."""
-    return show(found, threshold, own)[:2]
+def sample(number: int) -> str:
+    """An example, as a data URL."""
+    return data_url(samples[int(number)].read_bytes())
 
 
-def explain(found: dict | None, label: str | None):
-    """Why a label got its score."""
-    return reason_panel(found, served.names, label) if found and label else ""
+def tag(picture: str) -> list[dict]:
+    """For programs: the labels of a picture, given as base64 or a data URL, by falling score."""
+    answer = served({"inputs": picture, "parameters": {"top_k": len(served.names)}})
+    return answer if isinstance(answer, list) else [answer]
+
+
+def data_url(content: bytes) -> str:
+    """A JPEG as a URL that holds it."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+def shown(picture: str, side: int = PREVIEW) -> str:
+    """A picture as a small JPEG, which every browser shows."""
+    return reduced(served.processor.decode(base64.b64decode(picture.partition(",")[2])), side)
+
+
+def reduced(image: Image.Image, side: int) -> str:
+    """An image as the URL of a JPEG of at most so many pixels a side."""
+    image = image.convert("RGB")
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return data_url(file.getvalue())
 
 
 def build() -> gr.Blocks:
     """The page."""
-    default, has_own = served.model.config.threshold, served.model.config.label_thresholds is not None
-    samples = sorted(str(path) for path in Path(folder, "samples").glob("*"))
-    with gr.Blocks(title="AssocFormer", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        found = gr.State(time_to_live=3600)
-        gr.Markdown(
-            f"# What is in the picture?\n{Path(MODEL).name} knows {len(served.names)} labels, and which of them go "
-            "together. Each score is a probability of its own: they do not sum to one."
+    config = served.model.config
+    examples = [(path.stem.replace("_", " "), reduced(Image.open(path), THUMBNAIL)) for path in samples]
+    settings = {
+        "threshold": config.threshold,
+        "own": config.label_thresholds is not None,
+        "most_bytes": MAX_BYTES,
+        "locates": config.pooling != "attention",
+    }
+    note = worth_note(worth, config.fusion != "linear")
+    with gr.Blocks(title=f"{Path(MODEL).name}: labels of a picture", analytics_enabled=False) as page:
+        gr.HTML(
+            html_template=page_html(Path(MODEL).name, served.names, examples, settings, note),
+            js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
+            server_functions=[analyse, locate, sample],
+            apply_default_css=False,
         )
-        with gr.Row():
-            with gr.Column():
-                picture = Picture(label="Picture", sources=["upload", "clipboard"], height=300, buttons=[])
-                if samples:
-                    gr.Examples(samples, picture, label="Examples", cache_examples=False)
-                threshold = gr.Slider(
-                    0, 1, value=default, step=0.01, label="Threshold: predict labels from this score on"
-                )
-                own = gr.Checkbox(has_own, label="Each label has a threshold of its own", visible=has_own)
-            with gr.Column():
-                gr.Markdown("## Labels")
-                labels = gr.HTML(EMPTY)
-        with gr.Row():
-            with gr.Column():
-                gr.Markdown("## How they go together")
-                association = gr.HTML()
-            with gr.Column():
-                gr.Markdown("## Why this label?")
-                label = gr.Dropdown([], label="Label", interactive=True)
-                reason = gr.HTML()
-        panels, controls = [labels, association, label, reason], [threshold, own]
-        picture.change(analyse, [picture, *controls], [found, *panels], api_name="analyse", show_progress="minimal")
-        quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        threshold.input(lambda: False, None, own, **quiet)
-        for control in controls:
-            control.change(rethreshold, [found, *controls], panels[:2], **quiet)
-        label.input(explain, [found, label], reason, **quiet)
+        gr.api(tag, api_name="tag")
     return page
 
 
-folder = MODEL if Path(MODEL).is_dir() else snapshot_download(MODEL)
-served = EndpointHandler(folder)
+folder = Path(MODEL if Path(MODEL).is_dir() else snapshot_download(MODEL))
+served = EndpointHandler(str(folder))
+thresholds = served.model.config.thresholds
+samples = sorted((folder / "samples").glob("*.jpg"))
+working = Lock()  # one picture at a time goes through the model
+metrics = folder / "metrics.json"
+measured = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+worth = (measured.get("association") or {}).get("worth")
+worth_showing = worth is not None and worth["half"]["low"] > 0
 
 if __name__ == "__main__":
     build().launch(
         theme=gr.themes.Base(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=STYLE,
-        max_file_size=5 * MAX_BYTES,  # beyond, Gradio says nothing; up to here the handler says what is wrong
+        css=(HERE / "style.css").read_text(encoding="utf-8"),
         footer_links=[],
-        state_session_capacity=200,
         ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(SmallRequests)]},
     )

@@ -1,123 +1,83 @@
-"""The panels of the page as HTML: in the page's own colours, light and dark, and as wide as the screen allows."""
+"""The page as HTML: in the page's own colours, light and dark, and as wide as the screen allows."""
 
+import json
 import math
+from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
-MAX_BARS = 10
 MAX_NODES = 8
-MAX_REASONS = 6
 EDGE_FROM = 0.02  # |A - 1/2| below which no line is drawn
-NO_ASSOCIATION = "This model has no association module."
 
-STYLE = """
-.af { --plus: #1d4ed8; --minus: #b45309; --quiet: #52525b; color: var(--body-text-color); }
-.dark .af { --plus: #60a5fa; --minus: #fbbf24; --quiet: #a1a1aa; }
-.af ul { list-style: none; margin: 0; padding: 0; }
-.af li { display: grid; grid-template-columns: minmax(5.5rem, 30%) 1fr 3rem; gap: .6rem; align-items: center;
-  margin: .3rem 0; }
-.af li span { overflow-wrap: anywhere; }
-.af .number { text-align: right; font-variant-numeric: tabular-nums; }
-.af .track { position: relative; height: 1rem; border-radius: 3px; background: var(--border-color-primary); }
-.af .bar { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: var(--plus); }
-.af .bar.minus { background: var(--minus); }
-.af .mark { position: absolute; top: -3px; bottom: -3px; width: 2px; background: var(--body-text-color); }
-.af .below { color: var(--quiet); }
-.af .below .bar { background: var(--quiet); }
-.af svg { display: block; width: 100%; max-width: 24rem; margin: 0 auto; }
-.af svg text { fill: var(--body-text-color); font-size: 14px; paint-order: stroke; stroke-width: 4px;
-  stroke: var(--body-background-fill); }
-.af .note { color: var(--quiet); margin: .5rem 0; }
-.af .error { border-left: 4px solid var(--minus); padding: .5rem .8rem; }
-"""
+TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def note_panel(message: str) -> str:
-    """A remark in place of a panel."""
-    return f'<div class="af"><p class="note">{escape(message)}</p></div>'
+def page_html(name: str, names: Sequence[str], examples: Sequence[tuple[str, str]], settings: dict, note: str) -> str:
+    """The page before a picture was given.
+
+    Args:
+        name: of the model.
+        names: its labels.
+        examples: name and address of each.
+        settings: for the script.
+        note: below everything.
+    """
+    buttons = "".join(
+        f'<button type="button" class="example" data-number="{i}"><img src="{url}" alt="">'
+        f"<span>{_safe(title)}</span></button>"
+        for i, (title, url) in enumerate(examples)
+    )
+    shown = f'<div class="examples" role="group" aria-label="Examples">{buttons}</div>' if examples else ""
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        name=_safe(name), count=len(names), titles=_safe(", ".join(names[:200])), examples=shown, note=_safe(note),
+        settings=_safe(json.dumps(settings)),
+    )  # fmt: skip
 
 
-def error_panel(message: str) -> str:
-    """What is wrong with an upload."""
-    return f'<div class="af"><p class="error" role="alert">{escape(message[:1].upper() + message[1:])}.</p></div>'
+def worth_note(worth: dict | None, has_association: bool) -> str:
+    """What the page says of the association matrix A."""
+    if not has_association:
+        return ""
+    if worth is None:
+        return "What the labels owe to each other was not measured for this model, so it is not shown."
+    half = worth["half"]
+    lost, low, high = (f"{round(100 * half[key], 2) + 0.0:.2f}".replace("-", "−") for key in ("lost", "low", "high"))
+    if low.startswith("−") or half["low"] <= 0:
+        return (
+            f"The labels of this model owe nothing to each other that can be told from chance: without its association "
+            f"matrix it loses {lost} points of mAP ({low} to {high}), so no graph of it is shown."
+        )
+    return f"Without its association matrix the model loses {lost} points of mAP ({low} to {high})."
 
 
-def labels_panel(found: dict, names: list[str], thresholds: list[float]) -> str:
-    """The predicted and the likeliest labels as bars, with their thresholds as marks."""
-    ranked = sorted(zip(found["scores"].tolist(), names, thresholds, strict=True), reverse=True)
-    rows, predicted = [], []
-    for score, name, threshold in ranked:
-        if score >= threshold:
-            predicted.append(name)
-        elif len(rows) >= MAX_BARS:
-            continue
-        track = _bar(0, score) + f'<div class="mark" style="left:{100 * threshold:.1f}%"></div>'
-        rows.append(_row(name, track, f"{score:.2f}", "" if score >= threshold else "below"))
-    said = ", ".join(escape(name) for name in predicted) or "no label reaches the threshold"
-    return f'<div class="af"><p role="status"><b>{said}</b></p><ul>{"".join(rows)}</ul></div>'
+def association_graph(matrix: Sequence[Sequence[float]], labels: Sequence[dict]) -> str:
+    """The predicted labels, or the five likeliest, as a graph whose lines are the entries of A.
 
-
-def association_panel(found: dict, names: list[str], thresholds: list[float]) -> str:
-    """The predicted labels among the likeliest as a graph whose lines are the entries of A."""
-    if "association" not in found:
-        return note_panel(NO_ASSOCIATION)
-    names, thresholds = [names[i] for i in found["ranked"]], [thresholds[i] for i in found["ranked"]]
-    scores = [found["scores"][i] for i in found["ranked"]]
-    nodes = [i for i, score in enumerate(scores) if score >= thresholds[i]][:MAX_NODES]
-    note = ""
+    Args:
+        matrix: A of the labels, `(labels, labels)`.
+        labels: with `name`, `score` and `threshold`, by falling score.
+    """
+    nodes = [i for i, one in enumerate(labels) if one["score"] >= one["threshold"]][:MAX_NODES]
     if len(nodes) < 2:
-        nodes = list(range(len(scores)))[:5]
-        note = "Fewer than two labels reach the threshold; these are the likeliest. "
-    matrix = found["association"]
+        nodes = list(range(len(labels)))[:5]
+    names = [one["name"] for one in labels]
     pairs = [(matrix[i][j], i, j) for n, i in enumerate(nodes) for j in nodes[n + 1 :]]
     pairs.sort(key=lambda pair: -abs(pair[0] - 0.5))
     places = {i: _on_circle(n, len(nodes)) for n, i in enumerate(nodes)}
     lines = "".join(_line(value, places[i], places[j], names[i], names[j]) for value, i, j in reversed(pairs))
-    dots = "".join(_node(places[i], names[i], scores[i] >= thresholds[i]) for i in nodes)
+    dots = "".join(_node(places[i], names[i], labels[i]["score"] >= labels[i]["threshold"]) for i in nodes)
     strongest = "; ".join(f"{escape(names[i])} and {escape(names[j])} {value:.2f}" for value, i, j in pairs[:3])
     box = "0 85 320 90" if len(nodes) == 2 else "0 0 320 260"
     return (
-        f'<div class="af"><svg viewBox="{box}" role="img" aria-label="Association graph">{lines}{dots}</svg>'
-        f'<p class="note">{note}Solid lines: associated (A above ½); dashed: below ½; none: neither. '
-        f"Strongest: {strongest}.</p></div>"
+        f'<svg viewBox="{box}" role="img" aria-label="Association graph">{lines}{dots}</svg>'
+        f'<p class="quiet">Solid lines: associated (A above ½); dashed: below ½; none: neither. Strongest: {strongest}.'
+        "</p>"
     )
 
 
-def reason_panel(found: dict, names: list[str], label: str) -> str:
-    """The labels through which a label got its logit: an identity, not an estimate."""
-    if "contributions" not in found:
-        return note_panel(NO_ASSOCIATION)
-    place = [names[i] for i in found["ranked"]].index(label)
-    through, parts = found["through"][place], found["contributions"][place]
-    reach = max(map(abs, parts), default=0) or 1
-    bars = []
-    for j, part in zip(through, parts, strict=True):
-        start, end = sorted((0.5, 0.5 + part / reach / 2))
-        track = _bar(start, end, "minus" if part < 0 else "") + '<div class="mark" style="left:50%"></div>'
-        bars.append(_row("itself" if names[j] == label else names[j], track, _signed(part)))
-    rest, bias, logit = found["sum"][place] - sum(parts), found["bias"][place], found["logits"][place]
-    picture = logit - bias - found["sum"][place]
-    score = found["scores"][found["ranked"][place]]
-    return (
-        f'<div class="af"><p>Evidence for <b>{escape(label)}</b> ({score:.2f}) came through</p>'
-        f'<ul>{"".join(bars)}</ul><p class="note">and all other labels {_signed(rest)}, its bias {_signed(bias)}, '
-        f"and the picture without associations {_signed(picture)}: together the logit {_signed(logit)}.</p></div>"
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}"
-
-
-def _row(name: str, track: str, number: str, kind: str = "") -> str:
-    return (
-        f'<li class="{kind}"><span>{escape(name)}</span><div class="track" aria-hidden="true">{track}</div>'
-        f'<span class="number">{number}</span></li>'
-    )
-
-
-def _bar(start: float, end: float, kind: str = "") -> str:
-    """A bar between two shares of its track."""
-    return f'<div class="bar {kind}" style="left:{100 * start:.1f}%;width:{100 * (end - start):.1f}%"></div>'
+def _safe(text: str) -> str:
+    """Text for HTML that is a template of Gradio's: neither markup nor a place to fill in."""
+    return escape(text).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
 
 
 def _on_circle(place: int, count: int) -> tuple[float, float]:

@@ -13,6 +13,8 @@ from assocformer_hf.data.checks.page import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.pages.check_page import html_report
+from assocformer_hf.training.train import first_batch
+from tests.conftest import OVERLAPS
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -125,7 +127,8 @@ def test_labels_are_counted_and_the_odd_ones_named(broken):
 def test_the_page_is_whole_in_itself(broken, tmp_path):
     folder, defects, splits = broken
     labels = check_labels(splits)
-    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html")
+    batch = first_batch(splits["train"], str(folder))
+    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html", *batch)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>&lt;broken&gt;</h1>" in page
     assert all(f"{folder}/train/{name}" in page for name in defects)
@@ -133,3 +136,25 @@ def test_the_page_is_whole_in_itself(broken, tmp_path):
     plots = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert [Image.open(io.BytesIO(base64.b64decode(plot))).width > 400 for plot in plots] == [True, True]
     assert "http" not in re.sub(r'src="[^"]+"', "", page)
+    assert "the recipe photographs makes them 224×224 pixels, mirrors 50% of them" in page
+
+
+def test_the_page_shows_a_batch_and_pairs_of_labels_on_every_screen(broken, browser, tmp_path):
+    folder, _, splits = broken
+    batch, augmentation = first_batch(splits["train"], str(folder))
+    html_report(
+        "broken", check_labels(splits), check_images(splits), splits, tmp_path / "page.html", batch, augmentation
+    )
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        view.goto((tmp_path / "page.html").as_uri())
+        assert view.locator("#batch img").count() == 12
+        assert view.evaluate(OVERLAPS) == []
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        table = view.locator("#label-pairs")
+        view.locator("[data-table=label-pairs]").fill("kitten")
+        shown = table.locator("tbody tr:not([hidden])")
+        assert [row.split() for row in shown.all_inner_texts()][0] == ["cat", "kitten", "10", "100.0%"]
+        assert all("kitten" in row for row in shown.all_inner_texts())
+        view.close()

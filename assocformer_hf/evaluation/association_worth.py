@@ -1,0 +1,81 @@
+"""What the association matrix A is worth to a trained model: the mAP that is lost when another A takes its place."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
+from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import METRICS_FILE
+
+
+def association_worth(evaluation: Evaluation) -> dict[str, dict[str, float]] | None:
+    """The mAP lost by the same weights with A replaced.
+
+    With `"half"` all of A is ½, so that every label's message goes to every other alike; with `"mean"` it is the mean
+    over the evaluated images, so that A no longer depends on the image. Nothing is trained anew: what a model that was
+    trained without A would reach is another question.
+
+    Returns:
+        For each of the two the `mAP` with it, the mAP `lost`, and the interval of the loss, `low` to `high`, by the
+        paired bootstrap over the images (95%); None where it was not measured, see [`Evaluation`].
+    """
+    if not evaluation.scores_without:
+        return None
+    worth = {}
+    for name, scores in evaluation.scores_without.items():
+        mean = multilabel_metrics(scores, evaluation.targets)["mAP"]
+        interval = bootstrap_metrics(evaluation.scores, evaluation.targets, compared=(scores, 0.5))["mAP"]
+        low, high = np.round(interval, 6).tolist()
+        worth[name] = {"mAP": mean, "lost": evaluation.metrics["mAP"] - mean, "low": low, "high": high}
+    return worth
+
+
+def is_worth_showing(worth: Mapping | None) -> bool:
+    """Whether A earns a place in what people are shown: whether setting it to ½ surely costs mAP."""
+    return worth is not None and worth["half"]["low"] > 0
+
+
+def worth_sentence(worth: Mapping | None) -> str:
+    """What was measured of A's worth, for people."""
+    if worth is None:
+        return "What the association matrix A is worth to this model was not measured, so no map of it is shown."
+    half, mean = (
+        f"{_points(one['lost'])} points of mAP (95% interval {_points(one['low'])} to {_points(one['high'])})"
+        for one in (worth["half"], worth["mean"])
+    )
+    if not is_worth_showing(worth):
+        return (
+            f"With ½ in place of the association matrix A the model loses {half}: A adds nothing that can be told from "
+            "chance, so no map of it is shown."
+        )
+    return (
+        f"With ½ in place of the association matrix A the model loses {half}; with the mean A of all images in place "
+        f"of each image's own, {mean}."
+    )
+
+
+def worth_of_model(model: str | Path) -> dict | None:
+    """What the `metrics.json` of a saved model says of its A; None where it says nothing.
+
+    Args:
+        model: folder or Hub id.
+    """
+    file = Path(model) / METRICS_FILE
+    if not Path(model).is_dir():
+        try:
+            file = Path(hf_hub_download(str(model), METRICS_FILE))
+        except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+            return None  # the model's own loading says what is wrong with its name, or the network
+    if not file.is_file():
+        return None
+    return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
+
+
+def _points(value: float) -> str:
+    return f"{round(100 * value, 2) + 0.0:.2f}".replace("-", "−")

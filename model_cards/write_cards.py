@@ -1,0 +1,80 @@
+"""Measures anew what A is worth to the bundled models, and writes their cards: `python -m model_cards.write_cards`.
+
+Weights, thresholds and what was measured of them stay; the validation split is the one that the cards name.
+"""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from huggingface_hub import ModelCard
+
+from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.evaluation.association_worth import association_worth
+from assocformer_hf.evaluation.options import METRICS_FILE
+from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
+from assocformer_hf.hub.model_folder import (
+    CARD_FILE,
+    MAP_FILE,
+    PREDICTIONS_FILE,
+    RECIPE_FILE,
+    read_metrics,
+    write_card,
+    write_predictions,
+    write_recipe,
+)
+from assocformer_hf.inference.tagger import Tagger
+from model_cards import write_photographs_folder as photographs
+
+SCENES = Path(__file__).parent / "assocformer-swin-tiny-scenes"
+
+
+def measure_worth(folder: Path, dataset: str):
+    """Writes what A is worth to the model of a folder into its `metrics.json`; 95% intervals over the images."""
+    saved = evaluate_saved_model(EvaluationArguments(str(folder), dataset), SourceOptions(), Accelerator(cpu=True))
+    metrics = read_metrics(folder)
+    metrics["association"]["worth"] = association_worth(saved.evaluation)
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def describe_scenes():
+    """Recipe, picture of predictions and card of the model of drawn scenes."""
+    metrics, card = read_metrics(SCENES), ModelCard.load(SCENES / CARD_FILE)
+    tagger = Tagger(SCENES, device="cpu")
+    metrics |= {
+        "parameters": tagger.model.num_parameters(),
+        "image_size": tagger.processor.size["height"],
+        "pooling": tagger.model.config.pooling,
+    }
+    (SCENES / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    widget = card.data["widget"]
+    write_recipe(metrics["run"]["options"], SCENES / RECIPE_FILE)
+    samples = [decode_image(SCENES / example["src"]) for example in widget]
+    write_predictions(SCENES, samples, SCENES / PREDICTIONS_FILE)
+    (SCENES / MAP_FILE).unlink(missing_ok=True)  # no map of an A that is worth nothing
+    write_card(SCENES)
+    card = ModelCard.load(SCENES / CARD_FILE)
+    card.data["widget"] = widget
+    card.save(SCENES / CARD_FILE)
+
+
+def main():
+    """Measures, where the photographs are at hand, and writes the cards."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", help="Folder of the photographs; without it their A is not measured again.")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    measure_worth(SCENES, "scenes")
+    describe_scenes()
+    for bundled in photographs.MODELS.values():
+        if bundled.folder.is_dir():
+            if args.dataset:
+                measure_worth(bundled.folder, args.dataset)
+            photographs.describe(read_metrics(bundled.folder)["test"]["rows"], bundled)
+
+
+if __name__ == "__main__":
+    main()
