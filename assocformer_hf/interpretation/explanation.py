@@ -294,7 +294,7 @@ def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation]
     reach = max(float(np.abs(place).max()) for place in places) or 1.0
     against = min(float(place.min()) for place in places) < -SEEN * reach
     for axes, label, place in zip(tiles[1:], labels, places, strict=True):
-        _draw_heat(axes, image, place, reach)
+        _draw_heat(axes, image, place, reach, against)
         axes.set_title(f"{plot_name(label.label, 20)} {label.score:.2f}", fontsize=11)
     mapped = ScalarMappable(Normalize(-1 if against else 0, 1), _evidence_colours(against))
     bar = Colorbar(scale, mapped, ticks=[-1, 0, 1] if against else [0, 1])
@@ -336,7 +336,7 @@ def _evidence_colours(against: bool):
     from matplotlib.colors import ListedColormap
 
     strength = np.linspace(-1 if against else 0, 1, 255)
-    cover = np.sqrt(np.abs(strength))[:, None]
+    cover = _cover(strength)[:, None]
     return ListedColormap(1 - cover + cover * _tints()[(strength > 0).astype(int)])
 
 
@@ -345,12 +345,17 @@ def _tints() -> np.ndarray:
     return np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (OPPOSES, SUPPORTS)])
 
 
-def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float):
-    """A map over the image in grey; what reaches `reach` is drawn full, a quarter of it half as strong."""
+def _cover(strength: np.ndarray) -> np.ndarray:
+    """How far a colour covers what is below it; what is weak shows a little more than in proportion."""
+    return np.abs(strength) ** 0.75
+
+
+def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float, against: bool):
+    """A map over the image in grey; what reaches `reach` is drawn full."""
     strength = Image.fromarray((heat / reach).astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
-    strength = np.array(strength).clip(-1, 1)
+    strength = np.array(strength).clip(-1 if against else 0, 1)
     grey = np.array(image.convert("L"), dtype=np.float32)[..., None] / 255
-    cover = 0.8 * np.sqrt(np.abs(strength))[..., None]
+    cover = 0.8 * _cover(strength)[..., None]
     axes.imshow((1 - cover) * grey + cover * _tints()[(strength > 0).astype(int)])
 
 

@@ -155,8 +155,8 @@ function drawWhy() {
   if (!chosen) return;
   if (current.places) {
     const place = current.places[current.labels.indexOf(chosen)];
-    paint(place);
     const against = place.flat().some(value => value < -0.1 * reach());
+    paint(place, against);
     caption.textContent = `Blue: what speaks for ${chosen.name}${against ? "; orange: against it" : ""}.`;
   }
   const line = create("p"), name = create("b", chosen.name);
@@ -176,14 +176,14 @@ function reach() {
   return Math.max(...places.flat(2).map(Math.abs)) || 1;
 }
 
-function paint(place) {
+function paint(place, against) {
   const canvas = find("canvas"), most = reach();
   canvas.height = place.length;
   canvas.width = place[0].length;
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
   place.flat().forEach((value, i) => {
     const colour = value < 0 ? AGAINST : FOR;
-    image.data.set([...colour, 255 * 0.8 * Math.sqrt(Math.min(Math.abs(value) / most, 1))], 4 * i);
+    image.data.set([...colour, value < 0 && !against ? 0 : 255 * 0.8 * Math.min(Math.abs(value) / most, 1) ** 0.75], 4 * i);
   });
   context.putImageData(image, 0, 0);
 }
