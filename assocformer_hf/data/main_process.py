@@ -1,7 +1,10 @@
 """Reading once for all processes of a run."""
 
 import os
+import sys
+import time
 from collections.abc import Callable
+from functools import cache, partial
 from typing import TypeVar
 
 from accelerate import PartialState
@@ -10,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from assocformer_hf.data.schema import DataError
 
 Read = TypeVar("Read")
+CALM_SECONDS = 0.02
 
 
 def from_main_process(read: Callable[[], Read]) -> Read:
@@ -38,7 +42,7 @@ def from_main_process(read: Callable[[], Read]) -> Read:
 
 
 def require_all_processes():
-    """Refuses to be one of several runs where one was wanted.
+    """Refuses to be one of several runs where one was wanted, and makes forks safe beside the other processes.
 
     Raises:
         DataError: if the launcher started more processes than Accelerate sees.
@@ -49,3 +53,16 @@ def require_all_processes():
             f"{started} processes were started, but Accelerate sees {state.num_processes} on this "
             f"{state.device.type}: set ACCELERATE_USE_CPU=true to use CPUs"
         )
+    if state.num_processes > 1:
+        _wait_before_forks()
+
+
+@cache
+def _wait_before_forks():
+    """Lets the threads of the process group come to rest before a loader forks its workers.
+
+    After a collective operation they free tensors, for which they enter Python. Before Python 3.12, a fork in the
+    middle of that leaves the new process a lock that nobody opens: it never starts, and the run waits for it for ever.
+    """
+    if sys.version_info < (3, 12) and hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=partial(time.sleep, CALM_SECONDS))
