@@ -62,7 +62,8 @@ def one_line_errors() -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        fail(f'{package} is not installed: pip install "assocformer_hf[{EXTRAS[package]}]"')
+        state = "is not installed" if error.name == package else "is too old"  # without a part of it that is asked for
+        fail(f'{package} {state}: pip install -U "assocformer_hf[{EXTRAS[package]}]"')
     except NETWORK_ERRORS as error:
         fail(f"{str(error).strip().splitlines()[0]} (no network, or the Hub does not answer: give a local folder)")
     except OSError as error:  # a file, or, from transformers, a model that cannot be had

@@ -163,7 +163,7 @@ def cell(found: dict | None) -> str:
     if "reason" in found:
         return found["reason"]
     if found["exit_code"]:
-        return f"cannot: `{found['last_lines'][-1]}`"
+        return f"ended in `{found['last_lines'][-1]}`"
     lines = f"{found['lines']} line{'s' if found['lines'] != 1 else ''}"
     return f"`{found['command']}`" if "command" in found else lines
 

@@ -132,7 +132,10 @@ def test_errors_of_the_user_end_in_one_line_and_others_pass(capsys):
 def test_a_missing_extra_is_named_with_how_to_install_it(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
-    assert capsys.readouterr().err == 'error: onnxruntime is not installed: pip install "assocformer_hf[export]"\n'
+    assert capsys.readouterr().err == 'error: onnxruntime is not installed: pip install -U "assocformer_hf[export]"\n'
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ModuleNotFoundError("No module named 'onnxscript.new'", name="onnxscript.new")
+    assert capsys.readouterr().err == 'error: onnxscript is too old: pip install -U "assocformer_hf[export]"\n'
     with pytest.raises(ModuleNotFoundError), one_line_errors():
         raise ModuleNotFoundError("No module named 'other'", name="other")
 
