@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.py").read_text(), re.MULTILINE)[1]
 
 EXPORT = ["onnx>=1.17", "onnxscript>=0.6", "onnxruntime>=1.20"]
-SPACE = ["gradio>=6"]
+SPACE = ["gradio>=6", "starlette>=0.40"]  # which Gradio is built on
 EXPLAIN = ["captum>=0.9"]
 SPARK = ["pyspark[sql]>=4.0"]
 TEST = [

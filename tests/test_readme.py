@@ -66,7 +66,9 @@ def test_python_snippets_run_in_order(workspace):
     assert re.fullmatch(r"\w+: \d\.\d\d", printed[0])
     (measured,) = (i for i, line in enumerate(printed) if line.startswith("validation mAP "))
     assert 10 < int(printed[measured].split()[-1]) <= 100
-    assert re.fullmatch(r"\w+ \d\.\d\d, predicted .* other labels [+-]\d\.\d\d", printed[measured + 1])
+    assert re.fullmatch(
+        r"\w+ \d\.\d\d, predicted \(threshold \d\.\d\d\): from the picture itself", printed[measured + 1]
+    )
 
 
 def test_readme_is_short():

@@ -154,9 +154,11 @@ class EntryPoints:
             patch.setenv("MODEL_ID", str(MODEL))
             app = importlib.import_module("app")
         try:
-            return [app.analyse(str(path), 0.5, False)[0]["scores"] for path in paths]
+            answers = [app.analyse({"picture": base64.b64encode(path.read_bytes()).decode()}) for path in paths]
+            shown = [[{"label": one["name"], "score": one["score"]} for one in answer["labels"]] for answer in answers]
+            return [self.ordered(labels) for labels in shown]
         finally:
-            for name in ("app", "handler", "panels"):
+            for name in ("app", "handler", "panels", "why"):
                 del sys.modules[name]
 
     def onnx(self, paths):
