@@ -4,7 +4,8 @@
 
 `FOLDER` has photographs and `metadata.csv` (`file_name,labels`). What a user writes lies in `benchmarks/tasks/TOOL`,
 a command (`.sh`) or a script (`.py`), and is run as it lies there; its lines are counted without blank ones and
-comments. All start from the same photographs and the same pretrained backbone, which `HF_HOME` holds.
+comments. So each script is whole, as a user's is, and repeats what others of its tool have. All start from the same
+photographs and the same pretrained backbone, which `HF_HOME` holds.
 """
 
 import argparse
@@ -113,6 +114,8 @@ def run_task(tool: str, task: str, binaries: Path, folder: Path) -> dict:
     )
     found |= {"exit_code": done.returncode, "seconds": round(time.perf_counter() - start, 1)}
     printed = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    for place in (folder.resolve(), binaries.parent):
+        printed = [line.replace(f"{place}/", "") for line in printed]  # results name no folder of the machine
     return found | {"last_lines": [line.strip()[:300] for line in printed[-3:]]}
 
 
