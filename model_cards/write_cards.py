@@ -13,7 +13,6 @@ from huggingface_hub import ModelCard
 
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.readers.options import SourceOptions
-from assocformer_hf.evaluation.association_worth import association_worth
 from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (
@@ -36,7 +35,7 @@ def measure_worth(folder: Path, dataset: str):
     """Writes what A is worth to the model of a folder into its `metrics.json`; 95% intervals over the images."""
     saved = evaluate_saved_model(EvaluationArguments(str(folder), dataset), SourceOptions(), Accelerator(cpu=True))
     metrics = read_metrics(folder)
-    metrics["association"]["worth"] = association_worth(saved.evaluation)
+    metrics["association"]["worth"] = saved.evaluation.association_worth
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

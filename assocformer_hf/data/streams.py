@@ -8,9 +8,9 @@ import datasets
 import pyarrow.parquet
 from datasets.fingerprint import Hasher
 from datasets.utils.file_utils import xopen
-from tqdm import tqdm
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.progress import progress_bar
 
 
 class Stream(NamedTuple):
@@ -50,7 +50,7 @@ def shard_rows(stream: datasets.IterableDataset, files: Sequence[str]) -> list[i
             "only Parquet and tar shards can be trained on as a stream; make some by `assocformer prepare`, or leave "
             "out --streaming"
         )
-    files = tqdm(files, "counting", leave=False, disable=True if len(files) < 100 else None)
+    files = progress_bar(files, len(files) >= 100, desc="counting", unit="shards")
     return [_rows(stream, shard, file) for shard, file in enumerate(files)]
 
 

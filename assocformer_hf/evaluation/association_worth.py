@@ -1,39 +1,13 @@
-"""What the association matrix A is worth to a trained model: the mAP that is lost when another A takes its place."""
+"""What the association matrix A is worth to a trained model, in words, and whether it is shown."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
-from assocformer_hf.evaluation.evaluator import Evaluation
-from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.options import METRICS_FILE
-
-
-def association_worth(evaluation: Evaluation) -> dict[str, dict[str, float]] | None:
-    """The mAP lost by the same weights with A replaced.
-
-    With `"half"` all of A is ½, so that every label's message goes to every other alike; with `"mean"` it is the mean
-    over the evaluated images, so that A no longer depends on the image. Nothing is trained anew: what a model that was
-    trained without A would reach is another question.
-
-    Returns:
-        For each of the two the `mAP` with it, the mAP `lost`, and the interval of the loss, `low` to `high`, by the
-        paired bootstrap over the images (95%); None where it was not measured, see [`Evaluation`].
-    """
-    if not evaluation.scores_without:
-        return None
-    worth = {}
-    for name, scores in evaluation.scores_without.items():
-        mean = multilabel_metrics(scores, evaluation.targets)["mAP"]
-        interval = bootstrap_metrics(evaluation.scores, evaluation.targets, compared=(scores, 0.5))["mAP"]
-        low, high = np.round(interval, 6).tolist()
-        worth[name] = {"mAP": mean, "lost": evaluation.metrics["mAP"] - mean, "low": low, "high": high}
-    return worth
 
 
 def is_worth_showing(worth: Mapping | None) -> bool:

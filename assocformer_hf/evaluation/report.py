@@ -1,7 +1,7 @@
 """An evaluation as a dictionary for `metrics.json`, and as a table for people."""
 
 from assocformer_hf.data.summary import counted
-from assocformer_hf.evaluation.association_worth import association_worth, worth_sentence
+from assocformer_hf.evaluation.association_worth import worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
 
 HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP")
@@ -13,7 +13,7 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
     Returns:
         The metrics of `multilabel_metrics`, fractions in [0, 1], with AP and number of images by label under
         `per_label`, the number of images that were `trained_on`, and under `association` (None without an association
-        module) the mean and standard deviation of A and its `worth`, see `association_worth`.
+        module) the mean and standard deviation of A and its `worth`, see `Evaluation.association_worth`.
     """
     metrics = dict(evaluation.metrics)
     average_precisions = metrics.pop("per_label_AP")
@@ -28,7 +28,7 @@ def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:
         metrics["association"] = {
             "mean": evaluation.association_mean,
             "std": evaluation.association_std,
-            "worth": association_worth(evaluation),
+            "worth": evaluation.association_worth,
         }
     return metrics
 

@@ -19,7 +19,7 @@ from assocformer_hf.evaluation.analysis import (
     precision_recall_points,
     score_histograms,
 )
-from assocformer_hf.evaluation.association_worth import association_worth, is_worth_showing, worth_sentence
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.calibration import Reliability, fit_temperature, held_out_scale, reliability
 from assocformer_hf.evaluation.comparison import Comparison
@@ -121,7 +121,7 @@ def _write(folder: Path, report: ReportInput):
         states["scaled, held out"], temperature = reliability(scaled, targets), fit_temperature(scores, targets)
     except DataError:
         pass  # too few images, or all that have labels are in one fold
-    worth = association_worth(evaluation)
+    worth = evaluation.association_worth
     associations, correlation = _associations(folder, report, is_worth_showing(worth))
     figures = {"reliability": reliability_figure(states)} | associations
 

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from huggingface_hub.constants import HF_HOME
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.identity import image_digests
@@ -19,8 +18,10 @@ from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.inference.onnx import weights_digest
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.progress import progress_bar
 
 CACHE = Path(HF_HOME) / "assocformer/teachers"
 BATCH_SIZE = 32
@@ -62,10 +63,8 @@ def teacher_scores(
         raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")
     columns = [known.index(name) for name in label_names(dataset)]
 
-    digest = hashlib.sha256(repr([processor.to_dict(), accelerator.mixed_precision, columns]).encode())
-    for tensor in teacher.state_dict().values():
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
-    digest.update(image_digests(dataset).tobytes())
+    made_by = [weights_digest(teacher), processor.to_dict(), accelerator.mixed_precision, columns]
+    digest = hashlib.sha256(repr(made_by).encode() + image_digests(dataset).tobytes())
     cache = OutputFolder(CACHE / digest.hexdigest())
     file = cache.path / "scores.npy"
     scores = from_main_process(lambda: np.load(file) if file.is_file() else None)
@@ -83,9 +82,8 @@ def teacher_scores(
 @torch.no_grad()
 def _scored(teacher: PreTrainedModel, loader: DataLoader, accelerator: Accelerator) -> Tensor:
     """Scores `(images, the teacher's labels)` on the CPU of every process, in the loader's order."""
-    teacher.eval()
     scores = []
-    for batch in tqdm(loader, desc="teacher", leave=False, disable=None if accelerator.is_main_process else True):
+    for batch in progress_bar(loader, accelerator.is_main_process, desc="teacher", unit="batches"):
         with accelerator.autocast():
             logits = teacher(batch["pixel_values"]).logits
         scores.append(accelerator.gather_for_metrics(logits.float().sigmoid()).cpu())

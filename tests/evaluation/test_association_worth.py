@@ -14,7 +14,6 @@ from assocformer_hf.data.images.transforms import create_image_processor, evalua
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.association_worth import (
-    association_worth,
     is_worth_showing,
     worth_of_model,
     worth_sentence,
@@ -56,7 +55,7 @@ def test_scores_with_another_a_are_those_of_contributions_scaled_by_it(evaluated
 def test_what_has_no_whole_a_is_not_measured(evaluated):
     for name in ("tiled", "linear"):
         assert evaluated[2][name].scores_without == {}
-        assert association_worth(evaluated[2][name]) is None
+        assert evaluated[2][name].association_worth is None
     assert "was not measured" in worth_sentence(None)
     assert not is_worth_showing(None)
 
@@ -70,14 +69,14 @@ def test_a_loss_is_shown_where_its_interval_is_above_zero(evaluated, tmp_path):
         evaluated[2]["equal"], metrics=multilabel_metrics(scores, targets), scores=scores, targets=targets,
         scores_without={"half": noisy, "mean": scores},
     )  # fmt: skip
-    worth = association_worth(evaluation)
+    worth = evaluation.association_worth
     half = worth["half"]
     assert half["lost"] == pytest.approx(1 - multilabel_metrics(noisy, targets)["mAP"])
     assert 0 < half["low"] < half["lost"] < half["high"]
     assert worth["mean"] == {"mAP": 1, "lost": 0, "low": 0, "high": 0}
     assert is_worth_showing(worth)
     assert f"loses {100 * half['lost']:.2f} points of mAP" in worth_sentence(worth)
-    reversed_ = association_worth(replace(evaluation, scores_without={"half": scores, "mean": noisy}))
+    reversed_ = replace(evaluation, scores_without={"half": scores, "mean": noisy}).association_worth
     assert not is_worth_showing(reversed_)
     assert "no map of it is shown" in worth_sentence(reversed_)
     (tmp_path / "metrics.json").write_text(json.dumps({"association": {"worth": worth}}))
