@@ -5,12 +5,11 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from assocformer_hf.data.identity import image_digests
+from assocformer_hf.saved_files import file_of_model
 
 IMAGES_FILE = "images_used.safetensors"
 DIVIDED = "held out by the package"
@@ -43,13 +42,8 @@ class ImagesUsed:
         Args:
             model: folder or Hub id.
         """
-        file = Path(model) / IMAGES_FILE
-        if not Path(model).is_dir():
-            try:
-                file = Path(hf_hub_download(str(model), IMAGES_FILE))
-            except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
-                return None  # the model's own loading says what is wrong with its name, or the network
-        if not file.is_file():
+        file = file_of_model(model, IMAGES_FILE)
+        if file is None:
             return None
         with safe_open(file, "np") as content:
             divided = (content.metadata() or {}).get(DIVIDED) == str(True)

@@ -4,10 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
 from assocformer_hf.evaluation.options import METRICS_FILE
+from assocformer_hf.saved_files import file_of_model
 
 
 def is_worth_showing(worth: Mapping | None) -> bool:
@@ -40,13 +38,8 @@ def worth_of_model(model: str | Path) -> dict | None:
     Args:
         model: folder or Hub id.
     """
-    file = Path(model) / METRICS_FILE
-    if not Path(model).is_dir():
-        try:
-            file = Path(hf_hub_download(str(model), METRICS_FILE))
-        except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
-            return None  # the model's own loading says what is wrong with its name, or the network
-    if not file.is_file():
+    file = file_of_model(model, METRICS_FILE)
+    if file is None:
         return None
     return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
 

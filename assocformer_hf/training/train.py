@@ -1,6 +1,6 @@
 """Training in one call: from a dataset to a saved model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,6 +8,8 @@ from typing import Any
 
 import datasets
 import yaml
+from PIL import Image
+from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from assocformer_hf.data.checks.check import check_labels
@@ -278,13 +280,18 @@ def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:
     return create_image_processor(args.image_size)
 
 
+def augmentation(args: DataArguments, processor: AssocFormerImageProcessor) -> Callable[[Image.Image], Tensor]:
+    """What a run does to its training images."""
+    return training_transform(
+        processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
+    )
+
+
 def create_images(
     splits: Mapping[str, datasets.Dataset], processor: AssocFormerImageProcessor, args: DataArguments, seed: int
 ) -> tuple[MultiLabelImages, MultiLabelImages]:
     """The images to train on, augmented, and those to evaluate on, as the model takes them."""
-    augment = training_transform(
-        processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
-    )
+    augment = augmentation(args, processor)
     scale = pixel_scaling(processor)
     options: dict[str, Any] = {"seed": seed, "bad_images": args.bad_images, "scale": scale}
     if isinstance(splits, StreamedDataset):
@@ -306,10 +313,7 @@ def first_batch(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImage
     """
     model_args, data_args, recipe, *_ = training_arguments(dataset=dataset)
     size = model_args.image_size
-    augment = training_transform(
-        create_image_processor(size), data_args.cutout, data_args.randaugment_ops, data_args.randaugment_magnitude,
-        data_args.horizontal_flip,
-    )  # fmt: skip
+    augment = augmentation(data_args, create_image_processor(size))
     steps = [f"the recipe {default_recipe(dataset)} makes them {size}×{size} pixels"]
     if data_args.horizontal_flip:
         steps.append(f"mirrors {100 * data_args.horizontal_flip:.0f}% of them")

@@ -1,0 +1,22 @@
+"""The files of saved models, in folders and on the Hub."""
+
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+
+def file_of_model(model: str | Path, name: str) -> Path | None:
+    """A file that a saved model may have beside its weights; None where it has none.
+
+    Args:
+        model: folder or Hub id.
+        name: of the file.
+    """
+    if Path(model).is_dir():
+        file = Path(model) / name
+        return file if file.is_file() else None
+    try:
+        return Path(hf_hub_download(str(model), name))
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+        return None  # the model's own loading says what is wrong with its name, or the network
