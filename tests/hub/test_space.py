@@ -27,6 +27,7 @@ from tests.conftest import ROOT
 
 PHOTOGRAPHS = ROOT / "model_cards/assocformer-efficientnet-lite0-mirflickr"
 SCENES = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+SIGNED = r"[+−]\d+\.\d\d"
 SCREENS = {"wide": (1280, "light"), "phone": (390, "dark")}
 PAINTED = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value)"
 WHOLE = "[...document.images].filter(image => image.checkVisibility()).every(image => image.naturalWidth > 0)"
@@ -97,6 +98,11 @@ def visit(browser, url: str, screen: str = "wide"):
     page.close()
 
 
+def signed(text: str) -> float:
+    """A number as the page writes it."""
+    return float(text.replace("−", "-"))
+
+
 def found(page) -> list[str]:
     """The labels that are given."""
     page.wait_for_function("/^(?!Looking)./.test(document.querySelector('.said').textContent)")
@@ -127,10 +133,7 @@ def test_a_label_answers_where_and_why_without_a_mouse(space, browser, screen):
         assert first.get_attribute("aria-pressed") == "true"
         assert page.evaluate("document.activeElement.dataset.label") == tagged.labels[0]  # the focus stays
         why = page.locator(".why").inner_text()
-        assert why.startswith(f"{tagged.labels[0]} {tagged.scores[0]:.2f}: from the picture itself")
-        picture, others, logit = (float(n.replace("−", "-")) for n in re.findall(r"[+−]\d+\.\d\d", why))
-        assert picture + others == pytest.approx(logit, abs=0.015)
-        assert 1 / (1 + np.exp(-logit)) == pytest.approx(tagged.scores[0], abs=0.01)
+        assert why == f"{tagged.labels[0]} {tagged.scores[0]:.2f}: from the picture itself."
         page.keyboard.press("Enter")
         assert not page.locator(".frame.lit").count()
 
@@ -227,7 +230,13 @@ def test_a_model_whose_a_is_worth_it_shows_it(browser, tmp_path):
         page.locator(".frame.lit canvas").wait_for()
         assert page.locator("canvas").evaluate(PAINTED)
         assert "orange: against it" in page.locator("figcaption").inner_text()
-        assert "most of it " in page.locator(".why").inner_text()
+        why = page.locator(".why").inner_text()
+        parts, named, logit = re.search(r"In numbers: (.*) \(most of it (.*)\), together (.*)\.", why).groups()
+        assert named
+        picture, others = (signed(part) for part in re.findall(SIGNED, parts))
+        assert picture + others == pytest.approx(signed(logit), abs=0.015)
+        score = float(re.match(r"diningtable (\d\.\d\d): ", why)[1])
+        assert 1 / (1 + np.exp(-signed(logit))) == pytest.approx(score, abs=0.01)
         own = page.get_by_role("checkbox")
         assert own.is_checked()
         page.get_by_role("slider").focus()

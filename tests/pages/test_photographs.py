@@ -1,8 +1,12 @@
-"""Report and check page of photographs, by the bundled model, on wide and small screens, light and dark."""
+"""Pages and figures of photographs, by the bundled model; the pages on wide and small screens, light and dark."""
+
+from dataclasses import replace
+from itertools import product
 
 import datasets
 import pytest
 from accelerate import Accelerator
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from assocformer_hf import Tagger
@@ -10,7 +14,10 @@ from assocformer_hf.data.checks.check import check_images, check_labels
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.schema import multilabel_features
+from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.evaluator import evaluate
+from assocformer_hf.interpretation.explanation import plot_explanation, plot_places
+from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.pages.check_page import html_report
 from assocformer_hf.pages.report import ReportInput, write_report
 from assocformer_hf.training.train import first_batch
@@ -25,7 +32,7 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The report and the check page of five photographs."""
+    """The report of five photographs, the same beside other scores, and the check page."""
     folder = tmp_path_factory.mktemp("photographs")
     tagger = Tagger(MODEL)
     names = tagger.label_names
@@ -38,19 +45,24 @@ def pages(tmp_path_factory):
     loader = DataLoader(images, 5, collate_fn=MultiLabelCollator(len(names), with_index=True))
     accelerator = Accelerator(cpu=True)
     evaluation = evaluate({"model": tagger.model}, accelerator.prepare(loader), accelerator)["model"]
-    report = write_report(
-        folder / "report", ReportInput("photographs", evaluation, names, tagger.model.config.thresholds, dataset)
-    )
+    limits = tagger.model.config.thresholds
+    report = ReportInput("photographs", evaluation, names, limits, dataset)
+    dimmed = replace(evaluation, scores=evaluation.scores * 0.6)
+    beside = replace(report, comparison=compare(evaluation, dimmed, names, limits, limits), compared_with="dimmed")
     splits = {"train": dataset, "validation": dataset}
     batch = first_batch(dataset, "photos/")
     html_report("photographs", check_labels(splits), check_images(splits, 0), splits, folder / "check.html", *batch)
-    return {"report": report, "check": folder / "check.html"}
+    return {
+        "report": write_report(folder / "report", report),
+        "comparison": write_report(folder / "comparison", beside),
+        "check": folder / "check.html",
+    }
 
 
-@pytest.mark.parametrize("page", ["report", "check"])
+@pytest.mark.parametrize("page", ["report", "comparison", "check"])
 def test_a_page_of_photographs_is_whole_on_every_screen(pages, browser, page):
     assert pages[page].stat().st_size < 5_000_000
-    for width, scheme in ((1280, "light"), (390, "dark")):
+    for width, scheme in product((1280, 390), ("light", "dark")):
         view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         troubles = []
         view.on("console", lambda said, seen=troubles: seen.append(said.text) if said.type == "error" else None)
@@ -62,6 +74,10 @@ def test_a_page_of_photographs_is_whole_on_every_screen(pages, browser, page):
             assert view.locator(".detail img").count() == 2
             assert view.locator(".detail").bounding_box()["width"] <= width
             assert view.locator(".detail h3").first.inner_text() == "hits: 2"
+        if page == "comparison":
+            text = view.locator("body").inner_text()
+            assert "beside dimmed on the same images" in text
+            assert "1 image has a label that one model has right" in text
         assert view.evaluate(OVERLAPS) == []
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         assert view.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
@@ -69,9 +85,25 @@ def test_a_page_of_photographs_is_whole_on_every_screen(pages, browser, page):
         view.close()
 
 
+def test_figures_of_a_photograph_have_the_size_of_what_they_show(tmp_path):
+    tagger = Tagger(MODEL)
+    file = MODEL / "samples/temple.jpg"
+    explanation = tagger.explain(file)
+    assert {one.label for one in explanation.labels} >= set(SHOWN["temple"])
+    with Image.open(file) as image:
+        plot_explanation(image, explanation, tmp_path / "why.png")
+        plot_places(image, explanation, tmp_path / "where.png")
+    pictures = [Image.open(MODEL / f"samples/{name}.jpg") for name in SHOWN]
+    plot_predictions(pictures, tagger(pictures), tmp_path / "predictions.png")
+    for name in ("why", "where", "predictions"):
+        with Image.open(tmp_path / f"{name}.png") as figure:
+            assert 300 < figure.width < 2400
+            assert 150 < figure.height < 1200
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["report", "check"])
+@pytest.mark.parametrize("page", ["report", "comparison", "check"])
 def test_nobody_is_left_out_of_a_page_of_photographs(pages, browser, violations, page, scheme):
     view = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme=scheme)
     view.goto(pages[page].as_uri())

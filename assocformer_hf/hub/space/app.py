@@ -77,19 +77,16 @@ def described(pixels: torch.Tensor) -> dict:
     found = {"labels": labels}
     if output.places is not None:
         found["places"] = output.places[0, ranked].tolist()
-    if output.association_logits is None:
+    if output.association_logits is None or not worth_showing:
         return found
     association, contributions = (rows[0] for rows in served.model.head.explain(output.features, ranked[None]))
     for label, i, row in zip(labels, ranked.tolist(), contributions, strict=True):
-        own, row = row[i].item(), row.tolist()
-        others = [(name, part) for j, (name, part) in enumerate(zip(served.names, row, strict=True)) if j != i]
+        parts = enumerate(zip(served.names, row.tolist(), strict=True))
+        others = [one for j, one in parts if j != i]
         label["others"] = sum(part for _, part in others)
-        label["itself"] = own
-        if worth_showing:
-            label["why"] = why_in_words(label["logit"] - label["others"], others)
-            label["named"] = sorted(others, key=lambda one: -abs(one[1]))[:NAMED]
-    if worth_showing:
-        found["graph"] = association_graph(association[:, ranked].tolist(), labels)
+        label["why"] = why_in_words(label["logit"] - label["others"], others)
+        label["named"] = sorted(others, key=lambda one: -abs(one[1]))[:NAMED]
+    found["graph"] = association_graph(association[:, ranked].tolist(), labels)
     return found
 
 

@@ -165,8 +165,8 @@ function drawWhy() {
   why.append(line);
   if (chosen.others !== undefined) {
     const parts = `the picture ${signed(chosen.logit - chosen.others)}, other labels ${signed(chosen.others)}`;
-    const named = (chosen.named || []).map(([other, part]) => `${other} ${signed(part)}`).join(", ");
-    why.append(create("p", `In numbers: ${parts}${named ? ` (most of it ${named})` : ""}, together ${signed(chosen.logit)}.`, "quiet"));
+    const named = chosen.named.map(([other, part]) => `${other} ${signed(part)}`).join(", ");
+    why.append(create("p", `In numbers: ${parts} (most of it ${named}), together ${signed(chosen.logit)}.`, "quiet"));
   }
 }
 
