@@ -41,6 +41,7 @@ _ON_DEMAND = {
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
     "train": "assocformer_hf.training.train",
 }
+__all__ = sorted(_ON_DEMAND)
 
 
 def register():
@@ -77,4 +78,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(_ON_DEMAND)
+    return __all__

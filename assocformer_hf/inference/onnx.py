@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from assocformer_hf.inference.images import spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
+
+if TYPE_CHECKING:
+    import onnx
 
 CACHE = Path(HF_HOME) / "assocformer/onnx"
 CACHE_FORMAT = "1"  # of how a file is made; another one makes all files anew
@@ -145,20 +149,24 @@ def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor |
     Raises:
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
+    model = onnx.load(path)
+    # The shapes that torch 2.11 notes contradict those that quantisation infers.
+    del model.graph.value_info[:]
     if calibration is None:
         # Convolutions are left in float32: their dynamic int8 form is slower than that.
-        quantize_dynamic(str(path), str(quantized), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+        quantize_dynamic(model, str(quantized), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
         return
     quantize_static(
-        str(path),
+        model,
         str(quantized),
         _CalibrationImages(calibration),
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=_after_the_last_convolution(path),
+        nodes_to_exclude=_after_the_last_convolution(model.graph),
     )
 
 
@@ -173,11 +181,8 @@ class _CalibrationImages:
         return None if batch is None else {"pixel_values": batch.numpy()}
 
 
-def _after_the_last_convolution(path: str | Path) -> list[str]:
+def _after_the_last_convolution(graph: "onnx.GraphProto") -> list[str]:
     """Names of the nodes that no convolution of images depends on, but for the activation of the last one: the head."""
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
     weights = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     needed: set[str] = set()  # values from which convolutions are computed
     last: set[str] = set()  # what the last ones give
