@@ -41,7 +41,6 @@ _ON_DEMAND = {
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
     "train": "assocformer_hf.training.train",
 }
-__all__ = sorted(_ON_DEMAND)
 
 
 def register():
@@ -78,4 +77,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(_ON_DEMAND)

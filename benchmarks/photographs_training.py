@@ -108,9 +108,9 @@ def train(
         mAP on validation of each head by look.
     """
     groups = [
-        group
+        group | {"lr": rate}
         for head, rate, decay in zip(heads, rates, decays, strict=True)
-        for group in parameter_groups(head, decay, {"": rate})
+        for group in parameter_groups(head, decay)
     ]
     optimizer = optim.AdamW(groups, fused=True)
     steps = -(-len(photographs) // schedule.batch)

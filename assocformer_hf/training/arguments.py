@@ -17,6 +17,8 @@ DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 
 # Of `epochs="auto"`.
 IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 4, 30
+# Of `head_weight_decay="auto"`.
+DECAY_TIMES_IMAGES, LEAST_DECAY, MOST_DECAY = 45_000, 3.0, 100.0
 
 
 class OptionError(ValueError):
@@ -166,6 +168,13 @@ class RecipeArguments:
             "images are learned in the place of their labels. With it, gamma_neg 0 makes the scores probabilities."
         },
     )
+    head_weight_decay: float | Literal["auto"] | None = field(
+        default=None,
+        metadata={
+            "help": "The same of the head's weights; auto: 45,000 over the number of training images, from 3 to 100. "
+            "Default: as all weights; a head start takes auto."
+        },
+    )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
     mixed_precision: str | None = field(
         default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
@@ -198,6 +207,7 @@ class RecipeArguments:
             self,
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
+                "head_weight_decay": 0,
                 "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0,
                 "keep_checkpoints": 1, "log_every": 1,
             },
@@ -329,6 +339,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def epochs_for(images: int) -> int:
     """How many epochs `epochs="auto"` means for a number of training images."""
     return min(max(round(IMAGES_SHOWN / images), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
+def head_decay_for(images: int) -> float:
+    """The weight decay that `head_weight_decay="auto"` means for a number of training images.
+
+    As a prior of the weights would: the fewer the images, the more it counts beside them. Over heads on frozen
+    features of photographs it is within what their sweeps found best: docs/photographs.md.
+    """
+    return min(max(DECAY_TIMES_IMAGES / images, LEAST_DECAY), MOST_DECAY)
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

@@ -16,7 +16,6 @@ from assocformer_hf.training.sampling import derived_seed
 # The best of a sweep over heads on frozen features of photographs: docs/photographs.md.
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 3.0
 LEAST_STEPS = 400  # decay and gradient take about a hundred steps to balance, however few the images are
 
 
@@ -26,6 +25,7 @@ def train_head(
     loader: DataLoader,
     accelerator: Accelerator,
     epochs: int,
+    weight_decay: float,
     seed: int = 0,
 ):
     """Trains the head, with the backbone as it is; called by every process, which all end with the same head.
@@ -40,12 +40,13 @@ def train_head(
         loader: of the images, prepared by the accelerator, without an order of its own.
         accelerator: devices, precision and processes.
         epochs: passes over the features; more of them where these are fewer than 400 steps of 64 images.
-        seed: of their order.
+        weight_decay: of the head's weights, decoupled.
+        seed: of the order of the images.
     """
     features, labels = _features(model, images, loader, accelerator)
     head, config = model.head, model.config
     head.train()
-    optimizer = create_optimizer(head, LEARNING_RATE, WEIGHT_DECAY)
+    optimizer = create_optimizer(head, LEARNING_RATE, weight_decay)
     steps = -(-len(features) // BATCH_SIZE)
     epochs = max(epochs, -(-LEAST_STEPS // steps))
     scheduler = create_scheduler(optimizer, epochs * steps)

@@ -1,35 +1,41 @@
 """Optimizer and schedule of the paper's recipe."""
 
-from collections.abc import Mapping
-
 from torch import nn, optim
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None) -> list[dict]:
-    """The trainable parameters in groups: weights, which decay, and biases and other 1-d ones, which do not.
+def parameter_groups(
+    model: nn.Module,
+    weight_decay: float,
+    backbone_learning_rate: float | None = None,
+    head_weight_decay: float | None = None,
+) -> list[dict]:
+    """The trainable parameters by how they are trained: weights decay, biases and other 1-d parameters do not.
 
     Args:
-        model: the model.
+        model: the model; the parts with options of their own are its `backbone` and its `head`.
         weight_decay: of the weights.
-        rates: learning rates by the beginning of the parameters' names, `""` for all others.
+        backbone_learning_rate: default: the optimizer's.
+        head_weight_decay: of the head's weights; default: as all.
     """
-    rates = rates or {"": None}
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {
-        (start, decays): [] for start in rates for decays in (True, False)
-    }
+    groups: dict[tuple[float | None, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            start = max((start for start in rates if name.startswith(start)), key=len)
-            groups[start, parameter.ndim > 1].append(parameter)
+            part = name.partition(".")[0]
+            rate = backbone_learning_rate if part == "backbone" else None
+            decay = head_weight_decay if part == "head" and head_weight_decay is not None else weight_decay
+            groups.setdefault((rate, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
-        | ({} if rates[start] is None else {"lr": rates[start]})
-        for (start, decays), parameters in groups.items()
+        {"params": parameters, "weight_decay": decay} | ({} if rate is None else {"lr": rate})
+        for (rate, decay), parameters in groups.items()
     ]
 
 
 def create_optimizer(
-    model: nn.Module, learning_rate: float, weight_decay: float, backbone_learning_rate: float | None = None
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    backbone_learning_rate: float | None = None,
+    head_weight_decay: float | None = None,
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), without decay on 1-d parameters.
 
@@ -38,9 +44,10 @@ def create_optimizer(
         learning_rate: of the head, and of all where the backbone has none of its own.
         weight_decay: of the weights.
         backbone_learning_rate: a lower one keeps what a pretrained backbone knows while the head starts from nothing.
+        head_weight_decay: of the head's weights; default: as all.
     """
-    rates = None if backbone_learning_rate is None else {"": learning_rate, "backbone.": backbone_learning_rate}
-    return optim.AdamW(parameter_groups(model, weight_decay, rates), lr=learning_rate, fused=True)
+    groups = parameter_groups(model, weight_decay, backbone_learning_rate, head_weight_decay)
+    return optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
 def create_scheduler(

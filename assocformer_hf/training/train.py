@@ -267,7 +267,7 @@ def from_random_weights(recipe: RecipeArguments) -> RecipeArguments:
     if not recipe.head_epochs:
         return recipe
     # A decay that suits a head of its own, as in `photographs`, is no decay for a whole network either.
-    changed = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay")
+    changed = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay", "head_weight_decay")
     return replace(recipe, **{name: getattr(RecipeArguments(), name) for name in changed})
 
 

@@ -16,6 +16,7 @@ from assocformer_hf.training.arguments import (
     OptionError,
     RecipeArguments,
     epochs_for,
+    head_decay_for,
     read_recipe,
     training_arguments,
 )
@@ -99,6 +100,18 @@ def test_bad_options_are_named(splits, tmp_path, options, error, message):
 def test_epochs_follow_the_number_of_photographs(tmp_path):
     assert [epochs_for(images) for images in (100, 3000, 6000, 15_000, 1_000_000)] == [30, 20, 10, 4, 4]
     assert training_arguments(dataset="photos/")[2].epochs == "auto"
+
+
+def test_the_heads_decay_follows_the_number_of_photographs(create_model, splits, tmp_path):
+    assert [head_decay_for(images) for images in (100, 450, 3000, 15_000, 1_000_000)] == [100, 100, 15, 3, 3]
+    create_model().backbone.save_pretrained(tmp_path / "tiny")
+    options = QUICK | {"config": "photographs", "epochs": 1, "normalization": "none"}
+    result = train(
+        splits, backbone=str(tmp_path / "tiny"), image_size=64, output_dir=str(tmp_path / "model"), **options
+    )
+    # Beside as many steps of a rate of 4e-3 nothing that only a few photographs say stays in the head.
+    assert result.metrics["run"]["options"]["head_weight_decay"] == 100
+    assert result.model.head.embedding.weight.abs().max() < 0.02
 
 
 def test_what_is_saved_names_no_folder_of_the_machine(create_model, splits, tmp_path):
