@@ -139,10 +139,9 @@ class TrainingRun:
         saves: Sequence[str] = (),
     ):
         self.epochs = epochs_for(len(train_images)) if recipe.epochs == "auto" else recipe.epochs
-        recipe = replace(recipe, epochs=self.epochs)
-        head_decay = head_decay_for(len(train_images))
-        if recipe.head_weight_decay == "auto":
-            recipe = replace(recipe, head_weight_decay=head_decay)
+        usual_decay = head_decay_for(len(train_images))
+        head_decay = usual_decay if recipe.head_weight_decay == "auto" else recipe.head_weight_decay
+        recipe = replace(recipe, epochs=self.epochs, head_weight_decay=head_decay)
         self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
         num_workers = share_cores(accelerator, num_workers)
@@ -174,12 +173,11 @@ class TrainingRun:
             model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
             plain = head_start_loader(train_images, recipe, accelerator, loading)
-            if recipe.head_weight_decay is not None:
-                head_decay = recipe.head_weight_decay
-            train_head(model, train_images, plain, accelerator, recipe.head_epochs, head_decay, recipe.seed)
+            decay = usual_decay if head_decay is None else head_decay
+            train_head(model, train_images, plain, accelerator, recipe.head_epochs, decay, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(
-            model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate, recipe.head_weight_decay
+            model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate, head_decay
         )
         scheduler = create_scheduler(optimizer, self.epochs * self.steps, recipe.pct_start)
         self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
