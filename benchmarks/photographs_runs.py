@@ -19,7 +19,7 @@ from benchmarks.photographs_training import Schedule, logistic_regression, mean_
 
 TUNING_SEED = 100
 RATES = tuple(1e-3 * 2.0**power for power in range(-8, 9))
-DECAYS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+DECAYS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 L2 = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 LAMBDAS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -81,16 +81,15 @@ def _arms() -> tuple[Arm, ...]:
         Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}, cost_of="linear"),
         Arm("linear", "linear", "linear", start=fit),
         Arm("am", "AM, no norm", "am", start=fit),
-        Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended, seeds=3, rounds=1),
-        Arm("am-attention", "AM with attention, no norm", "am", {}, inside, seeds=3, rounds=1, reference="attention"),
+        Arm("attention", "linear with attention", "am", {"fusion": "linear"}, attended, seeds=3),
+        Arm("am-attention", "AM with attention, no norm", "am", {}, inside, seeds=3, reference="attention"),
         Arm(
             "half-attention",
             "AM with attention, A frozen at ½",
             "am",
             {"association": "half"},
-            {"rate": (4e-3,), "decay": (3.0,), "lam": (2.0,), "temperature": (2.0,)},  # that of AM with attention
+            inside,
             seeds=3,
-            rounds=0,
             cost_of="am-attention",
             reference="attention",
         ),
