@@ -11,6 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "assocformer_hf/__init__.
 EXPORT = ["onnx>=1.17", "onnxscript>=0.6", "onnxruntime>=1.20"]
 SPACE = ["gradio>=6", "starlette>=0.40"]  # which Gradio is built on
 EXPLAIN = ["captum>=0.9"]
+RAY = ["ray[data]>=2.60"]
 SPARK = ["pyspark[sql]>=4.0"]
 TEST = [
     "pytest>=8",
@@ -95,6 +96,7 @@ setup(
         "export": EXPORT,
         "space": SPACE,
         "explain": EXPLAIN,
+        "ray": RAY,
         "spark": SPARK,
     },
 )

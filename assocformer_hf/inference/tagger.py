@@ -128,6 +128,7 @@ class Tagger:
             ImageError: if a single image cannot be read. In a list, its `error` says so.
         """
         if isinstance(images, Mapping):
+            # Not by a call of its own: Ray has one thread for calls, and one inside another would wait for it forever.
             tagged = self._tag_all(list(images["image"]))
             columns = {name: [getattr(one, name) for one in tagged] for name in ("labels", "scores", "is_guess")}
             # Text in every batch: a column of None alone has no type.

@@ -92,6 +92,21 @@ def test_it_maps_batches_of_datasets(tagger):
     assert "not an image" in tagged["error"][3]
 
 
+def test_a_batch_is_one_call():
+    """Ray runs the calls of a wrapped class in one thread: a call inside another would wait for itself."""
+
+    class Wrapped(Tagger):
+        calls = 0
+
+        def __call__(self, images):
+            self.calls += 1
+            return super().__call__(images)
+
+    tagger = Wrapped(MODEL)
+    assert [set(labels) for labels in tagger({"image": SAMPLES})["labels"]] == EXPECTED
+    assert tagger.calls == 1
+
+
 def test_an_explanation_is_of_the_same_scores(tagger):
     explanation = tagger.explain(SAMPLES[0])
     tagged = tagger(SAMPLES[0])
