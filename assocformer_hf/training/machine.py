@@ -1,15 +1,14 @@
 """How many threads and loading processes suit a machine, and how long a run will take on it."""
 
-import ctypes
 import os
-import sys
 import time
 from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+from assocformer_hf.memory import keep_freed_memory
+
 LARGE = 20_000_000  # parameters: on a CPU, an epoch of a few thousand photographs takes hours
 FIRST_BATCHES = 20
 FIRST_SECONDS = 10.0
@@ -34,23 +33,10 @@ def share_cores(accelerator: Accelerator, num_workers: int | None = None) -> int
     on_cpu = accelerator.device.type == "cpu"
     if num_workers is None:
         num_workers = min(max(cores // 4, 1), 4) if on_cpu else min(cores, 8)
-    if on_cpu:
-        keep_freed_memory()
+    keep_freed_memory(accelerator.device)
     if on_cpu and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(cores - num_workers, 1))
     return num_workers
-
-
-def keep_freed_memory():
-    """Has glibc keep the memory of freed tensors for the next ones, instead of asking the system for each anew.
-
-    The system clears every page that it gives: a third of the time of a convolutional network's step on a CPU. The
-    process then takes about a tenth more memory. Without glibc (macOS, Windows, Alpine) nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def hardware(accelerator: Accelerator) -> dict:

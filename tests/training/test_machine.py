@@ -1,6 +1,5 @@
 """Threads, workers, warnings and estimates follow the machine."""
 
-import sys
 import time
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from assocformer_hf.training import machine
-from assocformer_hf.training.machine import TimeEstimate, keep_freed_memory, share_cores, size_warning
+from assocformer_hf.training.machine import TimeEstimate, share_cores, size_warning
 
 
 @pytest.fixture
@@ -84,16 +83,3 @@ def test_the_estimate_begins_again_with_an_epoch(monkeypatch):
 def test_short_runs_are_not_estimated():
     short = TimeEstimate(50, 0.0)
     assert not any(short.after(batch) for batch in range(1, 50))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_freed_memory_is_used_again():
-    import resource  # Windows has none
-
-    keep_freed_memory()
-    torch.ones(64 << 20, dtype=torch.uint8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(64 << 20, dtype=torch.uint8)
-    pages = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize()
-    assert pages < 5 * (64 << 20)  # of 20 times as many

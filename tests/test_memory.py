@@ -1,0 +1,37 @@
+"""On a CPU with glibc, the memory of freed tensors serves the next ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODEL = Path(__file__).parent.parent / "model_cards/assocformer-efficientnet-lite0-mirflickr"
+AFTER = """
+import resource
+import torch
+from accelerate import Accelerator
+from assocformer_hf import Tagger
+from assocformer_hf.evaluation.evaluator import evaluate
+from assocformer_hf.training.machine import share_cores
+
+{first}
+torch.ones(64 << 20, dtype=torch.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(64 << 20, dtype=torch.uint8)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+@pytest.mark.parametrize(
+    "first",
+    ["share_cores(Accelerator(cpu=True))", "evaluate({}, [], Accelerator(cpu=True))", f"Tagger({str(MODEL)!r})"],
+)
+def test_freed_memory_is_used_again(first):
+    # In a process of its own: what a process has settled holds for the rest of it.
+    child = subprocess.run(
+        [sys.executable, "-c", AFTER.format(first=first)], capture_output=True, text=True, check=True
+    )
+    assert int(child.stdout.split()[-1]) < 5 * (64 << 20)  # of 20 times as many
