@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from PIL import ExifTags, Image
 
@@ -137,9 +138,8 @@ def check_labels(splits: Mapping[str, datasets.Dataset], min_positives: int = 10
 
 def _flat(dataset: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
     """The lengths of a column of lists, and all their entries."""
-    rows = dataset.select_columns([column])[:][column]
-    flat = np.fromiter((label for row in rows for label in row), dtype=np.int64)
-    return np.array([len(row) for row in rows], dtype=np.int64), flat
+    rows = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    return pc.list_value_length(rows).to_numpy().astype(np.int64), pc.list_flatten(rows).to_numpy()
 
 
 def cooccurrence(dataset: datasets.Dataset) -> np.ndarray:
