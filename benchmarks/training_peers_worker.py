@@ -82,7 +82,7 @@ def assocformer(settings: dict, folder: Path, names: list[str], head_start: bool
     result = train(
         dataset, config="photographs", backbone=settings["folder"], image_size=settings["image_size"],
         epochs=settings["epochs"], batch_size=settings["batch_size"], num_workers=settings["num_workers"],
-        randaugment_ops=0, output_dir=settings["output"], report_to="none", **options,
+        randaugment_ops=0, seed=settings["seed"], output_dir=settings["output"], report_to="none", **options,
     )  # fmt: skip
     images = MultiLabelImages(dataset["validation"], evaluation_transform(result.processor))
     collator = MultiLabelCollator(len(names), with_index=True)
