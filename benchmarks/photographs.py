@@ -19,10 +19,11 @@ import torch
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_costs import measure_costs
 from benchmarks.photographs_features import load_features
-from benchmarks.photographs_report import write_models, write_report
+from benchmarks.photographs_report import README, Runs, write_models, write_readme, write_report
 from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
 
 FOLDER = RESULTS / "photographs"
+PAGE = RESULTS.parent.parent / "docs/photographs.md"
 DATA = Path("../shared")
 QUICK_PHOTOGRAPHS = 400
 
@@ -43,7 +44,7 @@ def main():
     parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
     options = parser.parse_args()
     folder = options.output or (Path("outputs/photographs-quick") if options.quick else FOLDER)
-    page = RESULTS.parent.parent / "docs/photographs.md" if folder == FOLDER else folder / "photographs.md"
+    page = PAGE if folder == FOLDER else folder / "photographs.md"
     folder.mkdir(parents=True, exist_ok=True)
     scales = (QUICK,) if options.quick else SCALES
     arms = [arm for arm in ARMS if arm.quick or not options.quick]
@@ -58,11 +59,23 @@ def main():
         sizes = options.sizes or [scale.size for scale in scales]
         for scale, arm in product((scale for scale in scales if scale.size in sizes), chosen):
             print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
-    results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
+    write_pages({(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}, folder, page)
+
+
+def write_pages(results: Runs, folder: Path, page: Path, readme: Path = README):
+    """Tables and plots of the page, and of the README, where the results are those that the documentation shows.
+
+    Args:
+        results: of every arm at every size, by both.
+        folder: where they and the costs lie.
+        page: what becomes of them.
+        readme: the README.
+    """
     costs = json.loads(path.read_text())["rows"] if (path := folder / "costs.json").exists() else []
     write_report(results, {row["arm"]: row for row in costs}, page)
     if folder == FOLDER:
         write_models(page)
+        write_readme(results, readme)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_rel
 
+from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
-from benchmarks.photographs_own_data import own_data_table
+from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Results
 from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
@@ -41,6 +42,7 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
     plot_association(results, page.parent / "images/photographs_association.png")
 
 
+README = Path(__file__).parent.parent / "README.md"
 BUNDLED = {
     "photographs_model": "EfficientNet-Lite0 fine-tuned, AM with attention",
     "photographs_student": "tiny CvT from random weights, distilled from it",
@@ -55,6 +57,31 @@ def write_models(page: Path, results: Path = RESULTS):
     tables = {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)}
     tables["own_data"] = own_data_table(Rows(results / "photographs/own_data.json"))
     fill_page(page, tables)
+
+
+def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
+    """Replaces the table of the README that says what is measured on photographs.
+
+    Args:
+        results: of every arm at every size, by both.
+        page: the README.
+        measured: folder of the results of the other benchmarks.
+    """
+    this, *others = Rows(measured / "photographs_model.json")
+    worth = read_metrics(README.parent / "model_cards/assocformer-efficientnet-lite0-mirflickr")["association"]["worth"]
+    table = header("on photographs", "measured")
+    table.append(row("the model above, on 5,000 that nothing was chosen on", f"mAP {interval(this, 'mAP')}"))
+    table += [
+        row(one["model"], f"mAP {interval(one, 'mAP')}, {interval(one, 'below the first')} below it") for one in others
+    ]
+    frozen = scores(results, BASELINE, max(size for _, size in results))
+    if frozen is not None:
+        table.append(row("the best linear layer on the same backbone's frozen features", f"mAP {frozen.mean():.1f}"))
+    lost, low, high = (100 * worth["half"][key] for key in ("lost", "low", "high"))
+    half = f"{lost:.2f} points of validation mAP ({low:.2f} to {high:.2f})".replace("-", "−")
+    table.append(row("what the model above loses with ½ in place of its association matrix A", half))
+    table += own_data_rows(Rows(measured / "photographs/own_data.json"))
+    fill_page(page, {"photographs": table})
 
 
 def models_table(measured: Mapping[str, Sequence[dict]]) -> list[str]:
@@ -208,13 +235,15 @@ def runs_table(results: Runs) -> list[str]:
 def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
     """mAP against parameters, milliseconds and megabytes, a row of axes for each size."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     sizes = sorted({size for (_, size), result in results.items() if result.finished})
     shown = [arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE]
     figure = Figure(figsize=(13, 4.2 * max(1, len(sizes))), layout="constrained")
     quantities = {"parameters_M": "parameters, millions", "forward_ms": "forward of 16 photographs, ms",
                   "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
-    for size, axes_row in zip(sizes, figure.subplots(max(1, len(sizes)), 3, squeeze=False, sharey="row"), strict=False):
+    grid = figure.subplots(max(1, len(sizes)), 3, squeeze=False, sharex="col", sharey="row")
+    for size, axes_row in zip(sizes, grid, strict=False):
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
             points = []
             for number, arm in enumerate(arm for arm in shown if (arm.name, size) in results):
@@ -228,6 +257,7 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
             best = [(x, y) for x, y in sorted(points) if all(y > other for place, other in points if place < x)]
             axes.plot(*zip(*best, strict=True) if best else ((), ()), color="0.7", linewidth=1, zorder=0)
             axes.set(xscale="log", xlabel=title)
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(alpha=0.3)
         axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
         if axes_row[-1].get_legend_handles_labels()[0]:

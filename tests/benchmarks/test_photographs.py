@@ -1,6 +1,7 @@
 """Heads on photographs: side by side they are trained as if alone, a suite goes on, its parts are what they say."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ import torch
 
 from assocformer_hf import multilabel_metrics
 from benchmarks.peers import label_graph
+from benchmarks.photographs import FOLDER, PAGE, write_pages
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import AM
-from benchmarks.photographs_report import write_report
-from benchmarks.photographs_runs import ARMS, AXES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
+from benchmarks.photographs_report import README, write_report
+from benchmarks.photographs_runs import ARMS, AXES, SCALES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
 from benchmarks.photographs_training import Schedule, average_precision, logistic_regression, mean_ap, predict, train
 from tests.conftest import ROOT
 
@@ -23,6 +25,14 @@ SHARED = ROOT.parent / "shared"
 CHANNELS, LABELS = 24, 6
 SCALE = Scale(96, 2, batch=32, rounds=1, seeds=2)
 ARM = {arm.name: arm for arm in ARMS}
+
+
+def test_the_pages_say_what_the_results_say(tmp_path, capsys):
+    page, readme = shutil.copy(PAGE, tmp_path / PAGE.name), shutil.copy(README, tmp_path / README.name)
+    results = {(arm.name, scale.size): Results(arm, scale, FOLDER) for arm in ARMS for scale in SCALES}
+    write_pages(results, FOLDER, page, readme)
+    assert page.read_text() == PAGE.read_text(), "run python -m benchmarks.photographs --tables"
+    assert readme.read_text() == README.read_text(), "run python -m benchmarks.photographs --tables"
 
 
 @pytest.fixture(scope="module")

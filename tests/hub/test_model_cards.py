@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -20,16 +19,15 @@ from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
 from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM
+from model_cards.write_cards import worth_table
+from model_cards.write_paper_folders import PAPER as PAPER_NUMBERS
+from model_cards.write_paper_folders import folder_of, paper_card
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
 TRAINED = CARDS / "assocformer-swin-tiny-scenes"
 PHOTOGRAPHS = CARDS / "assocformer-efficientnet-lite0-mirflickr"
 OF_PHOTOGRAPHS = sorted(CARDS.glob("assocformer-*-mirflickr"))
-
-sys.path.insert(0, str(CARDS))
-from write_paper_folders import PAPER as PAPER_NUMBERS  # noqa: E402
-from write_paper_folders import folder_of, paper_card  # noqa: E402
 
 PAPER = [folder_of(*key) for key in PAPER_NUMBERS]
 
@@ -195,15 +193,10 @@ def test_paper_configurations_have_the_datasets_labels(coco_mini):
     assert list(coco.id2label.values()) == label_names(load_coco(coco_mini, "val2017"))
 
 
-@pytest.mark.parametrize(("folder", "name"), [(PHOTOGRAPHS, "photographs"), (TRAINED, "drawn scenes")])
-def test_card_and_documentation_say_what_a_is_worth(folder, name):
-    metrics = json.loads((folder / "metrics.json").read_text())
-    worth = metrics["association"]["worth"]
+@pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)
+def test_card_and_documentation_say_what_a_is_worth(folder):
+    worth = json.loads((folder / "metrics.json").read_text())["association"]["worth"]
     assert worth_sentence(worth) in (folder / "README.md").read_text(encoding="utf-8")
     assert (folder / "association_map.png").exists() == is_worth_showing(worth)
-    losses = [
-        f"{100 * one['lost'] + 0:.2f} ({100 * one['low'] + 0:.2f} to {100 * one['high'] + 0:.2f})"
-        for one in (worth["half"], worth["mean"])
-    ]
-    row = f"| {name} | {metrics['images']} | {100 * metrics['mAP']:.1f} | {' | '.join(losses)} |"
-    assert re.sub(r"-(?=\d)", "−", row.replace("-0.00", "0.00")) in (ROOT / "docs/interpretation.md").read_text()
+    (row,) = worth_table([folder])[2:]
+    assert row in (ROOT / "docs/interpretation.md").read_text(encoding="utf-8")

@@ -1,0 +1,199 @@
+"""Configuration of AssocFormer: a backbone, the association head, the loss and the decision thresholds."""
+
+import copy
+import math
+import numbers
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+READOUTS = ("per_label", "shared")
+FUSIONS = ("equal", "association", "learnable", "linear")
+POOLINGS = ("mean", "attention")
+ASSOCIATION_NORMS = ("l2", "l1", "l1_l2", "nuclear", "none")
+PAPER_BACKBONE = {
+    "model_type": "timm_wrapper",
+    "architecture": "swin_large_patch4_window12_384",
+    "num_classes": 0,
+    "label_names": [],
+}
+
+
+class ConfigurationError(ValueError):
+    """A value that a model cannot be built with: the message names it and the values it can take."""
+
+
+class AssocFormerConfig(PreTrainedConfig):
+    """Configuration of [`AssocFormerForMultiLabel`]. The defaults are the paper's.
+
+    Args:
+        backbone_config: configuration of the vision backbone, as an object or a dict with `model_type`. Default: the
+            paper's Swin-L at 384x384 from timm. The backbone's own class names are dropped.
+        image_size: side of the square input in pixels, where it differs from what `backbone_config` says; the position
+            and window tables of timm models are interpolated to it.
+        num_labels: number of labels C, where the labels have no names (they become `LABEL_0`, ...).
+        id2label: the names of the labels by index; sets C.
+        association_kernel_size: odd kernel size k of the two convolutions of eq. 4.
+        readout: eq. 6 with one weight vector for each label (`"per_label"`) or one for all (`"shared"`, for research:
+            it sees the image only through a handful of numbers).
+        fusion: eq. 7: `"equal"` (1/2, 1/2), `"association"` (1, 0), `"learnable"` (a parameter, 1) or `"linear"`
+            (0, 1), the paper's baseline without the association module.
+        pooling: what N2 of eq. 7 reads: `"mean"`, the backbone's pooled feature L as in the paper, or `"attention"`,
+            the feature map with class-specific residual attention (Zhu & Wu, ICCV 2021), which has no parameter more
+            and says exactly where in the image each label was seen. A is of L in both.
+        attention_weight: lambda of the attention, at least 0.
+        attention_temperature: T of the attention, at least 0; the larger, the narrower each label looks.
+        gamma_pos: focusing exponent of the positive labels in eq. 8, at least 0.
+        gamma_neg: focusing exponent of the negative labels in eq. 8, at least 0.
+        clip: probability margin of the ASL paper, in [0, 1); 0 is eq. 8.
+        association_norm: the norm of A in eq. 9: `"l2"` (Frobenius), `"l1"` (sum of absolute values), `"l1_l2"` (their
+            sum), `"nuclear"` or `"none"`.
+        association_weight: theta of eq. 9, at least 0.
+        tiled_association: whether A is computed in tiles and never held whole, in the forward and the backward pass; by
+            default from 1,024 labels on. The norm `"nuclear"` needs A whole.
+        fused_association: whether one loop made by `torch.compile` takes the place of the tiles; where there is no
+            compiler, tiles do the work. Off, as on the CPU that it was measured on the tiles are faster.
+        threshold: probability from which a label is predicted, in [0, 1].
+        label_thresholds: one threshold for each label; replaces `threshold` where given.
+
+    Raises:
+        ConfigurationError: if a value is out of its range; the message names it and the values it can take.
+    """
+
+    model_type = "assocformer"
+    sub_configs = {"backbone_config": AutoConfig}
+    # The Trainer's predictions are then the logits alone.
+    keys_to_ignore_at_inference = [
+        "association", "association_sums", "association_logits", "embedding_logits", "association_penalty",
+        "hidden_states",
+    ]  # fmt: skip
+
+    backbone_config: PreTrainedConfig | dict | None = None
+    image_size: int | None = None
+    association_kernel_size: int = 3
+    readout: str = "per_label"
+    fusion: str = "equal"
+    pooling: str = "mean"
+    attention_weight: float | int = 1.0
+    attention_temperature: float | int = 1.0
+    gamma_pos: float | int = 0
+    gamma_neg: float | int = 2
+    clip: float | int = 0
+    association_norm: str = "l2"
+    association_weight: float | int = 0.1
+    tiled_association: bool | None = None
+    fused_association: bool = False
+    threshold: float | int = 0.5
+    label_thresholds: list[float] | None = None
+    problem_type: str = "multi_label_classification"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "AssocFormerConfig":
+        """A configuration from a dictionary; values given beside it replace its own, and are checked like them.
+
+        Raises:
+            ConfigurationError: if the dictionary is that of another model, or a value is out of its range.
+        """
+        if config_dict.get("model_type") != cls.model_type and "backbone_config" not in config_dict:
+            kind = config_dict.get("model_type") or config_dict.get("architecture")
+            raise ConfigurationError(
+                f"this is a {kind} model, not an AssocFormer; AssocFormerForMultiLabel.from_backbone takes it as a "
+                "backbone and adds a fresh head"
+            )
+        own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
+        changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
+        if changes.keys() & {"id2label", "label2id"}:
+            config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
+        return super().from_dict(config_dict | changes, **kwargs)
+
+    def __post_init__(self, **kwargs):
+        self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
+        self.backbone_config.num_labels = 0
+        self.backbone_config._name_or_path = ""  # a folder of somebody's machine; the weights are in the model
+        if self.id2label is None and self.label2id:
+            self.id2label: dict[int, str] = {i: name for name, i in self.label2id.items()}
+        super().__post_init__(**kwargs)
+        self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
+        self._check_values()
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The probability from which each label is predicted, `(labels,)`: its own, or `threshold`."""
+        return list(self.label_thresholds or [self.threshold] * len(self.id2label))
+
+    def _check_values(self):
+        _check_choice("readout", self.readout, READOUTS)
+        _check_choice("fusion", self.fusion, FUSIONS)
+        _check_choice("association_norm", self.association_norm, ASSOCIATION_NORMS)
+        _check_choice("pooling", self.pooling, POOLINGS)
+        if self.pooling == "attention" and self.fusion == "association":
+            raise ConfigurationError(
+                'pooling="attention" is of N2, which fusion="association" leaves out; use another fusion, or "mean"'
+            )
+        _check_choice("problem_type", self.problem_type, ("multi_label_classification",))
+        k = self.association_kernel_size
+        if not isinstance(k, int) or k < 1 or k % 2 == 0:
+            raise ConfigurationError(f"association_kernel_size must be odd, such as 1, 3 or 5; got {k!r}")
+        if self.image_size is not None and self.image_size < 1:
+            raise ConfigurationError(f"image_size must be at least 1, got {self.image_size}")
+        _check_range("gamma_pos", self.gamma_pos)
+        _check_range("gamma_neg", self.gamma_neg)
+        _check_range("association_weight", self.association_weight)
+        _check_range("attention_weight", self.attention_weight)
+        _check_range("attention_temperature", self.attention_temperature)
+        _check_range("clip", self.clip, upper=1)
+        if self.clip == 1:
+            raise ConfigurationError("clip must be below 1: a margin of 1 would leave no loss on the negative labels")
+        _check_range("threshold", self.threshold, upper=1)
+        names = list(self.id2label.values())
+        if not names:
+            raise ConfigurationError("num_labels must be at least 1, got 0; pass id2label or num_labels")
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigurationError(f"id2label names {twice!r} more than once; every label needs a name of its own")
+        if sorted(self.id2label) != list(range(len(names))):
+            raise ConfigurationError(
+                f"id2label must number the labels 0 to {len(names) - 1}, got {sorted(self.id2label)}"
+            )
+        if self.label_thresholds is not None:
+            if len(self.label_thresholds) != len(names):
+                raise ConfigurationError(
+                    f"label_thresholds must have one value for each of the {len(names)} labels, "
+                    f"got {len(self.label_thresholds)}"
+                )
+            for name, value in zip(names, self.label_thresholds, strict=True):
+                _check_range(f"label_thresholds[{name!r}]", value, upper=1)
+
+
+def _as_config(backbone_config):
+    """A configuration object of the backbone that the caller's copy does not share."""
+    if isinstance(backbone_config, PreTrainedConfig):
+        return _without_classifier(copy.deepcopy(backbone_config))
+    model_type = backbone_config.get("model_type") if isinstance(backbone_config, dict) else None
+    if model_type not in CONFIG_MAPPING:
+        raise ConfigurationError(
+            "backbone_config must be a transformers configuration, or a dict whose `model_type` is one that "
+            f"transformers knows, such as 'timm_wrapper' or 'cvt'; got {model_type or type(backbone_config).__name__!r}"
+        )
+    return _without_classifier(CONFIG_MAPPING[model_type].from_dict(backbone_config))
+
+
+def _without_classifier(config: PreTrainedConfig) -> PreTrainedConfig:
+    """timm's own `save_for_hf` writes the size of the classifier among the arguments of the model."""
+    if getattr(config, "model_args", None):
+        config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
+    return config
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _check_range(name, value, upper=math.inf):
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= upper or math.isinf(value):
+        limits = "at least 0 and finite" if math.isinf(upper) else f"between 0 and {upper}"
+        raise ConfigurationError(f"{name} must be {limits}, got {value!r}")
+
+
+AssocFormerConfig.register_for_auto_class()
