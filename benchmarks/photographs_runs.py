@@ -68,7 +68,7 @@ def _arms() -> tuple[Arm, ...]:
     c_squared = 0.1 / 24**2
     narrow = [
         Arm(f"{name}-{size}", f"{peer_name}, narrowed to {size}", "peer", {"peer": peer_name, "size": size}, peer,
-            batched=False, seeds=3, rounds=1)
+            batched=False, seeds=3)
         for name, peer_name, size in (("ml-decoder", "ML-Decoder", 256), ("query2label", "Query2Label", 256),
                                       ("add-gcn", "ADD-GCN", 256), ("c-tran", "C-Tran", 256))
     ]  # fmt: skip
