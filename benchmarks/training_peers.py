@@ -1,13 +1,14 @@
 """Training photographs on a CPU in this package and in what people would use instead, side by side.
 
-`python -m benchmarks.training_peers DATA WEIGHTS [--full]`: DATA is a dataset of small square photographs, WEIGHTS the
-timm folder of the pretrained EfficientNet-Lite0. The same photographs as JPEG files, the same backbone with the same
-weights, batch of 32, mirrored at random, float32, one thread and one loading process each; in turn, each training in a
-process of its own. Learning rates and schedules are each package's own way with one maximum; ours is the recipe
-`photographs`, with its head start and without. fastai and LightlyTrain run in environments of their own, named by
-FASTAI_PYTHON and LIGHTLY_PYTHON, and are left out where these are not set. ResNet-18 is there as LightlyTrain
-0.18 does not train EfficientNet: its head wants the 1,280 features that its wrapper of timm, with 320, does not give.
-`--full` adds Swin-T, with random weights too, and more photographs and epochs.
+`python -m benchmarks.training_peers DATA WEIGHTS [--full] [BACKBONE …]`: DATA is a dataset of small square
+photographs, WEIGHTS the timm folder of the pretrained EfficientNet-Lite0. The same photographs as JPEG files, the same
+backbone with the same weights, batch of 32, mirrored at random, float32, one thread and one loading process each; in
+turn, each training in a process of its own. Learning rates and schedules are each package's own way with one maximum;
+ours is the recipe `photographs`, with its head start and without. fastai and LightlyTrain run in environments of their
+own, named by FASTAI_PYTHON and LIGHTLY_PYTHON, and are left out where these are not set. ResNet-18 is there as
+LightlyTrain 0.18 trains neither of the others: the head of EfficientNet wants 1,280 features where its wrapper of timm
+gives 320, and of Swin, whose maps have their channels last, it pools the wrong axes. `--full` takes more photographs
+and epochs. Where backbones are named, only these are run, and the rows of the others stay.
 """
 
 import csv
@@ -33,7 +34,8 @@ from transformers import TimmWrapperConfig, TimmWrapperModel
 from assocformer_hf import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import average_precision
-from benchmarks.measure import report
+from benchmarks.measure import RESULTS, report
+from benchmarks.photographs_rows import Rows
 from benchmarks.tagging import memory_of
 from benchmarks.training_peers_worker import PEERS
 
@@ -44,7 +46,7 @@ BACKBONES = {
     "ResNet-18, random": ("resnet18", {}, IMAGENET),
     "Swin-T, random": ("swin_tiny_patch4_window7_224", {"img_size": SIZE, "window_size": 4}, IMAGENET),
 }
-CANNOT = {("LightlyTrain", "EfficientNet-Lite0, pretrained")}
+CANNOT = {("LightlyTrain", "EfficientNet-Lite0, pretrained"), ("LightlyTrain", "Swin-T, random")}
 WORKER = Path(__file__).with_name("training_peers_worker.py")
 
 
@@ -166,9 +168,10 @@ def _spread(values: list[float]) -> list[float]:
 
 
 def main(source: str, weights: str, *options: str):
-    full = "--full" in options
+    full, chosen = "--full" in options, [backbone for backbone in BACKBONES if backbone in options] or [*BACKBONES]
     train, validation, epochs, rounds = (3000, 1000, 3, 3) if full else (480, 320, 1, 2)
-    rows = []
+    name = "training_peers" if full else "training_peers_quick"
+    rows = [row for row in Rows(RESULTS / f"{name}.json") if row["backbone"] not in chosen]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         names, targets = write_photographs(source, folder, train, validation)
@@ -176,11 +179,11 @@ def main(source: str, weights: str, *options: str):
             "data": str(folder), "names": names, "image_size": SIZE, "batch_size": BATCH, "epochs": epochs,
             "num_workers": 1, "threads": 1,
         }  # fmt: skip
-        for number, backbone in enumerate(BACKBONES if full else list(BACKBONES)[:2]):
+        for number, backbone in enumerate(chosen):
             (place := folder / f"backbone-{number}").mkdir()
             settings = common | write_backbone(backbone, weights, place)
             rows += compare(backbone, settings, targets, place / "runs", rounds)
-            name = "training_peers" if full else "training_peers_quick"
+            rows.sort(key=lambda row: [*BACKBONES].index(row["backbone"]))
             report(name, rows, "python -m benchmarks.training_peers DATA WEIGHTS" + " --full" * full)
 
 
