@@ -228,7 +228,7 @@ def runs_table(results: Runs) -> list[str]:
     minutes = sum(run["seconds"] for run in runs) / 60
     return [
         f"{len(complete)} of {len(results)} pairs of head and size are complete: {len(runs)} runs, {minutes:.0f} core "
-        "minutes, beside other work."
+        "minutes, with pauses, beside other work."
     ]
 
 
