@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_rel
 
+from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
@@ -43,6 +44,7 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
 
 
 README = Path(__file__).parent.parent / "README.md"
+BUNDLED_FOLDER = README.parent / "model_cards/assocformer-efficientnet-lite0-mirflickr"
 BUNDLED = {
     "photographs_model": "EfficientNet-Lite0 fine-tuned, AM with attention",
     "photographs_student": "tiny CvT from random weights, distilled from it",
@@ -68,7 +70,7 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
         measured: folder of the results of the other benchmarks.
     """
     this, *others = Rows(measured / "photographs_model.json")
-    worth = read_metrics(README.parent / "model_cards/assocformer-efficientnet-lite0-mirflickr")["association"]["worth"]
+    worth = read_metrics(BUNDLED_FOLDER)["association"]["worth"]
     table = header("on photographs", "measured")
     table.append(row("the model above, on 5,000 that nothing was chosen on", f"mAP {interval(this, 'mAP')}"))
     table += [
@@ -77,9 +79,9 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
     frozen = scores(results, BASELINE, max(size for _, size in results))
     if frozen is not None:
         table.append(row("the best linear layer on the same backbone's frozen features", f"mAP {frozen.mean():.1f}"))
-    lost, low, high = (100 * worth["half"][key] for key in ("lost", "low", "high"))
-    half = f"{lost:.2f} points of validation mAP ({low:.2f} to {high:.2f})".replace("-", "−")
-    table.append(row("what the model above loses with ½ in place of its association matrix A", half))
+    lost, low, high = (points(worth["half"][key]) for key in ("lost", "low", "high"))
+    title = "what the model above loses with ½ in place of its association matrix A"
+    table.append(row(title, f"{lost} points of validation mAP ({low} to {high})"))
     table += own_data_rows(Rows(measured / "photographs/own_data.json"))
     fill_page(page, {"photographs": table})
 

@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (
@@ -70,13 +71,10 @@ def worth_table(folders: Iterable[Path]) -> list[str]:
         metrics = read_metrics(folder)
         worth = metrics["association"]["worth"]
         lost = [
-            "{:.2f} ({:.2f} to {:.2f})".format(
-                *(round(100 * worth[name][key], 2) + 0.0 for key in ("lost", "low", "high"))
-            )
-            for name in ("half", "mean")
+            f"{points(one['lost'])} ({points(one['low'])} to {points(one['high'])})"
+            for one in (worth["half"], worth["mean"])
         ]
-        cells = [f"{metrics['images']:,}", f"{100 * metrics['mAP']:.1f}", *(each.replace("-", "−") for each in lost)]
-        table.append(row(f"`{folder.name}`", *cells))
+        table.append(row(f"`{folder.name}`", f"{metrics['images']:,}", f"{100 * metrics['mAP']:.1f}", *lost))
     return table
 
 
@@ -88,12 +86,12 @@ def main():
     torch.set_num_threads(1)
     measure_worth(SCENES, "scenes")
     describe_scenes()
-    folders = [bundled.folder for bundled in photographs.MODELS.values()]
     for bundled in photographs.MODELS.values():
         if args.dataset:
             measure_worth(bundled.folder, args.dataset)
         photographs.describe(read_metrics(bundled.folder)["test"]["rows"], bundled)
-    fill_page(PAGE, {"worth": worth_table([*folders, SCENES])})
+    folders = (*(bundled.folder for bundled in photographs.MODELS.values()), SCENES)
+    fill_page(PAGE, {"worth": worth_table(folders)})
 
 
 if __name__ == "__main__":

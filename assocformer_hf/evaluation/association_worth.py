@@ -18,7 +18,7 @@ def worth_sentence(worth: Mapping | None) -> str:
     if worth is None:
         return "What the association matrix A is worth to this model was not measured, so no map of it is shown."
     half, mean = (
-        f"{_points(one['lost'])} points of mAP (95% interval {_points(one['low'])} to {_points(one['high'])})"
+        f"{points(one['lost'])} points of mAP (95% interval {points(one['low'])} to {points(one['high'])})"
         for one in (worth["half"], worth["mean"])
     )
     if not is_worth_showing(worth):
@@ -44,5 +44,6 @@ def worth_of_model(model: str | Path) -> dict | None:
     return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
+    """A difference of two mAPs in points, with two digits and a minus sign that is one."""
     return f"{round(100 * value, 2) + 0.0:.2f}".replace("-", "−")
