@@ -11,9 +11,9 @@ from accelerate.utils import DistributedType, broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.memory import keep_freed_memory
 from assocformer_hf.model.losses import association_sums
 from assocformer_hf.progress import progress_bar
 
@@ -86,7 +86,7 @@ def evaluate(
     Returns:
         For each name an [`Evaluation`], the same on every process.
     """
-    keep_freed_memory(accelerator.device)
+    prepare_device(accelerator.device, accelerator.mixed_precision)
     runs = {name: _Run(_ready(model, accelerator)) for name, model in models.items()}
     for batch in progress_bar(loader, accelerator.is_main_process, desc="evaluate", unit="batches"):
         for run in runs.values():

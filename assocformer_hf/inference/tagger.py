@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
-from assocformer_hf.memory import keep_freed_memory
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.quiet import quiet_libraries
 
@@ -104,7 +104,7 @@ class Tagger:
             )
         self.name = model
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
-        keep_freed_memory(self.device)
+        prepare_device(self.device, mixed_precision)
         self.model = load_trained_model(model).to(self.device)
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
         config = self.model.config

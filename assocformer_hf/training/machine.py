@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator
 
-from assocformer_hf.memory import keep_freed_memory
+from assocformer_hf.device import prepare_device
 
 LARGE = 20_000_000  # parameters: on a CPU, an epoch of a few thousand photographs takes hours
 FIRST_BATCHES = 20
@@ -33,7 +33,7 @@ def share_cores(accelerator: Accelerator, num_workers: int | None = None) -> int
     on_cpu = accelerator.device.type == "cpu"
     if num_workers is None:
         num_workers = min(max(cores // 4, 1), 4) if on_cpu else min(cores, 8)
-    keep_freed_memory(accelerator.device)
+    prepare_device(accelerator.device, accelerator.mixed_precision)
     if on_cpu and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(cores - num_workers, 1))
     return num_workers

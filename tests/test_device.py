@@ -1,4 +1,4 @@
-"""On a CPU with glibc, the memory of freed tensors serves the next ones."""
+"""On a CPU freed memory serves the next tensors, and a precision that it lacks is named."""
 
 import subprocess
 import sys
@@ -35,3 +35,19 @@ def test_freed_memory_is_used_again(first):
         [sys.executable, "-c", AFTER.format(first=first)], capture_output=True, text=True, check=True
     )
     assert int(child.stdout.split()[-1]) < 5 * (64 << 20)  # of 20 times as many
+
+
+def _cpu_flags() -> set[str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or not _cpu_flags(), reason="Linux on x86 lists what it can do")
+@pytest.mark.parametrize(("precision", "needs"), [("bf16", "avx512bw"), ("fp16", "avx512_fp16"), ("no", "fpu")])
+def test_a_precision_that_the_cpu_lacks_is_named_once(precision, needs):
+    lacks = needs not in _cpu_flags()
+    use = (
+        f"from assocformer_hf import Tagger\n[Tagger({str(MODEL)!r}, mixed_precision={precision!r}) for _ in range(2)]"
+    )
+    said = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True, check=True).stderr
+    assert said.count(f"mixed precision {precision}: this CPU has no such arithmetic") == lacks
