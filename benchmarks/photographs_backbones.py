@@ -30,7 +30,7 @@ from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
-from benchmarks.tables import NOT_RUN, fill_page, header, mean_and_error, row
+from benchmarks.tables import NOT_RUN, fill_page, header, over_seeds, row
 
 COMMAND = "python -m benchmarks.photographs_backbones --dataset ../shared/data/mirflickr25k-128"
 FILE = "backbones.json"
@@ -204,22 +204,13 @@ def backbones_table(results: Results) -> list[str]:
             cells = [NOT_RUN] * 2
             if tried:
                 cells = [f"{max(tried, key=tried.get):g}", ", ".join(f"{r:g}: {mAP:.1f}" for r, mAP in tried.items())]
-            gain = spread = "–"
+            tests, gain, spread = [one["test"] for one in runs], "–", "–"
             if arm is am:
-                pairs = zip(
-                    [one["test"] for one in runs], [one["test"] for one in results.finished(linear)], strict=False
-                )
-                gain = shown([own - other for own, other in pairs], "+")
+                pairs = zip(tests, [one["test"] for one in results.finished(linear)], strict=False)
+                gain = over_seeds([own - other for own, other in pairs], "+")
                 spread = f"{np.mean([one['association_std'] for one in runs]):.3f}" if runs else NOT_RUN
-            table.append(row(arm.title, *cells, str(len(runs)), shown([one["test"] for one in runs]), gain, spread))
+            table.append(row(arm.title, *cells, str(len(runs)), over_seeds(tests), gain, spread))
     return table
-
-
-def shown(values: list[float], sign: str = "") -> str:
-    """Mean and standard error; of a single one itself."""
-    if not values:
-        return NOT_RUN
-    return mean_and_error(values, sign) if len(values) > 1 else f"{values[0]:{sign}.2f}"
 
 
 def main():

@@ -27,7 +27,7 @@ from assocformer_hf.data.schema import label_names
 from assocformer_hf.device import is_emulated
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
-from benchmarks.tables import NOT_RUN, header, mean_and_error, row
+from benchmarks.tables import header, mean_and_error, over_seeds, row
 
 COMMAND = "python -m benchmarks.photographs_own_data"
 FILE = "own_data.json"
@@ -36,7 +36,8 @@ IMAGE_SIZE, EPOCHS, HELD_OUT = 128, 10, 600
 SETS = ("80 of COCO", "300 of MIRFLICKR", "1,000 of MIRFLICKR")
 LINEAR = {"fusion": "linear", "pooling": "mean"}
 RECIPE, FROZEN = "as in the recipe: AM with attention", "logistic regression on frozen features"
-HEADS = {RECIPE: {}} | {f"linear, head decay {decay}": LINEAR | {"head_weight_decay": decay} for decay in (10, 30, 100)}
+DECAYS = (10, 30, 100, 300)
+HEADS = {RECIPE: {}} | {f"linear, head decay {decay}": LINEAR | {"head_weight_decay": decay} for decay in DECAYS}
 INVERSE_PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 Found = dict[tuple[str, str], dict[int, float]]  # mAP by set and head, of each the seeds
 
@@ -96,11 +97,8 @@ def own_data_table(rows: Sequence[dict]) -> list[str]:
     for name in SETS:
         for head in (*HEADS, FROZEN):
             theirs, gains = found[name, head], gains_over(found, name, head)
-            value, gain = (
-                NOT_RUN if len(each) < 2 else mean_and_error(each, sign)
-                for each, sign in ((list(theirs.values()), ""), (gains, "+"))
-            )
-            table.append(row(name, head, str(len(theirs)), value, "–" if head == RECIPE else gain))
+            gain = "–" if head == RECIPE else over_seeds(gains, "+")
+            table.append(row(name, head, str(len(theirs)), over_seeds(list(theirs.values())), gain))
     return table
 
 

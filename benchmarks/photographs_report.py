@@ -10,6 +10,7 @@ from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
+from benchmarks.photographs_fine_tuned import fine_tuned_runs, fine_tuned_table, seeds_row
 from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Results
@@ -52,11 +53,12 @@ BUNDLED = {
 
 
 def write_models(page: Path, results: Path = RESULTS):
-    """Replaces the tables of the bundled models, of backbones from random weights, and of a small set of one's own."""
+    """Replaces the tables of models fine-tuned whole, of random backbones, and of a small set of one's own."""
     files = {title: results / f"{name}.json" for name, title in BUNDLED.items()}
     measured = {title: Rows(file) for title, file in files.items() if file.exists()}
     backbones = photographs_backbones.Results(results / "photographs/backbones.json", photographs_backbones.Scale())
     tables = {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)}
+    tables["fine_tuned"] = fine_tuned_table(fine_tuned_runs(results))
     tables["own_data"] = own_data_table(Rows(results / "photographs/own_data.json"))
     fill_page(page, tables)
 
@@ -76,6 +78,7 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
     table += [
         row(one["model"], f"mAP {interval(one, 'mAP')}, {interval(one, 'below the first')} below it") for one in others
     ]
+    table.append(seeds_row(fine_tuned_runs(measured)))
     frozen = scores(results, BASELINE, max(size for _, size in results))
     if frozen is not None:
         table.append(row("the best linear layer on the same backbone's frozen features", f"mAP {frozen.mean():.1f}"))

@@ -46,6 +46,13 @@ def mean_and_error(numbers: Sequence[float], sign: str = "") -> str:
     return f"{np.mean(numbers):{sign}.2f} ± {np.std(numbers, ddof=1) / len(numbers) ** 0.5:.2f}"
 
 
+def over_seeds(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard error over seeds; of a single one its value."""
+    if not len(values):
+        return NOT_RUN
+    return mean_and_error(values, sign) if len(values) > 1 else f"{values[0]:{sign}.2f}"
+
+
 def holm(p_values: Mapping[str, float | None]) -> dict[str, str]:
     """Holm's step-down correction of the tests that were made, as text."""
     made = sorted((p, name) for name, p in p_values.items() if p is not None)

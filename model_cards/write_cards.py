@@ -33,6 +33,7 @@ from model_cards import write_photographs_folder as photographs
 
 PAGE = Path(__file__).parent.parent / "docs/interpretation.md"
 SCENES = Path(__file__).parent / "assocformer-swin-tiny-scenes"
+SCENES_NOTE = Path(__file__).parent / "scenes_note.md"
 
 
 def measure_worth(folder: Path, dataset: str):
@@ -54,13 +55,14 @@ def describe_scenes():
     }
     (SCENES / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     widget = card.data["widget"]
-    write_recipe(metrics["run"]["options"], SCENES / RECIPE_FILE)
+    write_recipe(metrics["run"], SCENES / RECIPE_FILE)
     samples = [decode_image(SCENES / example["src"]) for example in widget]
     write_predictions(SCENES, samples, SCENES / PREDICTIONS_FILE)
     (SCENES / MAP_FILE).unlink(missing_ok=True)  # no map of an A that is worth nothing
     write_card(SCENES)
     card = ModelCard.load(SCENES / CARD_FILE)
     card.data["widget"] = widget
+    photographs.add_note(card, SCENES_NOTE.read_text(encoding="utf-8"))
     card.save(SCENES / CARD_FILE)
 
 

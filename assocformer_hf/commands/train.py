@@ -42,7 +42,10 @@ def train(
         ),
     ] = None,
 ):
-    """Train a model, and leave its best weights as a complete model folder."""
+    """Train a model, and leave its best weights as a complete model folder.
+
+    The defaults shown are the paper's; the recipe that is taken, see --config, replaces them.
+    """
     from accelerate import PartialState
 
     from assocformer_hf.commands.running import quoted, say_next

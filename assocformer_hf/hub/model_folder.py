@@ -47,8 +47,8 @@ CALIBRATION_FILES = ("calibration.json", "reliability.png")  # of a model that w
 PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FILE})"
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
-# Of the options in `metrics.json`, what no recipe names: how the run was launched, and which images it read.
-NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split"}
+# Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
+NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher"}
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # what the Hub takes for a dataset
 # An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
 # world's mean of the electricity's grams of CO2 a kilowatt-hour (IEA, 2023).
@@ -83,8 +83,9 @@ def save_model_folder(
         evaluation: of this model.
         run: where the weights come from: `dataset`, `train_split`, `eval_split`, `train_images`, `backbone`,
             `base_model` (a Hub id or None), `weights` (`"raw"` or `"ema"`), `epoch`, and the `options` of the training;
-            where they are known, the `seconds` that its epochs took, and on what: its `device`, `"cuda"` or `"cpu"`,
-            the `units`, GPUs or a CPU's threads, and the `hardware` by its name.
+            where they are known, the names of the options that were left to the data (`auto`), the `seconds` that its
+            epochs took, and on what: its `device`, `"cuda"` or `"cpu"`, the `units`, GPUs or a CPU's threads, and the
+            `hardware` by its name.
         calibration: what `assocformer calibrate` found on the images of the evaluation; None where it was not run.
         images_used: which images the weights were trained on; None where it is not known.
     """
@@ -108,7 +109,7 @@ def save_model_folder(
         "versions": {name: version(name) for name in ("torch", "transformers", "timm", "accelerate")},
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    write_recipe(run["options"], folder / RECIPE_FILE)
+    write_recipe(run, folder / RECIPE_FILE)
     worth = (metrics["association"] or {}).get("worth")
     if is_worth_showing(worth) and not is_flat(evaluation.association):
         title = f"Mean association, {run['dataset']} {run['eval_split']}"
@@ -123,8 +124,14 @@ def write_card(folder: str | Path):
     model_card(shown(folder.resolve().name), read_metrics(folder), has_map, has_pictures).save(folder / CARD_FILE)
 
 
-def write_recipe(options: dict, path: Path):
-    """Writes the options of a training as a file that `assocformer train --config` takes, for other images too."""
+def write_recipe(run: dict, path: Path):
+    """Writes the options of a training as a file that `assocformer train --config` takes, for other images too.
+
+    Args:
+        run: as in [`save_model_folder`]; what was left to the data is left to the other data again.
+        path: the file.
+    """
+    options = run["options"] | dict.fromkeys(run.get("auto", ()), "auto")
     own = {name: value for name, value in options.items() if name not in NOT_OF_A_RECIPE and value is not None}
     path.write_text(yaml.safe_dump(own, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

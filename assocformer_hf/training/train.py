@@ -150,6 +150,7 @@ def train(
         "train_images": len(train_images),
         "backbone": Path(model_args.backbone).name,
         "base_model": hub_id(model_args.backbone),
+        "auto": [name for name, value in asdict(recipe).items() if value == "auto" and name not in FREE_OPTIONS],
     }
 
     divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0

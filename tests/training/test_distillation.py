@@ -69,5 +69,8 @@ def test_a_student_learns_scores_whatever_the_labels_are(scenes, tmp_path):
         result = train(splits, output_dir=output, teacher=str(TEACHER), **options)
         assert result.metrics["run"]["options"]["teacher"] == TEACHER.name
         assert f"teacher: {TEACHER}" in (output / "options.yaml").read_text()
+        # Other images have other labels, which this teacher does not know.
+        assert "teacher" not in (output / "recipe.yaml").read_text()
+        assert "add the model to learn from as `--teacher`" in (output / "README.md").read_text()
         losses.append(result.history[0]["loss"])
     assert losses[0] == losses[1]

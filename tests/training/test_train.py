@@ -112,6 +112,9 @@ def test_the_heads_decay_follows_the_number_of_photographs(create_model, splits,
     # Beside as many steps of a rate of 4e-3 nothing that only a few photographs say stays in the head.
     assert result.metrics["run"]["options"]["head_weight_decay"] == 100
     assert result.model.head.embedding.weight.abs().max() < 0.02
+    # The recipe beside the model leaves it to other data again.
+    again = training_arguments(config=tmp_path / "model/recipe.yaml", dataset="photos/")[2]
+    assert (again.head_weight_decay, again.epochs) == ("auto", 1)
 
 
 def test_what_is_saved_names_no_folder_of_the_machine(create_model, splits, tmp_path):

@@ -1,0 +1,126 @@
+"""The bundled model's training with other seeds, beside a linear head that is trained alike.
+
+`python -m benchmarks.photographs_fine_tuned --dataset FOLDER --backbone FOLDER --runs FOLDER` trains whatever is
+missing, in one thread, and goes on where it stopped, within an epoch too; a run takes 45 minutes. Of each the test
+split is measured once, at the threshold that serves the validation split best. Seed 0 of both is what
+`model_cards.write_photographs_folder` measured of the bundled model.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from assocformer_hf import multilabel_metrics, train
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.evaluation.options import EvaluationArguments
+from assocformer_hf.evaluation.saved_model import evaluate_saved_model
+from assocformer_hf.evaluation.thresholds import choose_thresholds
+from benchmarks.measure import RESULTS
+from benchmarks.photographs_rows import Rows
+from benchmarks.tables import header, over_seeds, row
+
+COMMAND = "python -m benchmarks.photographs_fine_tuned"
+FILE = "fine_tuned.json"
+HEADS = {"am": {}, "linear": {"fusion": "linear", "pooling": "mean"}}
+TITLES = {"am": "AM with attention, as bundled", "linear": "linear"}
+SEEDS = (1, 2)
+KEYS = ("mAP", "CF1", "OF1")
+Runs = Mapping[str, Mapping[int, dict]]  # by head and seed
+
+
+def run(head: str, seed: int, dataset: str, backbone: str, folder: Path, **options) -> dict:
+    """Trains, or goes on, and measures the best weights.
+
+    Args:
+        head: of `HEADS`.
+        seed: of the run.
+        dataset: folder of the photographs.
+        backbone: folder of the pretrained backbone.
+        folder: of the run.
+        options: of `train`, in the place of those of the bundled model.
+
+    Returns:
+        The mAP on validation, and mAP, CF1 and OF1 on test.
+    """
+    started = time.perf_counter()
+    training = {"image_size": 192, "epochs": 2} | HEADS[head] | options
+    train(
+        dataset, config="photographs", backbone=backbone, seed=seed, output_dir=str(folder), resume="auto",
+        num_workers=0, report_to="none", **training,
+    )  # fmt: skip
+    args, accelerator = EvaluationArguments(str(folder), dataset, split="validation"), Accelerator(cpu=True)
+    validation, test = (
+        evaluate_saved_model(replace(args, split=split), SourceOptions(), accelerator).evaluation
+        for split in ("validation", "test")
+    )
+    threshold = choose_thresholds(validation.scores, validation.targets)
+    metrics = multilabel_metrics(test.scores, test.targets, threshold)
+    return {
+        "head": head, "seed": seed, "validation mAP": float(validation.metrics["mAP"]),
+        **{key: float(metrics[key]) for key in KEYS}, "seconds": round(time.perf_counter() - started),
+    }  # fmt: skip
+
+
+def with_seed_0(rows: Sequence[dict], bundled: Sequence[dict]) -> Runs:
+    """The runs of each head, with those of the bundled model and of the linear head that was measured beside it."""
+    runs = {head: {0: one} for head, one in zip(HEADS, bundled, strict=True)}
+    for one in rows:
+        runs[one["head"]][one["seed"]] = one
+    return runs
+
+
+def gain(runs: Runs) -> str:
+    """How many points of mAP the bundled model's head is above the linear one: mean and error, seed by seed."""
+    ours, linear = runs["am"], runs["linear"]
+    shared = sorted(ours.keys() & linear.keys())
+    return over_seeds([100 * (ours[seed]["mAP"] - linear[seed]["mAP"]) for seed in shared], "+")
+
+
+def fine_tuned_table(runs: Runs) -> list[str]:
+    """Both heads on test over the seeds, and the difference of their mAP."""
+    table = header("head", "seeds", *KEYS, "mAP above linear")
+    for head, own in runs.items():
+        cells = [over_seeds([100 * one[key] for one in own.values()]) for key in KEYS]
+        table.append(row(TITLES[head], str(len(own)), *cells, "–" if head == "linear" else gain(runs)))
+    return table
+
+
+def seeds_row(runs: Runs) -> str:
+    """A line of a table for both heads over the seeds."""
+    ours, linear = (over_seeds([100 * one["mAP"] for one in runs[head].values()]) for head in HEADS)
+    return row(f"both of them with {len(runs['am'])} seeds", f"mAP {ours} and {linear}, {gain(runs)} above it")
+
+
+def fine_tuned_runs(results: Path = RESULTS) -> Runs:
+    """The runs that a folder of results holds."""
+    return with_seed_0(Rows(results / "photographs" / FILE), Rows(results / "photographs_model.json"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    shared = Path("../shared")
+    parser.add_argument("--dataset", type=Path, default=shared / "data/mirflickr25k-128", help="default: %(default)s")
+    parser.add_argument("--backbone", type=Path, default=shared / "weights/tf_efficientnet_lite0.in1k",
+                        help="folder of a timm model; default: %(default)s")  # fmt: skip
+    parser.add_argument("--runs", type=Path, default=Path("outputs/photographs-fine-tuned"),
+                        help="folder of the runs; default: %(default)s")  # fmt: skip
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="only these; default: %(default)s")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = Rows(RESULTS / "photographs" / FILE, COMMAND)
+    for seed, head in product(options.seeds, HEADS):
+        if (head, seed) not in {(one["head"], one["seed"]) for one in rows}:
+            folder = options.runs / f"{head}-{seed}"
+            rows.add(run(head, seed, str(options.dataset), str(options.backbone), folder))
+            print(rows[-1], flush=True)
+    print(*fine_tuned_table(fine_tuned_runs()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

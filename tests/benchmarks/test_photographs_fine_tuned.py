@@ -1,0 +1,35 @@
+"""The bundled model's training with other seeds: a run goes on, and its table pairs the seeds."""
+
+import datasets
+
+from assocformer_hf.data.scenes.scenes import load_scenes
+from benchmarks.photographs_fine_tuned import KEYS, fine_tuned_table, run, seeds_row, with_seed_0
+
+
+def test_a_run_is_measured_on_test_and_not_trained_twice(tmp_path, capsys):
+    parts = {"train": load_scenes("train", size=48), "validation": load_scenes("validation", size=48)}
+    halves = parts["validation"].train_test_split(24, shuffle=False)
+    splits = datasets.DatasetDict(train=parts["train"], validation=halves["train"], test=halves["test"])
+    splits.save_to_disk(tmp_path / "scenes")
+    where = str(tmp_path / "scenes"), "tiny-cvt", tmp_path / "run"
+    first = run("linear", 1, *where, image_size=64, epochs=1, batch_size=16)
+    assert {"validation mAP", *KEYS} <= first.keys()
+    assert all(0 < first[key] < 1 for key in KEYS)
+    capsys.readouterr()
+    again = run("linear", 1, *where, image_size=64, epochs=1, batch_size=16)
+    assert "resumed after epoch 1 of 1" in capsys.readouterr().out
+    assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
+def test_the_table_pairs_the_seeds():
+    rows = [
+        {"head": head, "seed": seed, "CF1": 0.7, "OF1": 0.7, "mAP": 0.7 + 0.01 * seed + gain}
+        for seed in (1, 2)
+        for head, gain in (("am", 0.005), ("linear", 0.0))
+    ]
+    bundled = [{"mAP": 0.7 + gain, "CF1": 0.7, "OF1": 0.7} for gain in (0.008, 0.0)]
+    runs = with_seed_0(rows, bundled)
+    assert "| 3 | 71.60 ± 0.49 |" in fine_tuned_table(runs)[2]
+    assert fine_tuned_table(runs)[2].endswith("| +0.60 ± 0.10 |")
+    assert "both of them with 3 seeds" in seeds_row(runs)
+    assert "+0.65 ± 0.15 above it" in seeds_row(with_seed_0(rows[:2], bundled))
