@@ -1,8 +1,8 @@
 """Folders that the package writes into: it replaces what it wrote there before, and touches nothing else.
 
 A folder that was written to has a hidden folder `.assocformer` with a lock, files that are not finished yet, and
-`manifest.json`, the list of what the package wrote. A file that is not in the list, or that was changed since, belongs
-to somebody else.
+`manifest.json`, the list of what the package wrote, and as what: a model, a report. A file that is not in the list, or
+that was changed since, belongs to somebody else; one of another kind of output is as little replaced.
 """
 
 import errno
@@ -21,7 +21,9 @@ from safetensors import SafetensorError
 HIDDEN = ".assocformer"
 MANIFEST = f"{HIDDEN}/manifest.json"
 FORMAT = "assocformer output 1"
+FILE = "file"  # the group of a file that a command was told to write
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+MODEL = {"model", "run", "samples"}  # groups of files that make up a trained model, and may take each other's place
 LOCK_SECONDS = 10  # the loader's workers outlive a killed run, and with it the lock, by up to five seconds
 
 
@@ -83,21 +85,32 @@ class OutputFolder:
         entries = self._entries()
         return sorted(name for name, entry in entries.items() if group in (None, entry["group"]))
 
-    def refuse_foreign(self, names: Iterable[str]):
+    def refuse_foreign(self, names: Iterable[str], group: str):
         """Says now which files could not be written later.
 
+        Args:
+            names: of the files, relative to the folder.
+            group: what they are to be, see `replacing`.
+
         Raises:
-            OutputError: if files of these names are there that the package did not write, or that were changed since.
+            OutputError: if files of these names are there that the package did not write, that were changed since, or
+                that are part of another output.
         """
         if self.overwrite:
             return
-        entries = self._entries()
+        entries, names = self._entries(), list(names)
         foreign = [name for name in names if self._is_foreign(name, entries)]
         if foreign:
             raise OutputError(
                 f"{self}: holds {_listed(foreign)}, which this package did not write or which changed since; move "
                 f"{'it' if len(foreign) == 1 else 'them'} away, allow replacing with --overwrite, or choose another "
                 "folder"
+            )
+        others = {name: entries[name]["group"] for name in names if os.path.lexists(self.path / name)}
+        taken = [name for name, owner in others.items() if owner != group and not {owner, group} <= MODEL]
+        if taken:
+            raise OutputError(
+                f"{self}: holds {_listed(taken)} of another output ({others[taken[0]]}); choose another folder or name"
             )
 
     @contextmanager
@@ -118,7 +131,7 @@ class OutputFolder:
             yield content
             sync_tree(content)
             names = [path.relative_to(content).as_posix() for path in sorted(content.rglob("*")) if path.is_file()]
-            self.refuse_foreign(names)
+            self.refuse_foreign(names, group)
             entries = self._entries()
             stale = [name for name, entry in entries.items() if entry["group"] == group and name not in names]
             # Listed before they are moved: a job that is killed in between leaves nothing that looks like another's.
@@ -146,7 +159,7 @@ class OutputFolder:
         Raises:
             OutputError: if somebody else has a file of that name.
         """
-        self.refuse_foreign([name])
+        self.refuse_foreign([name], group)
         self._write(name, group, write)
 
     def edit(self, name: str, write: Callable[[Path], object]):
@@ -261,6 +274,16 @@ class OutputFolder:
             file.replace(self.path / MANIFEST)
 
 
+def claim_file(path: str | Path, overwrite: bool = False):
+    """Says now, before the work for it, if a file could not be written: see `write_file`.
+
+    Raises:
+        OutputError: if somebody else has a file of that name, or its folder cannot be written to.
+    """
+    path = Path(path)
+    OutputFolder(path.parent, overwrite).refuse_foreign([path.name], FILE)
+
+
 def write_file(path: str | Path, write: Callable[[Path], object], overwrite: bool = False) -> Path:
     """Writes one file, in place of one that the package wrote before: see `OutputFolder.write`.
 
@@ -270,7 +293,7 @@ def write_file(path: str | Path, write: Callable[[Path], object], overwrite: boo
     path = Path(path)
     folder = OutputFolder(path.parent, overwrite)
     with folder.locked():
-        folder.write(path.name, "file", write)
+        folder.write(path.name, FILE, write)
     return path
 
 

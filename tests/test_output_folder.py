@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assocformer_hf.output_folder import OutputError, OutputFolder, write_file
+from assocformer_hf.output_folder import OutputError, OutputFolder, claim_file, write_file
 
 
 def write(folder: Path, files: dict[str, str]):
@@ -47,10 +47,11 @@ def test_files_of_others_stay_and_own_ones_are_replaced(tmp_path_factory, theirs
         write(folder, edits)
         now |= edits
         foreign = {name for name in now if written.get(name, (None, None))[1] != now[name]}
-        if set(files) & foreign:
+        of_others = {name for name, (of, _) in written.items() if of != group} - foreign
+        if in_the_way := set(files) & foreign or set(files) & of_others:
             with pytest.raises(OutputError) as caught:
                 replace(OutputFolder(folder), group, files)
-            assert all(name in str(caught.value) for name in set(files) & foreign)
+            assert all(name in str(caught.value) for name in in_the_way)
         else:
             replace(OutputFolder(folder), group, files)
             stale = {name for name, (of, _) in written.items() if of == group and name not in files}
@@ -67,6 +68,17 @@ def test_with_overwrite_files_of_the_same_name_are_replaced_and_no_others(tmp_pa
         replace(OutputFolder(tmp_path), "model", {"README.md": "card"})
     replace(OutputFolder(tmp_path, overwrite=True), "model", {"README.md": "card"})
     assert contents(tmp_path) == {"README.md": "card", "thesis.txt": "mine"}
+
+
+def test_no_output_takes_the_files_of_another(tmp_path):
+    replace(OutputFolder(tmp_path), "model", {"README.md": "card", "metrics.json": "{}"})
+    with pytest.raises(OutputError, match=r"holds README.md of another output \(model\); choose another"):
+        replace(OutputFolder(tmp_path), "space", {"README.md": "of the Space", "app.py": ""})
+    for attempt in (claim_file, lambda path: write_file(path, lambda aside: aside.write_text("[]"))):
+        with pytest.raises(OutputError, match="holds metrics.json of another output"):
+            attempt(tmp_path / "metrics.json")
+    replace(OutputFolder(tmp_path), "samples", {"README.md": "card with samples"})  # a part of the model itself
+    assert contents(tmp_path) == {"README.md": "card with samples", "metrics.json": "{}"}
 
 
 @pytest.mark.parametrize("path", ["", ".", "deep/er", "link", os.fsdecode(b"caf\xe9")])

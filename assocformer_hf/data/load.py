@@ -310,6 +310,7 @@ def _stream(
         {key: stream_dataset(found[own].dataset, f"{name} ({own})", options) for key, own in chosen.items()}
     )
     streams.files = {key: found[own].files for key, own in chosen.items()}
+    streams.options = options
     return streams
 
 

@@ -19,7 +19,7 @@ from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import ImageError, decode_stored
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.summary import counted
 from assocformer_hf.output_folder import OutputFolder, shown
 from assocformer_hf.progress import progress_bar
@@ -27,6 +27,7 @@ from assocformer_hf.progress import progress_bar
 ROW_GROUP = 100
 DATA = "data"
 CARD_FILE = "README.md"
+DATASET = "dataset"  # what the card is part of
 CARD = """---
 {metadata}
 ---
@@ -77,6 +78,9 @@ def write_prepared(
     """
     if bad_images not in ("error", "skip"):
         raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
+    for name, value in (("shard_size", shard_size), ("num_proc", num_proc)):
+        if value < 1:
+            raise DataError(f"{name} must be at least 1, got {value}")
     output = OutputFolder(folder)
     parts = {key: ShardFolder(output, f"{DATA}/{key}", len(split), shard_size) for key, split in splits.items()}
     undecoded = {key: split.cast_column("image", datasets.Image(decode=False)) for key, split in splits.items()}
@@ -89,7 +93,8 @@ def write_prepared(
         "bad_images": bad_images,
     }
     with output.locked():
-        output.refuse_foreign([CARD_FILE, BAD_FILES])
+        output.refuse_foreign([CARD_FILE], DATASET)
+        output.refuse_foreign([BAD_FILES], SHARDS)
         for part in parts.values():
             part.start(run)
         _write_shards(undecoded, parts, num_proc, bad_images)
@@ -99,7 +104,7 @@ def write_prepared(
             write_bad_files(output, bad)
         rows = {key: count for key, (count, _) in finished.items()}
         card = _card(output.path, source, splits, rows)
-        output.write(CARD_FILE, "dataset", lambda aside: aside.write_text(card, "utf-8"))
+        output.write(CARD_FILE, DATASET, lambda aside: aside.write_text(card, "utf-8"))
     return rows
 
 

@@ -49,7 +49,7 @@ class ShardFolder:
         file = self.output.path / name
         run = json.loads(json.dumps(run))
         if name in self.output.owned() and file.is_file():
-            self.output.refuse_foreign([name])
+            self.output.refuse_foreign([name], SHARDS)
             before = json.loads(file.read_text(encoding="utf-8"))
             different = [key for key in run if before.get(key) != run[key]]
             if different:

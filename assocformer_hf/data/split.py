@@ -32,12 +32,14 @@ def iterative_stratification(
         The indices of the examples of the two parts, ascending.
 
     Raises:
-        DataError: if the share is not in (0, 1), or one of the parts would be empty.
+        DataError: if the share is not in (0, 1), the seed is negative, or one of the parts would be empty.
 
     Source: Sechidis, Tsoumakas & Vlahavas, "On the stratification of multi-label data", 2011.
     """
     if not 0 < share < 1:
         raise DataError(f"the share of the validation split must be above 0 and below 1; got {share}")
+    if seed < 0:
+        raise DataError(f"the seed of the split must be at least 0; got {seed}")
     count = len(labels)
     held_out = round(share * count)
     if not 0 < held_out < count:

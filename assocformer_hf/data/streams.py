@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 import datasets
@@ -9,6 +10,7 @@ import pyarrow.parquet
 from datasets.fingerprint import Hasher
 from datasets.utils.file_utils import xopen
 
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.progress import progress_bar
 
@@ -30,9 +32,11 @@ class StreamedDataset(datasets.IterableDatasetDict):
 
     Attributes:
         files: for each split the files of its shards, paths or URLs.
+        options: how they are read.
     """
 
     files: dict[str, Sequence[str]]
+    options: SourceOptions
 
 
 def shard_rows(stream: datasets.IterableDataset, files: Sequence[str]) -> list[int]:
@@ -61,18 +65,19 @@ def _rows(stream: datasets.IterableDataset, shard: int, file: str) -> int:
     return sum(1 for _ in undecoded(stream).shard(stream.num_shards, shard))
 
 
-def on_disk(stream: datasets.IterableDataset, files: Sequence[str]) -> datasets.Dataset:
-    """A split as a file in the cache of `datasets`, where it is found again as long as its shards are the same.
+def on_disk(stream: datasets.IterableDataset, files: Sequence[str], options: SourceOptions) -> datasets.Dataset:
+    """A split as a file in the cache of `datasets`, where it is found again while its shards are the same.
 
     Args:
         stream: the split; it has to fit.
         files: of its shards.
+        options: how it is read.
     """
     versions = [(file, os.stat(file).st_mtime_ns, os.path.getsize(file)) for file in files if os.path.isfile(file)]
     kept = datasets.Dataset.from_generator(
         undecoded(stream).__iter__,
         features=undecoded(stream).features,
-        fingerprint=Hasher.hash([list(files), versions, stream.features.to_dict()]),
+        fingerprint=Hasher.hash([list(files), versions, stream.features.to_dict(), asdict(options)]),
         split=stream.split,
     )
     return kept.cast_column("image", datasets.Image())

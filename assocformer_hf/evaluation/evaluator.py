@@ -4,18 +4,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.model.losses import association_sums
 from assocformer_hf.progress import progress_bar
+
+PRECISIONS = ("no", "fp16", "bf16", "fp8")
 
 
 @dataclass
@@ -67,6 +72,40 @@ class Evaluation:
             low, high = np.round(interval, 6).tolist()
             worth[name] = {"mAP": mean, "lost": self.metrics["mAP"] - mean, "low": low, "high": high}
         return worth or None
+
+
+def require_positives(dataset: datasets.Dataset):
+    """Refuses a split without a single label, before the work for it.
+
+    Raises:
+        DataError: if no image has one: nothing can be measured then.
+    """
+    for batch in dataset.select_columns("labels").with_format("arrow").iter(4096):
+        if pc.sum(pc.list_value_length(batch.column("labels"))).as_py():
+            return
+    raise DataError(
+        f"the split {dataset.split} has no image with a label, so that nothing can be measured on it; choose another"
+    )
+
+
+def start_accelerator(mixed_precision: str | None = None, **options) -> Accelerator:
+    """Accelerate's, for a precision that the device has.
+
+    Args:
+        mixed_precision: `"no"`, `"fp16"`, `"bf16"` or `"fp8"`; default: what `accelerate config` or launch says.
+        options: of [`Accelerator`].
+
+    Raises:
+        DataError: if there is no such precision, or not on this device.
+    """
+    if mixed_precision not in (None, *PRECISIONS):
+        raise DataError(f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {mixed_precision!r}")
+    try:
+        return Accelerator(mixed_precision=mixed_precision, **options)
+    except ValueError as error:
+        if "mixed precision" not in str(error):
+            raise
+        raise DataError(f"{error} Leave mixed_precision out, or set it to no") from error
 
 
 def evaluate(

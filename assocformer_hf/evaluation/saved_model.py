@@ -21,7 +21,7 @@ from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, load_split
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.evaluation.evaluator import Evaluation, evaluate, require_positives
 from assocformer_hf.evaluation.options import METRICS_FILE, OPTIONS_FILE, EvaluationArguments
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
@@ -70,6 +70,7 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
+    require_positives(dataset)
     images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)
     loader = accelerator.prepare(
         DataLoader(

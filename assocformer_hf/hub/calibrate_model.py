@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import dataset_name
@@ -19,7 +18,7 @@ from assocformer_hf.evaluation.calibration import (
     reliability,
     scale,
 )
-from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.evaluator import Evaluation, start_accelerator
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.options import METRICS_FILE, CalibrationOptions, EvaluationArguments
 from assocformer_hf.evaluation.saved_model import (
@@ -99,7 +98,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     args, source = with_own_dataset(args, source)
     if (choice.output / "config.json").exists():
         raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
-    accelerator = Accelerator(mixed_precision=args.mixed_precision)
+    accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 import datasets
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -58,3 +60,14 @@ def _collate(items: Sequence[tuple[int, str, Tensor | str]]) -> Batch:
     good = [item for item in items if not isinstance(item[2], str)]
     pixels = torch.stack([image for _, _, image in good]) if good else torch.empty(0)
     return [item[:2] for item in good], pixels, [(name, why) for _, name, why in items if isinstance(why, str)]
+
+
+def array_image(array: np.ndarray, name: str) -> Image.Image:
+    """An array `(height, width, 3)` or `(height, width)` in uint8 as a picture.
+
+    Raises:
+        ImageError: if it is something else.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+        raise ImageError.of(name, f"an array must be (height, width, 3) in uint8, not {array.shape} in {array.dtype}")
+    return Image.fromarray(array)

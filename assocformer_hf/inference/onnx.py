@@ -1,6 +1,7 @@
 """Models as ONNX files, in float32 and int8, and what runs them on a CPU."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
-from PIL import Image
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.trained_model import load_trained_model
-from assocformer_hf.inference.images import spread_images
+from assocformer_hf.inference.images import array_image, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
@@ -123,8 +124,8 @@ def calibration_images(processor: AssocFormerImageProcessor, images: Sequence) -
     """
     pixels = []
     for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
-        image = Image.fromarray(images[i]) if isinstance(images[i], np.ndarray) else images[i]
         with suppress(ImageError):
+            image = array_image(images[i], f"image {i}") if isinstance(images[i], np.ndarray) else images[i]
             pixels.append(processor.to_pixels(processor.decode(image, f"image {i}")))
     if not pixels:
         raise DataError(
@@ -213,10 +214,8 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
         OutputError: if the cache cannot be written to.
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
-    config = model.config.to_dict() | {"_name_or_path": None}
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")]
-    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, config, image_size, int8]).encode())
-    content.update(weights_digest(model).encode())
+    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, model_digest(model), image_size, int8]).encode())
     if calibration is not None:
         content.update(calibration.numpy())
     cache = OutputFolder(CACHE / content.hexdigest())
@@ -232,9 +231,10 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
     return file
 
 
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of the weights, wherever they lie, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+def model_digest(model: PreTrainedModel) -> str:
+    """SHA-256 of configuration and weights, wherever they lie, as 64 hexadecimal digits."""
+    config = model.config.to_dict() | dict.fromkeys(("_name_or_path", "transformers_version"))
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

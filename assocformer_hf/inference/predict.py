@@ -1,6 +1,8 @@
 """Tagging many images: a table on the screen, one file, or Parquet shards for millions."""
 
+import csv
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,12 +21,13 @@ from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import BAD_FILES, ShardFolder, write_bad_files
+from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
+from assocformer_hf.evaluation.evaluator import start_accelerator
 from assocformer_hf.inference.images import InferenceImages, inference_batches, spread_images
-from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, weights_digest
+from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, model_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
-from assocformer_hf.output_folder import OutputFolder, write_file
+from assocformer_hf.output_folder import OutputFolder, claim_file, write_file
 from assocformer_hf.progress import progress_bar
 
 LABEL_SEPARATOR = "|"  # as in the tables that training reads
@@ -59,7 +62,7 @@ def predict(options: PredictOptions) -> PredictResult:
     for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
         if getattr(options, name) < least:
             raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
-    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    accelerator = start_accelerator(options.mixed_precision)
     require_all_processes()
     run = _Run(options, accelerator)
     if options.output is not None and options.output.suffix.lower() not in FILES:
@@ -121,7 +124,7 @@ class _Run:
             names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
         return {
             "images": [len(self.images), names.hexdigest(), dataset_identity(self.images)],
-            "model": weights_digest(self.tagger.model),
+            "model": model_digest(self.tagger.model),
             "processor": self.tagger.processor.to_dict(),
             "label_names": self.tagger.label_names,
             "thresholds": self.tagger.thresholds.tolist(),
@@ -138,7 +141,7 @@ class _Run:
         shards = ShardFolder(output, "tags", len(self.images), self.options.shard_size)
         with output.locked() if accelerator.is_main_process else nullcontext():
             if accelerator.is_main_process:
-                output.refuse_foreign([BAD_FILES])
+                output.refuse_foreign([BAD_FILES], SHARDS)
                 shards.start(self.identity)
             accelerator.wait_for_everyone()
             pending = shards.pending()
@@ -158,6 +161,7 @@ class _Run:
     def write_file(self) -> PredictResult:
         """Tags all images and writes one file, whose suffix gives the form."""
         path, bad = self.options.output, []
+        claim_file(path, self.options.overwrite)
         rows = []
         for found, unreadable in self.tag_all():
             rows += found
@@ -205,7 +209,7 @@ class _Run:
             lines = [
                 {
                     "file_name": one.name,
-                    "labels": LABEL_SEPARATOR.join(one.labels),
+                    "labels": _joined(one.labels),
                     "scores": LABEL_SEPARATOR.join(f"{score:.4f}" for score in one.scores),
                     "is_guess": str(one.is_guess).lower(),
                 }
@@ -222,6 +226,13 @@ class _Run:
                 json.dump(content, file, indent=1, ensure_ascii=False)
             else:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """Labels in a cell, in quotes where they contain the separator."""
+    cell = io.StringIO()
+    csv.writer(cell, delimiter=LABEL_SEPARATOR, lineterminator="").writerow(labels)
+    return cell.getvalue()
 
 
 def _name_unreadable(bad: Unreadable):

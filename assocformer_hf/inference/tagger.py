@@ -15,6 +15,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
 from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.inference.images import array_image
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
@@ -171,6 +172,8 @@ class Tagger:
 
     def tags(self, name: str, scores: np.ndarray) -> TaggedImage:
         """The labels of an image with these probabilities, `(labels,)`."""
+        if not np.isfinite(scores).all():
+            raise DataError(f"{name}: the model gives scores that are no numbers: its weights are broken, or overflow")
         order = np.argsort(-scores, kind="stable")
         chosen = order[scores[order] >= self.thresholds[order]][: self.top_k]
         is_guess = len(chosen) == 0
@@ -185,7 +188,7 @@ class Tagger:
     def _read(self, image: Source, number: int = 0) -> tuple[str, Tensor]:
         """The name of an image, and the image as the processor wants it."""
         name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        picture = array_image(image, name) if isinstance(image, np.ndarray) else image
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:

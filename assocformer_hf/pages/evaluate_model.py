@@ -6,12 +6,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from accelerate import Accelerator
-
 from assocformer_hf.data.load import dataset_name
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.comparison import compare
+from assocformer_hf.evaluation.evaluator import start_accelerator
 from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import (
@@ -22,9 +21,9 @@ from assocformer_hf.evaluation.saved_model import (
     with_own_dataset,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.output_folder import shown, write_file
+from assocformer_hf.output_folder import claim_file, shown, write_file
 from assocformer_hf.pages.options import ReportOptions
-from assocformer_hf.pages.report import ReportInput, write_report
+from assocformer_hf.pages.report import ReportInput, claim_report, write_report
 
 
 def report_input(
@@ -86,8 +85,12 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
     """
     if outputs.compare and not outputs.report:
         raise DataError("two models are compared in a report: give a folder for it with --report")
+    if outputs.output:
+        claim_file(outputs.output)
+    if outputs.report:
+        claim_report(outputs.report)
     args, source = with_own_dataset(args, source)
-    accelerator = Accelerator(mixed_precision=args.mixed_precision)
+    accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     other = None
     if outputs.compare:

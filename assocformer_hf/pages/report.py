@@ -39,6 +39,7 @@ from assocformer_hf.output_folder import OutputFolder, shown
 from assocformer_hf.pages.html import Thumbnails, embedded_figure, render
 
 PAGE_FILE = "report.html"
+GROUP = "report"
 BEST, WORST, CHANGED = 6, 12, 24  # images shown
 EXAMPLES = 6  # of each label's hits, misses and false alarms
 PHOTOGRAPHS = 2_500_000  # bytes of the page
@@ -74,6 +75,15 @@ class ReportInput:
     compared_with: str = "the other"
 
 
+def claim_report(folder: str | Path):
+    """Says now, before the work for it, if a report could not be written to a folder.
+
+    Raises:
+        OutputError: if there are files of others in its place.
+    """
+    OutputFolder(folder).refuse_foreign([PAGE_FILE], GROUP)
+
+
 def write_report(folder: str | Path, report: ReportInput) -> Path:
     """Writes `report.html`, its figures as PNG, and its numbers as CSV.
 
@@ -88,7 +98,7 @@ def write_report(folder: str | Path, report: ReportInput) -> Path:
         OutputError: if files of others would be replaced.
     """
     output = OutputFolder(folder)
-    with output.replacing("report") as aside:
+    with output.replacing(GROUP) as aside:
         _write(aside, report)
     return output.path / PAGE_FILE
 

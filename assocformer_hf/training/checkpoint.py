@@ -1,6 +1,7 @@
 """Checkpoints of a run: written aside, forced to the disk and renamed, so that the last one is always whole."""
 
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -171,7 +172,12 @@ def load_checkpoint(
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints that this package wrote in a folder, oldest first; others are passed over."""
-    return sorted(path for path in folder.glob("epoch-*") if _is_ours(path))
+    return sorted((path for path in folder.glob("epoch-*") if _is_ours(path)), key=_progress)
+
+
+def _progress(checkpoint: Path) -> tuple[list[int], str]:
+    """What checkpoints are sorted by: epoch and batch as numbers, however many digits they have."""
+    return [int(number) for number in re.findall(r"\d+", checkpoint.name)], checkpoint.name
 
 
 def _is_ours(checkpoint: Path) -> bool:
@@ -188,7 +194,7 @@ def _find(folder: Path, which: str) -> Path | None:
             raise CheckpointError(f"{which}: {problem}; choose another checkpoint, or --resume auto")
         return Path(which)
     problems = []
-    for checkpoint in sorted(folder.glob("epoch-*"), reverse=True):
+    for checkpoint in sorted(folder.glob("epoch-*"), key=_progress, reverse=True):
         problem = _problem(checkpoint)
         if problem is None:
             if problems:

@@ -18,7 +18,7 @@ from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.trained_model import load_trained_model
-from assocformer_hf.inference.onnx import weights_digest
+from assocformer_hf.inference.onnx import model_digest
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.progress import progress_bar
@@ -37,7 +37,7 @@ def teacher_scores(
     """What a trained model makes of each image, without augmentation; called by every process.
 
     The images are scored once. Their scores stay in the cache of Hugging Face (`HF_HOME`), in a place that follows from
-    the teacher's weights, its image processor, the precision, and the images.
+    the teacher's weights and configuration, its image processor, the precision, and the images.
 
     Args:
         name_or_path: folder or Hub id of a model of the package that knows all labels of the dataset.
@@ -63,7 +63,7 @@ def teacher_scores(
         raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")
     columns = [known.index(name) for name in label_names(dataset)]
 
-    made_by = [weights_digest(teacher), processor.to_dict(), accelerator.mixed_precision, columns]
+    made_by = [model_digest(teacher), processor.to_dict(), accelerator.mixed_precision, columns]
     digest = hashlib.sha256(repr(made_by).encode() + image_digests(dataset).tobytes())
     cache = OutputFolder(CACHE / digest.hexdigest())
     file = cache.path / "scores.npy"

@@ -28,7 +28,7 @@ from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.summary import counted
-from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.evaluation.evaluator import Evaluation, evaluate, start_accelerator
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
@@ -86,8 +86,8 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
     # Accelerate's way to load weights in one process only breaks on the buffers of batch norm; all build them alike.
     disable_fsdp_ram_efficient_loading()
     steps = recipe.gradient_accumulation_steps
-    accelerator = Accelerator(
-        mixed_precision=recipe.mixed_precision,
+    accelerator = start_accelerator(
+        recipe.mixed_precision,
         # As an argument by itself, the launcher's number would silently take its place.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=steps) if steps else None,
         step_scheduler_with_optimizer=False,
@@ -369,7 +369,7 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
             f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
             "--overwrite, or choose another --output_dir"
         )
-    output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE])
+    output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE], "model")
     if not resumed:
         for other in sorted(set((output.path / CHECKPOINTS).glob("epoch-*")) - set(found)):
             raise in_the_way(other)

@@ -29,6 +29,7 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
 from assocformer_hf.data.summary import MultiLabelDataset, counted
+from assocformer_hf.evaluation.evaluator import require_positives
 from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.evaluation.trained_model import load_trained_model
@@ -125,6 +126,7 @@ def train(
     name = dataset_name(data_args.dataset)
     splits = load_splits(dataset, data_args, source)
     names = label_names(splits["train"])
+    require_positives(splits["validation"])
     if isinstance(splits, MultiLabelDataset):
         accelerator.print(splits.summary)
     if name not in DEFAULT_SPLITS and not isinstance(splits, StreamedDataset):
@@ -133,6 +135,8 @@ def train(
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
     if recipe.teacher is not None:
+        if isinstance(splits, StreamedDataset):
+            raise DataError("a teacher scores all images before the training: leave out streaming, or the teacher")
         loading = accelerator, share_cores(accelerator, data_args.num_workers), data_args.bad_images
         train_images.soft_labels = teacher_scores(recipe.teacher, splits["train"], *loading)
     if model_args.backbone in BACKBONE_PRESETS:
@@ -215,8 +219,12 @@ def write_options(groups: Iterable[Any], dataset: object, path: Path):
 
 def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> Mapping[str, datasets.Dataset]:
     """The splits `train` and `validation` of a dataset; those that were loaded before as they are."""
-    if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys() and is_loaded(dataset["train"]):
-        return dataset
+    if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys():
+        parts = [dataset[key] for key in ("train", "validation")]
+        if all(map(is_loaded, parts)):
+            if parts[0].features["labels"] != parts[1].features["labels"]:
+                raise DataError("train and validation have different labels: load both with the same label_names")
+            return dataset
     if args.streaming or isinstance(dataset, StreamedDataset):
         return load_streams(dataset, args, source)
     own = (args.data_dir, args.train_split, args.eval_split)
@@ -240,8 +248,9 @@ def load_streams(dataset: object, args: DataArguments, source: SourceOptions) ->
             "eval_split, or make it by `assocformer prepare`"
         )
     loaded = StreamedDataset(streams)
-    loaded.files = streams.files
-    loaded["validation"] = from_main_process(lambda: on_disk(streams["validation"], streams.files["validation"]))
+    loaded.files, loaded.options = streams.files, streams.options
+    held_out = streams["validation"], streams.files["validation"], streams.options
+    loaded["validation"] = from_main_process(lambda: on_disk(*held_out))
     return loaded
 
 

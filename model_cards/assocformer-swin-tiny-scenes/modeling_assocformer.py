@@ -297,6 +297,10 @@ def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
             f"{name}: neither a folder of a model with its config.json, nor a model that can be had from the Hub "
             f"({str(error).splitlines()[0]}), nor one of {', '.join(BACKBONE_PRESETS)}"
         ) from error
+    if config.model_type == AssocFormerConfig.model_type:
+        raise ConfigurationError(
+            f"{name}: a whole AssocFormer, not a backbone; save from_pretrained({name!r}).backbone, and give its folder"
+        )
     if config.model_type == "cvt" and not hasattr(config, "hidden_act"):
         # transformers' class computes the exact GELU, so that what others trained with it expects that.
         config.hidden_act = "quick_gelu" if re.search(r"microsoft(/|--)cvt-", name) else "gelu"

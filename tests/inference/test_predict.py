@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from assocformer_hf.data.images.transforms import create_image_processor
-from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.load import load_split
+from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.inference.predict import PredictOptions, predict
+from assocformer_hf.inference.tagger import Tagger
+from assocformer_hf.output_folder import OutputError
 from tests.conftest import NAMES
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -79,6 +82,13 @@ def test_a_folder_goes_on_and_keeps_out_other_images_processors_and_options(mode
     create_image_processor(64, [0.5, 0.5, 0.5], [0.2, 0.2, 0.2]).save_pretrained(other)
     with pytest.raises(DataError, match="holds results of a run with another processor; choose another folder"):
         predict(options(other, images, tmp_path / "out"))
+    create_image_processor(64).save_pretrained(other)
+    config = json.loads((other / "config.json").read_text()) | {
+        "fusion": "association"
+    }  # other scores of these weights
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="holds results of a run with another model; choose another folder"):
+        predict(options(other, images, tmp_path / "out"))
     Image.fromarray(PIXELS[::-1]).save(images / "3.png")  # the same name, another picture
     with pytest.raises(DataError, match="holds results of a run with another images; choose another folder"):
         predict(options(model, images, tmp_path / "out"))
@@ -100,11 +110,29 @@ def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
         ("batch_size", 0, "batch_size must be at least 1, got 0"), ("shard_size", 0, "shard_size must be at least 1"),
         ("num_workers", -1, "num_workers must be at least 0"), ("threshold", 1.1, "threshold must be a probability"),
         ("top_k", 0, "top_k must be at least 1"),
+        ("mixed_precision", "half", "mixed_precision must be one of no, fp16, bf16, fp8; got 'half'"),
     ],
 )  # fmt: skip
 def test_options_are_checked(model, images, option, value, message):
     with pytest.raises(DataError, match=message):
         predict(PredictOptions(str(model), [str(images)], **{option: value}))
+
+
+def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tmp_path, monkeypatch):
+    (tmp_path / "mine.csv").write_text("my own")
+    monkeypatch.setattr(Tagger, "score", lambda *_: pytest.fail("an image was tagged"))
+    with pytest.raises(OutputError, match="holds mine.csv, which this package did not write"):
+        predict(options(model, images, tmp_path / "mine.csv"))
+    assert (tmp_path / "mine.csv").read_text() == "my own"
+
+
+def test_labels_that_hold_the_separator_are_read_again(create_model, images, tmp_path):
+    labels = {0: "a|b", 1: "c", 2: 'd "e"', 3: "f, g"}
+    create_model(id2label=labels).save_pretrained(tmp_path / "odd")
+    create_image_processor(64).save_pretrained(tmp_path / "odd")
+    predict(options(tmp_path / "odd", images, tmp_path / "tags.csv", threshold=0.0))
+    again = load_split(tmp_path / "tags.csv", "all", delimiter="|")
+    assert sorted(label_names(again)) == sorted(labels.values())
 
 
 def test_names_of_files_and_labels_harm_nobody(create_model, images, tmp_path):

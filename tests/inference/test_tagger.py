@@ -82,6 +82,22 @@ def test_an_unreadable_image_of_a_list_is_reported_and_alone_raised(tagger, tmp_
     assert all(one.error for one in tagger([b"a", b"b"]))
 
 
+def test_arrays_of_other_kinds_are_reported_alone(tagger):
+    picture = np.asarray(Image.open(SAMPLES[0]))
+    tagged = tagger([picture / 255, picture[:, :, :1], picture, picture[None]])
+    assert [bool(one.error) for one in tagged] == [True, True, False, True]
+    assert "an array must be (height, width, 3) in uint8, not (256, 256, 3) in float64" in tagged[0].error
+
+
+def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
+    model = create_model()
+    model.head.embedding.weight.data[0, 0] = float("nan")
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    with pytest.raises(DataError, match="1.jpg: the model gives scores that are no numbers"):
+        Tagger(tmp_path)(SAMPLES[0])
+
+
 def test_it_maps_batches_of_datasets(tagger):
     contents = [path.read_bytes() for path in SAMPLES]
     rows = datasets.Dataset.from_dict({"image": [*contents, b"broken"], "id": [1, 2, 3, 4]})

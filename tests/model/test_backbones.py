@@ -164,6 +164,14 @@ def test_a_text_model_is_refused(tmp_path):
         AssocFormerForMultiLabel.from_backbone(tmp_path)
 
 
+def test_a_whole_model_is_no_backbone(create_model, tmp_path):
+    create_model().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"not a backbone; save from_pretrained\('.*'\)\.backbone"):
+        AssocFormerForMultiLabel.from_backbone(tmp_path)
+    AssocFormerForMultiLabel.from_pretrained(tmp_path).backbone.save_pretrained(tmp_path / "backbone")
+    AssocFormerForMultiLabel.from_backbone(tmp_path / "backbone")
+
+
 def test_a_preset_is_a_backbone_too_with_random_weights(tmp_path):
     model = AssocFormerForMultiLabel.from_backbone("tiny-cvt", num_labels=3, fusion="linear", drop_path_rate=[0.1] * 3)
     assert isinstance(model.backbone, CvtBackbone)

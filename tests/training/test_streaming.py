@@ -13,13 +13,15 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator
 from assocformer_hf.data.images.streaming import StreamedImages
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.streams import shard_rows
-from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.arguments import DataArguments, RecipeArguments
 from assocformer_hf.training.loading import head_start_loader
 from assocformer_hf.training.loop import TrainingRun
 from assocformer_hf.training.sampling import StreamOrder
+from assocformer_hf.training.train import load_streams
 from tests.commands.commands import assert_same_run, run, training
 from tests.commands.test_faults import kill, start, wait_for_checkpoints
 
@@ -172,6 +174,22 @@ def test_what_cannot_be_trained_on_as_a_stream_says_so(tmp_path):
     load_scenes("train", size=4).to_parquet(tmp_path / "train-0.parquet")
     with pytest.raises(DataError, match="no validation split, and none can be held out of a stream"):
         train(tmp_path, output_dir=tmp_path / "model", **RECIPE)
+
+
+def test_another_column_of_labels_is_not_taken_from_the_cache(tmp_path):
+    for split in ("train", "validation"):
+        rows = load_scenes("train", size=4).remove_columns("labels")
+        rows = rows.add_column("first", ["cat"] * 4).add_column("second", ["dog"] * 4)
+        rows.to_parquet(tmp_path / f"{split}-0.parquet")
+    for column, label in (("first", 0), ("second", 1)):
+        source = SourceOptions(label_column=column, label_names=["cat", "dog"])
+        streams = load_streams(tmp_path, DataArguments(streaming=True), source)
+        assert streams["validation"]["labels"][:] == [[label]] * 4
+
+
+def test_a_teacher_of_a_stream_is_refused(shards, tmp_path):
+    with pytest.raises(DataError, match="a teacher scores all images before the training: leave out streaming"):
+        train(shards, output_dir=tmp_path / "model", teacher="any", **RECIPE)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from transformers import TimmWrapperConfig, TimmWrapperModel
 import assocformer_hf
 from assocformer_hf import AssocFormerForMultiLabel, train
 from assocformer_hf.data.scenes.scenes import load_scenes
+from assocformer_hf.data.schema import DataError, label_names, multilabel_features
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.training.arguments import (
     ModelArguments,
@@ -95,6 +96,16 @@ def test_bad_options_are_named(splits, tmp_path, options, error, message):
     with pytest.raises(error) as caught:
         train(splits, output_dir=tmp_path / "model", **({"backbone": "tiny-cvt"} | options))
     assert message in str(caught.value)
+
+
+def test_splits_that_cannot_be_compared_or_measured_are_refused_before_the_training(splits, tmp_path):
+    rows = splits["validation"].with_format(None)
+    other = rows.cast(multilabel_features([*label_names(rows)[1:], label_names(rows)[0]]))
+    empty = rows.map(lambda row: {"labels": []}, features=rows.features)
+    for validation, message in ((other, "train and validation have different labels"), (empty, "has no image with a")):
+        with pytest.raises(DataError, match=message):
+            train(splits | {"validation": validation}, output_dir=tmp_path / "model", backbone="tiny-cvt", **QUICK)
+    assert not (tmp_path / "model").exists()
 
 
 def test_epochs_follow_the_number_of_photographs(tmp_path):

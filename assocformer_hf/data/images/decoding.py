@@ -6,11 +6,17 @@ from PIL import Image
 
 from assocformer_hf.model.image_processing_assocformer import FORMATS, ImageError, decode_image, open_image
 
-__all__ = ["IMAGE_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image", "stored_name"]
+__all__ = [
+    "IMAGE_SUFFIXES", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image", "stored_name",
+]  # fmt: skip
 
 Image.init()
 # Endings of the files that are taken for images, such as ".jpg".
 IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+# Endings of photographs of other formats: taken for images too, so that they are named as unreadable, not passed over.
+OTHER_SUFFIXES = frozenset((
+    ".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
+))  # fmt: skip
 
 
 def stored_name(stored: Mapping, index: int) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from assocformer_hf.data.schema import DataError, LabelledImages, MissingFilesError
 
 
@@ -82,7 +82,7 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The paths of the image files in a folder and those below it, by their endings, sorted.
+    """The paths of the image files in a folder and those below it, by their endings, sorted, readable or not.
 
     Folders that are links are entered, each place once; hidden ones are not.
     """
@@ -106,7 +106,8 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is called as images are."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not os.path.basename(name).startswith(".")
+    suffix = os.path.splitext(name)[1].lower()
+    return (suffix in IMAGE_SUFFIXES or suffix in OTHER_SUFFIXES) and not os.path.basename(name).startswith(".")
 
 
 def image_file(folder: Path, name: str, origin: str) -> str:

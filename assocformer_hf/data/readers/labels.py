@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from assocformer_hf.data.schema import DataError
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 UNKNOWN_COLUMN = "unknown"
 DELIMITERS = ("|", ";", ",")
+NUMBER = re.compile(r"-?\d+")
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
 
@@ -153,6 +155,7 @@ def state_of(value) -> int | None:
     """1, 0 or -1 for what a cell says about a label; None for anything else."""
     if is_empty(value):
         return -1
+    value = _plain(value)
     if isinstance(value, str):
         return STATES.get(value.strip().lower().removesuffix(".0"))
     return int(value) if isinstance(value, (bool, int, float)) and value in (1, 0, -1) else None
@@ -214,6 +217,8 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
         return []
     if delimiter is None:
         return [cell.strip()]
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise DataError(f"delimiter must be a single character, such as | or a tab; got {delimiter!r}")
     try:
         parts = next(csv.reader([cell], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
@@ -232,7 +237,8 @@ def read_labels(
         origin: what errors call the column.
         delimiter: from [`find_delimiter`].
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
-            nothing but 1 and 0, states of each label. Without it, numbers are names.
+            nothing but 1 and 0, states of each label. Without it, and where its names are whole numbers, numbers are
+            names.
 
     Raises:
         DataError: if a column mixes types, or lists of 1 and 0 can be read in two ways.
@@ -243,10 +249,7 @@ def read_labels(
             return read_labels(lists, origin, names=names)
         rows_of = {value: divide(value, delimiter) for value in set(values)}
         return [rows_of[value] for value in values]
-    values = [
-        None if is_empty(value) else value.tolist() if isinstance(value, np.ndarray) else value for value in values
-    ]
-    values = [list(value) if isinstance(value, tuple) else value for value in values]
+    values = [None if is_empty(value) else _plain(value) for value in values]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
         if value is not None:
@@ -269,6 +272,13 @@ def read_labels(
     if "whole number" in kinds or "list of whole number" in kinds:
         return _named(rows, origin, names, lists="list" in kinds)
     return rows
+
+
+def _plain(value):
+    """A value or list without types of numpy, and a tuple as a list."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def _kind(value) -> str:
@@ -302,7 +312,11 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
                 "label_names"
             )
         return [[str(number) for number in row] for row in rows]
-    if states and all(len(row) == len(names) for row in filled):
+    of_each = states and all(len(row) == len(names) for row in filled)
+    # A model that was trained on numbers has them as its names: they are no indices into these.
+    if all(map(NUMBER.fullmatch, names)) and not (of_each and {str(n) for row in filled for n in row} - set(names)):
+        return [[str(number) for number in row] for row in rows]
+    if of_each:
         if any(-1 in row for row in filled):
             raise DataError(f"{origin}: -1 in a list of 1 and 0; give a column for each label, or a column unknown")
         if len(filled) < len(rows) or (len(names) == 1 and not any(1 in row for row in filled)):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.images.decoding import ImageError, decode_stored
+from assocformer_hf.data.load import load_images, load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, label_names
 from tests.data.readers.files import by_file, labels_by_file, picture
 
@@ -25,6 +26,19 @@ def test_a_folder_for_each_split_and_label(tmp_path, names):
     splits = load_multilabel_dataset(tmp_path)
     assert list(splits) == ["train", "validation"]
     assert set(labels_by_file(splits["train"])) == {f"{names[0]}-cat.jpg", f"{names[0]}-dog.jpg"}
+
+
+def test_photographs_that_cannot_be_read_are_named_not_passed_over(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg"):
+        picture(tmp_path / name)
+    for name in ("dog/4.HEIC", "fox/5.heic", "fox/6.cr2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"of a camera")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.34)
+    assert label_names(splits["train"]) == ["cat", "dog", "fox"]
+    assert len(load_images([tmp_path])) == 6
+    with pytest.raises(ImageError, match="5.heic: cannot be read as an image"):
+        decode_stored({"path": str(tmp_path / "fox/5.heic"), "bytes": None}, 0)
 
 
 def test_what_may_be_read_in_two_ways_is_refused(tmp_path):

@@ -49,6 +49,15 @@ def test_lists_of_dicts_with_paths_or_images(files):
     assert (splits.summary.form, splits.summary.labels) == ("memory", 2)
 
 
+def test_numbers_of_numpy_are_numbers(files):
+    states = [[1, 0], [1, 1], [0, 0], [0, 1]]
+    for kind in (np.int64, np.bool_):
+        rows = [{"image": file, "x": kind(x), "y": kind(y)} for file, (x, y) in zip(files, states, strict=True)]
+        assert read(rows) == EXPECTED
+    rows = [{"image": file, "labels": list(map(np.int64, (3, 4)))} for file in files]
+    assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
+
+
 def test_datasets_and_dicts_of_splits(files):
     part = datasets.Dataset.from_dict({"image": files, "labels": LISTS})
     assert read(part) == EXPECTED

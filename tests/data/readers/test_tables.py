@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from tests.data.readers.files import labels_by_file, picture
 
@@ -108,6 +108,27 @@ def test_numbers_are_indices_into_the_label_set_or_states(folder):
     assert sorted([*splits["train"]["labels"], *splits["validation"]["labels"]]) == [[0, 2], [2]]
 
 
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet"])
+def test_numbers_that_are_the_labels_names_are_no_indices(folder, name):
+    """The names of a model that was trained on numbers are in the order of text: 0, 1, 10, 11, 2."""
+    rows = [[0], [2, 10], [11, 1], [10], [1, 0]]
+    table = pyarrow.table({"file_name": [f"{i}.jpg" for i in range(len(rows))], "labels": rows})
+    if name.endswith("parquet"):
+        pyarrow.parquet.write_table(table, folder / name)
+    else:
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    trained = load_split(folder, "all")
+    names = label_names(trained)
+    assert names == ["0", "1", "10", "11", "2"]
+    for known in (names, [*names, "3"]):
+        again = load_split(folder, "all", label_names=known)
+        assert [[known[label] for label in row] for row in again["labels"]] == [
+            [names[label] for label in row] for row in trained["labels"]
+        ]
+    with pytest.raises(DataError, match="unknown label '2'"):
+        load_split(folder, "all", label_names=names[:-1])
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -132,6 +153,9 @@ def test_numbers_are_indices_into_the_label_set_or_states(folder):
         ("file_name,labels\n0.jpg,[\"cat\"]\n1.jpg,dog\n", {}, "row 2: 'dog' is not a list, as other rows are"),
         (ROWS, {"form": "csv"}, "unknown form 'csv'; expected one of coco, cvat, hub, imagefolder, .*table, voc, yolo"),
         (ROWS, {"form": "yolo"}, "no dataset found; looked for data.yaml with names"),
+        (ROWS, {"delimiter": ", "}, "delimiter must be a single character, such as | or a tab; got ', '"),
+        (ROWS, {"delimiter": ""}, "delimiter must be a single character"),
+        (ROWS, {"split_seed": -1}, "the seed of the split must be at least 0; got -1"),
         (ROWS, {"validation_share": 1.5}, "share of the validation split must be above 0 and below 1; got 1.5"),
     ],
 )  # fmt: skip
