@@ -2,10 +2,13 @@
 
 import ctypes
 import logging
+import platform
 import sys
 from functools import cache
 
 import torch
+
+X86 = {"x86_64", "AMD64"}
 
 logger = logging.getLogger(__name__)
 
@@ -13,7 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def prepare_device(device: torch.device, mixed_precision: str):
-    """Has a CPU keep the memory of freed tensors, and warns, once, of a precision that it has no arithmetic for.
+    """Has a CPU keep the memory of freed tensors, and warns, once, of a precision in which it is slow.
 
     On a GPU nothing happens.
 
@@ -23,7 +26,7 @@ def prepare_device(device: torch.device, mixed_precision: str):
     """
     if device.type == "cpu":
         _keep_freed_memory()
-        _warn_if_emulated(mixed_precision)
+        _warn_if_slow(mixed_precision)
 
 
 def _keep_freed_memory():
@@ -41,16 +44,18 @@ def _keep_freed_memory():
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def is_emulated(mixed_precision: str) -> bool:
-    """Whether this CPU has no arithmetic of that precision: oneDNN then converts each operand to float32 and back."""
-    supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}.get(mixed_precision)
-    return supported is not None and torch.backends.mkldnn.is_available() and not getattr(torch.ops.mkldnn, supported)()
+def is_slow_on_cpu(mixed_precision: str) -> bool:
+    """Whether oneDNN has no kernels of that precision for this CPU, so that torch falls back to slow ones."""
+    checks = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}
+    if mixed_precision not in checks or not torch.backends.mkldnn.is_available() or platform.machine() not in X86:
+        return False
+    return not getattr(torch.ops.mkldnn, checks[mixed_precision], lambda: True)()
 
 
 @cache
-def _warn_if_emulated(mixed_precision: str):
-    if is_emulated(mixed_precision):
+def _warn_if_slow(mixed_precision: str):
+    if is_slow_on_cpu(mixed_precision):
         logger.warning(
-            f"mixed precision {mixed_precision}: this CPU has no such arithmetic, and is many times slower in it than "
-            "in float32; leave mixed_precision out (or set it to no)"
+            f"mixed precision {mixed_precision}: torch has no fast kernels of it for this CPU, and is many times "
+            "slower in it than in float32; leave mixed_precision out (or set it to no)"
         )

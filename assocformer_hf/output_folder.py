@@ -23,7 +23,8 @@ MANIFEST = f"{HIDDEN}/manifest.json"
 FORMAT = "assocformer output 1"
 FILE = "file"  # the group of a file that a command was told to write
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-MODEL = {"model", "run", "samples"}  # groups of files that make up a trained model, and may take each other's place
+# Groups of files that make up a trained model, and may take each other's place.
+MODEL = {"model", "run", "samples", "edited"}
 LOCK_SECONDS = 10  # the loader's workers outlive a killed run, and with it the lock, by up to five seconds
 
 
@@ -110,7 +111,8 @@ class OutputFolder:
         taken = [name for name, owner in others.items() if owner != group and not {owner, group} <= MODEL]
         if taken:
             raise OutputError(
-                f"{self}: holds {_listed(taken)} of another output ({others[taken[0]]}); choose another folder or name"
+                f"{self}: holds {_listed(taken)}, written there as part of another output ({others[taken[0]]}); choose "
+                "another folder or name"
             )
 
     @contextmanager
@@ -274,7 +276,7 @@ class OutputFolder:
             file.replace(self.path / MANIFEST)
 
 
-def claim_file(path: str | Path, overwrite: bool = False):
+def refuse_file(path: str | Path, overwrite: bool = False):
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:

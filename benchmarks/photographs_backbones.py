@@ -24,7 +24,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.device import is_emulated
+from assocformer_hf.device import is_slow_on_cpu
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.optimization import create_optimizer, create_scheduler
@@ -119,7 +119,7 @@ def run(arm: Arm, rate: float, seed: int, epochs: int, splits: dict[str, Split],
     for _ in range(epochs):
         for index in torch.randperm(len(train.labels), generator=generator).split(BATCH):
             pixels = augmented(train.pixels[index], generator) / 255
-            with torch.autocast("cpu", torch.bfloat16, enabled=arm.bfloat16 and not is_emulated("bf16")):
+            with torch.autocast("cpu", torch.bfloat16, enabled=arm.bfloat16 and not is_slow_on_cpu("bf16")):
                 loss = model(pixels, labels=train.labels[index]).loss
             loss.backward()
             optimizer.step()

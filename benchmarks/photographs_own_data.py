@@ -24,7 +24,7 @@ from assocformer_hf import AssocFormerForMultiLabel, load_multilabel_dataset, mu
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import backbone_image_processor, evaluation_transform
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.device import is_emulated
+from assocformer_hf.device import is_slow_on_cpu
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
 from benchmarks.tables import header, mean_and_error, over_seeds, row
@@ -57,7 +57,7 @@ def photographs(name: str, seed: int, coco: Path, mirflickr: Path) -> dict[str, 
 
 def fine_tuned(head: str, seed: int, splits: dict[str, datasets.Dataset], backbone: Path) -> float:
     """mAP in percent of the best epoch, which is chosen on the same photographs for all heads."""
-    precision = "no" if is_emulated("bf16") else "bf16"
+    precision = "no" if is_slow_on_cpu("bf16") else "bf16"
     with tempfile.TemporaryDirectory() as folder:
         result = train(
             splits, config="photographs", backbone=str(backbone), image_size=IMAGE_SIZE, epochs=EPOCHS, seed=seed,

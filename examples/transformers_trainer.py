@@ -4,7 +4,7 @@ import argparse
 
 from scipy.special import expit
 from torchvision.transforms import v2
-from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 
 from assocformer_hf import AssocFormerForMultiLabel, Tagger, load_multilabel_dataset, multilabel_metrics
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
@@ -21,6 +21,14 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """mAP, F1 by label and over all; of logits `(images, labels)`, and labels of 1, 0 and -1 for unknown."""
     found = multilabel_metrics(expit(prediction.predictions), prediction.label_ids, threshold=0.5)
     return {name: found[name] for name in ("mAP", "CF1", "OF1")}
+
+
+class NewAugmentation(TrainerCallback):
+    """Draws the augmentation anew for every epoch: on several processes nothing else tells the images which it is."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        """Called by the Trainer."""
+        train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
 def main():
@@ -59,6 +67,7 @@ def main():
         data_collator=MultiLabelCollator(len(names)),
         processing_class=processor,
         compute_metrics=compute_metrics,
+        callbacks=[NewAugmentation()],
     )
     trainer.train()
     trainer.save_model()

@@ -196,8 +196,8 @@ def comparisons(rows: list[dict]) -> str:
 
 def seeds_sentence(runs: Runs) -> str:
     """What the fine-tuned model's head is above the linear one over the seeds, in points of mAP."""
-    seeds = f"Over {len(runs['am'])} seeds of each"
-    return f"{seeds}, this model's mAP on test lies {gain(runs)} above the linear head's (± standard error)."
+    difference = f"{gain(runs)} points of mAP on test (± standard error)"
+    return f"Over {len(runs['am'])} seeds of both, the others in float32, the difference is {difference}."
 
 
 if __name__ == "__main__":

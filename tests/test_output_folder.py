@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assocformer_hf.output_folder import OutputError, OutputFolder, claim_file, write_file
+from assocformer_hf.output_folder import OutputError, OutputFolder, refuse_file, write_file
 
 
 def write(folder: Path, files: dict[str, str]):
@@ -42,11 +42,12 @@ def test_files_of_others_stay_and_own_ones_are_replaced(tmp_path_factory, theirs
     """A model of the folder is kept beside it: whose each file is, and what it holds."""
     folder = tmp_path_factory.mktemp("folder")
     write(folder, theirs)
-    now, written = dict(theirs), {}  # `written`: group and content of what the package wrote last under a name
+    now = dict(theirs)
+    written: dict[str, tuple[str, list[str]]] = {}  # group, and the contents of the package's last two versions
     for group, files, edits in jobs:
         write(folder, edits)
         now |= edits
-        foreign = {name for name in now if written.get(name, (None, None))[1] != now[name]}
+        foreign = {name for name in now if now[name] not in written.get(name, (None, []))[1]}
         of_others = {name for name, (of, _) in written.items() if of != group} - foreign
         if in_the_way := set(files) & foreign or set(files) & of_others:
             with pytest.raises(OutputError) as caught:
@@ -57,7 +58,8 @@ def test_files_of_others_stay_and_own_ones_are_replaced(tmp_path_factory, theirs
             stale = {name for name, (of, _) in written.items() if of == group and name not in files}
             now = {name: content for name, content in now.items() if name not in stale or name in foreign} | files
             written = {name: entry for name, entry in written.items() if name not in stale}
-            written |= {name: (group, content) for name, content in files.items()}
+            for name, content in files.items():
+                written[name] = group, [*written.get(name, (None, []))[1][-1:], content]
         assert contents(folder) == now
     assert OutputFolder(folder).owned() == sorted(written)
 
@@ -72,10 +74,10 @@ def test_with_overwrite_files_of_the_same_name_are_replaced_and_no_others(tmp_pa
 
 def test_no_output_takes_the_files_of_another(tmp_path):
     replace(OutputFolder(tmp_path), "model", {"README.md": "card", "metrics.json": "{}"})
-    with pytest.raises(OutputError, match=r"holds README.md of another output \(model\); choose another"):
+    with pytest.raises(OutputError, match=r"holds README.md, written there as part of another output \(model\)"):
         replace(OutputFolder(tmp_path), "space", {"README.md": "of the Space", "app.py": ""})
-    for attempt in (claim_file, lambda path: write_file(path, lambda aside: aside.write_text("[]"))):
-        with pytest.raises(OutputError, match="holds metrics.json of another output"):
+    for attempt in (refuse_file, lambda path: write_file(path, lambda aside: aside.write_text("[]"))):
+        with pytest.raises(OutputError, match="holds metrics.json, written there as part of another output"):
             attempt(tmp_path / "metrics.json")
     replace(OutputFolder(tmp_path), "samples", {"README.md": "card with samples"})  # a part of the model itself
     assert contents(tmp_path) == {"README.md": "card with samples", "metrics.json": "{}"}

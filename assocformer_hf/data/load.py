@@ -7,10 +7,9 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
-from assocformer_hf.data.readers.files import image_files
+from assocformer_hf.data.readers.files import image_files, is_image_name
 from assocformer_hf.data.readers.hub import HubReader, load_from_hub
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
@@ -256,7 +255,7 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
         files = [file for part in read_table(path, options, labels=False).values() for file in part.images]
     elif path.is_file():
         files = [source]
-    elif path.suffix.lower() in IMAGE_SUFFIXES or not HubReader(options).matches(source):
+    elif is_image_name(path.name) or not HubReader(options).matches(source):
         raise DataError(f"{source}: no such file or folder")
     else:
         return [images_only(split, image_column, source) for split in load_from_hub(source).values()]

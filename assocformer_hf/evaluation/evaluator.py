@@ -84,7 +84,8 @@ def require_positives(dataset: datasets.Dataset):
         if pc.sum(pc.list_value_length(batch.column("labels"))).as_py():
             return
     raise DataError(
-        f"the split {dataset.split} has no image with a label, so that nothing can be measured on it; choose another"
+        f"the split {dataset.split or 'validation'} has no image with a label, so that nothing can be measured on it; "
+        "choose another"
     )
 
 
@@ -103,7 +104,7 @@ def start_accelerator(mixed_precision: str | None = None, **options) -> Accelera
     try:
         return Accelerator(mixed_precision=mixed_precision, **options)
     except ValueError as error:
-        if "mixed precision" not in str(error):
+        if "precision" not in str(error):
             raise
         raise DataError(f"{error} Leave mixed_precision out, or set it to no") from error
 
@@ -195,6 +196,11 @@ class _Run:
 
     def finish(self) -> Evaluation:
         scores, targets = np.concatenate(self.scores), np.concatenate(self.targets)
+        if broken := int((~np.isfinite(scores)).any(1).sum()):
+            raise DataError(
+                f"the model gives scores that are no numbers for {broken} of {len(scores)} images: its weights are "
+                "broken, or half precision overflows"
+            )
         config = self.model.config
         association = None if self.association is None else self.association / len(scores)
         mean = std = None

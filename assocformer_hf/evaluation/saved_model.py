@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor
 
-from assocformer_hf.data.checks.check import cooccurrence
+from assocformer_hf.data.checks.check import annotated_beside, cooccurrence
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
@@ -53,11 +53,22 @@ class SavedModel:
     evaluation: Evaluation
 
 
-def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accelerator: Accelerator) -> SavedModel:
+def evaluate_saved_model(
+    args: EvaluationArguments,
+    source: SourceOptions,
+    accelerator: Accelerator,
+    dataset: datasets.Dataset | None = None,
+) -> SavedModel:
     """Loads a model and a split, and evaluates it over all processes; warns of images that it was trained on.
 
     Where the package itself held the validation images out for the training, they are the same again, whatever was
     added to the dataset since.
+
+    Args:
+        args: which model and images.
+        source: how the dataset is read.
+        accelerator: devices, precision and processes.
+        dataset: the images, where they were loaded for another model that this one is to be compared with.
 
     Raises:
         DataError: if the data cannot be read, or have other labels than the model.
@@ -66,7 +77,9 @@ def evaluate_saved_model(args: EvaluationArguments, source: SourceOptions, accel
     model = load_trained_model(args.model).to(accelerator.device)
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
     trained = list(model.config.id2label.values())
-    dataset, seen = from_main_process(lambda: _load_unseen(args, source, trained))
+    if dataset is None:
+        dataset = from_main_process(lambda: _load_unseen(args, source, trained))
+    seen = from_main_process(lambda: _count_seen(args, dataset))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
@@ -110,8 +123,8 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
 
 def training_counts(
     args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None
-) -> np.ndarray:
-    """How many images of the training split have both of two labels, `(labels, labels)`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many images of the training split have both of two labels, and in how many both are known, see below.
 
     Args:
         args: name the dataset.
@@ -122,7 +135,8 @@ def training_counts(
     Raises:
         DataError: if there is no such split.
     """
-    return cooccurrence(_load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0]))
+    dataset = _load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0])
+    return cooccurrence(dataset), annotated_beside(dataset)
 
 
 def evaluation_split(args: EvaluationArguments) -> str:
@@ -130,31 +144,35 @@ def evaluation_split(args: EvaluationArguments) -> str:
     return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
 
 
-def _load_unseen(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> tuple[datasets.Dataset, int]:
-    """The images to evaluate on, those that the training held out where it did, and how many it was trained on."""
+def _load_unseen(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> datasets.Dataset:
+    """The images to evaluate on, those that the training held out where it did."""
     split = evaluation_split(args)
     dataset = _load(args, source, names, split)
     used = ImagesUsed.of_model(args.model)
-    if used is None:
-        return dataset, 0
-    digests = image_digests(dataset)
-    if used.divided and split == OWN_SPLITS[1] and set(digests.tolist()) != set(used.held_out.tolist()):
+    if used is None or not used.divided or split != OWN_SPLITS[1]:
+        return dataset
+    if set(image_digests(dataset).tolist()) != set(used.held_out.tolist()):
         whole = _load(args, source, names, ALL)
-        of_whole = image_digests(whole)
-        rows = np.flatnonzero(np.isin(of_whole, used.held_out))
+        rows = np.flatnonzero(np.isin(image_digests(whole), used.held_out))
         if len(rows):
-            dataset, digests = whole.select(rows), of_whole[rows]
+            dataset = whole.select(rows)
             logger.warning(
                 "%s: the dataset, or its division, changed since the training; evaluated are the %d images that were "
                 "held out then", args.dataset, len(rows),
             )  # fmt: skip
-    seen = int(np.isin(digests, used.trained_on).sum())
+    return dataset
+
+
+def _count_seen(args: EvaluationArguments, dataset: datasets.Dataset) -> int:
+    """How many of the images the model was trained on, as far as it is known."""
+    used = ImagesUsed.of_model(args.model)
+    seen = 0 if used is None else int(np.isin(image_digests(dataset), used.trained_on).sum())
     if seen:
         logger.warning(
-            "%s: the model was trained on %d of these %d images: its numbers flatter it; give others",
-            args.dataset, seen, len(digests),
+            "%s: %s was trained on %d of these %d images: its numbers flatter it; give others",
+            args.dataset, args.model, seen, len(dataset),
         )  # fmt: skip
-    return dataset, seen
+    return seen
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:

@@ -32,7 +32,13 @@ from assocformer_hf.evaluation.thresholds import (
     choose_thresholds,
     cross_validate_thresholds,
 )
-from assocformer_hf.hub.model_folder import copy_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import (
+    CALIBRATION_FILES,
+    MODEL_FILES,
+    copy_sample_images,
+    read_metrics,
+    save_model_folder,
+)
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
 from assocformer_hf.output_folder import OutputFolder
 
@@ -98,20 +104,23 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     args, source = with_own_dataset(args, source)
     if (choice.output / "config.json").exists():
         raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
+    OutputFolder(choice.output).refuse_foreign([*MODEL_FILES, *CALIBRATION_FILES], "model")
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return
     evaluation, found = calibrate(saved, choice)
+    used = ImagesUsed.of_model(args.model)
     with OutputFolder(choice.output).replacing("model") as folder:
         run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
         if (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args)):
-            used = ImagesUsed.of_model(args.model)
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
             copy_sample_images(args.model, folder)
         else:  # what a card would say of the training and its evaluation is not known
             saved.model.save_pretrained(folder)
             saved.processor.save_pretrained(folder)
+            if used is not None:
+                used.save(folder)
         (folder / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
         states = {"before": reliability(saved.evaluation.scores, evaluation.targets)}
         if choice.temperature:

@@ -63,7 +63,7 @@ def _collate(items: Sequence[tuple[int, str, Tensor | str]]) -> Batch:
 
 
 def array_image(array: np.ndarray, name: str) -> Image.Image:
-    """An array `(height, width, 3)` or `(height, width)` in uint8 as a picture.
+    """An array `(height, width, 3)` in uint8, grey `(height, width)` or with transparency `(…, 4)`, as a picture.
 
     Raises:
         ImageError: if it is something else.

@@ -261,6 +261,8 @@ def export_saved_model(
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
     path = Path(path)
+    output, group = OutputFolder(path.parent), f"export {path.name}"
+    output.refuse_foreign([path.name], group)
     model = load_trained_model(name_or_path)
     processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
     size = processor.size["height"]
@@ -268,8 +270,7 @@ def export_saved_model(
     if int8 and is_convolutional(model):
         sources = spread_images(load_images(calibration), CALIBRATION_IMAGES) if calibration else []
         fitted = calibration_images(processor, sources)
-    output = OutputFolder(path.parent)
-    with output.replacing(f"export {path.name}") as folder:
+    with output.replacing(group) as folder:
         files = [folder / path.name]
         export_onnx(model, files[0], size)
         if int8:

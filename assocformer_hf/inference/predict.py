@@ -27,7 +27,7 @@ from assocformer_hf.inference.images import InferenceImages, inference_batches, 
 from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, model_digest
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
-from assocformer_hf.output_folder import OutputFolder, claim_file, write_file
+from assocformer_hf.output_folder import OutputFolder, refuse_file, write_file
 from assocformer_hf.progress import progress_bar
 
 LABEL_SEPARATOR = "|"  # as in the tables that training reads
@@ -105,10 +105,12 @@ class _Run:
                 found, pixels, unreadable = next(batches)
                 bad += unreadable
                 if found:
-                    scores = self.tagger.score(pixels)
-                    rows += [
-                        (index, self.tagger.tags(name, row)) for (index, name), row in zip(found, scores, strict=True)
-                    ]
+                    for (index, name), scores in zip(found, self.tagger.score(pixels), strict=True):
+                        tagged = self.tagger.tags(name, scores)
+                        if tagged.error:
+                            bad.append((name, tagged.error))
+                        else:
+                            rows.append((index, tagged))
             yield rows, bad
 
     def tag_all(self) -> Iterator[tuple[list[tuple[int, TaggedImage]], Unreadable]]:
@@ -161,7 +163,7 @@ class _Run:
     def write_file(self) -> PredictResult:
         """Tags all images and writes one file, whose suffix gives the form."""
         path, bad = self.options.output, []
-        claim_file(path, self.options.overwrite)
+        refuse_file(path, self.options.overwrite)
         rows = []
         for found, unreadable in self.tag_all():
             rows += found

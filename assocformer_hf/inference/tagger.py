@@ -36,7 +36,7 @@ class TaggedImage:
         scores: their probabilities; each is the label's own, they do not sum to one.
         is_guess: whether no label reached its threshold, and `labels` is the best guess.
         all_scores: the probabilities of all labels in the model's order, `(labels,)`, float32.
-        error: why the image could not be read; it has no labels then.
+        error: why the image could not be read or scored; it has no labels then.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Tagger:
 
         Raises:
             ImageError: if a single image cannot be read. In a list, its `error` says so.
+            DataError: if its scores are no numbers, as where weights are broken or half precision overflows; likewise.
         """
         if isinstance(images, Mapping):
             # Not by a call of its own: Ray has one thread for calls, and one inside another would wait for it forever.
@@ -137,7 +138,10 @@ class Tagger:
             # Text in every batch: a column of None alone has no type.
             return dict(images) | columns | {"error": [one.error or "" for one in tagged]}
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
-            return self._tag([self._read(images)])[0]
+            (tagged,) = self._tag([self._read(images)])
+            if tagged.error:
+                raise DataError(f"{tagged.name}: {tagged.error}: its weights are broken, or half precision overflows")
+            return tagged
         return self._tag_all(images)
 
     def explain(self, image: Source, labels: Sequence[str] | None = None) -> ImageExplanation:
@@ -173,7 +177,7 @@ class Tagger:
     def tags(self, name: str, scores: np.ndarray) -> TaggedImage:
         """The labels of an image with these probabilities, `(labels,)`."""
         if not np.isfinite(scores).all():
-            raise DataError(f"{name}: the model gives scores that are no numbers: its weights are broken, or overflow")
+            return TaggedImage(name, [], [], error="the model gives scores that are no numbers")
         order = np.argsort(-scores, kind="stable")
         chosen = order[scores[order] >= self.thresholds[order]][: self.top_k]
         is_guess = len(chosen) == 0

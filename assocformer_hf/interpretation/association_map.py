@@ -40,18 +40,21 @@ class Correlation(NamedTuple):
     high: float
 
 
-def conditional_cooccurrence(counts: np.ndarray) -> np.ndarray:
-    """P(j | c): the share of the images with label c, the row, that have label j, the column, too.
+def conditional_cooccurrence(counts: np.ndarray, annotated: np.ndarray | None = None) -> np.ndarray:
+    """P(j | c): of the images with label c, the row, and label j, the column, known, the share that have j too.
 
     Args:
         counts: images that have both labels, `(labels, labels)`, on the diagonal those that have one; as
             `assocformer_hf.data.checks.check.cooccurrence` counts them.
+        annotated: images that have the label of the row and where that of the column is known, likewise; see
+            `annotated_beside` there. Default: nothing is unknown.
 
     Returns:
-        `(labels, labels)`, in [0, 1]; NaN in the row of a label that no image has.
+        `(labels, labels)`, in [0, 1]; NaN where there are no such images.
     """
-    images = np.diag(counts)[:, None].astype(float)
-    return np.divide(counts, images, out=np.full(counts.shape, np.nan), where=images > 0)
+    if annotated is None:
+        annotated = np.repeat(np.diag(counts)[:, None], len(counts), axis=1)
+    return np.divide(counts, annotated, out=np.full(counts.shape, np.nan), where=annotated > 0)
 
 
 def cooccurrence_correlation(

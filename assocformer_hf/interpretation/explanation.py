@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.special import expit
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -18,6 +18,7 @@ from assocformer_hf.interpretation.why import why_in_words
 SHOWN_INFLUENCES = 6
 SHOWN_LABELS = 8  # of a figure
 SHOWN_PLACES = 5
+DRAWN = 640  # pixels of a side: more of a photograph than a figure shows
 COLUMNS = 5  # of a figure
 TILE, SCALE_WIDTH, TABLE_WIDTH = 2.3, 1.05, 7.0  # inches
 SEEN = 0.1  # share of the strongest evidence from which evidence against a label is told from nothing
@@ -283,6 +284,8 @@ def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation]
     from matplotlib.colors import Normalize
 
     *tiles, scale = panels
+    if max(image.size) > DRAWN:
+        image = ImageOps.contain(image, (DRAWN, DRAWN))
     for axes in tiles:
         axes.axis("off")
     tiles[0].imshow(image)

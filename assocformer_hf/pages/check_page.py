@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence
+from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence, finding_name
 from assocformer_hf.data.checks.page import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.interpretation.label_names import plot_names
@@ -105,7 +105,7 @@ def _places(splits: Mapping[str, datasets.Dataset]) -> dict[str, tuple[str, int]
     for split, dataset in splits.items():
         undecoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
         for index, row in enumerate(undecoded):
-            places[f"{split}: {row['image']['path'] or f'image {index}'}"] = (split, index)
+            places[f"{split}: {finding_name(row['image'], index)}"] = (split, index)
     return places
 
 

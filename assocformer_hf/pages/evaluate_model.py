@@ -21,9 +21,9 @@ from assocformer_hf.evaluation.saved_model import (
     with_own_dataset,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.output_folder import claim_file, shown, write_file
+from assocformer_hf.output_folder import refuse_file, shown, write_file
 from assocformer_hf.pages.options import ReportOptions
-from assocformer_hf.pages.report import ReportInput, claim_report, write_report
+from assocformer_hf.pages.report import ReportInput, refuse_report, write_report
 
 
 def report_input(
@@ -49,7 +49,7 @@ def report_input(
     """
     together = None
     try:
-        together = conditional_cooccurrence(training_counts(args, source, saved.label_names, train_split))
+        together = conditional_cooccurrence(*training_counts(args, source, saved.label_names, train_split))
     except DataError as error:
         if train_split:
             raise
@@ -68,6 +68,8 @@ def report_input(
         short = shown(Path(other_name).resolve().name)
         other_name = short if short != name else shown(other_name)
         facts["compared with"] = other_name
+        if seen := other.evaluation.trained_on:
+            facts["compared with"] += f", which was trained on {seen} of these images: the numbers flatter it"
         limits = thresholds, other.model.config.thresholds
         comparison = compare(saved.evaluation, other.evaluation, saved.label_names, *limits)
     return ReportInput(
@@ -86,15 +88,15 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
     if outputs.compare and not outputs.report:
         raise DataError("two models are compared in a report: give a folder for it with --report")
     if outputs.output:
-        claim_file(outputs.output)
+        refuse_file(outputs.output)
     if outputs.report:
-        claim_report(outputs.report)
+        refuse_report(outputs.report)
     args, source = with_own_dataset(args, source)
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     other = None
     if outputs.compare:
-        other = evaluate_saved_model(replace(args, model=outputs.compare), source, accelerator)
+        other = evaluate_saved_model(replace(args, model=outputs.compare), source, accelerator, saved.dataset)
     if not accelerator.is_main_process:
         return
     if saved.dataset.info.description:

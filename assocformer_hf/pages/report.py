@@ -40,6 +40,7 @@ from assocformer_hf.pages.html import Thumbnails, embedded_figure, render
 
 PAGE_FILE = "report.html"
 GROUP = "report"
+FIGURES = ("reliability.png", "association_map.png")  # as a model has them too
 BEST, WORST, CHANGED = 6, 12, 24  # images shown
 EXAMPLES = 6  # of each label's hits, misses and false alarms
 PHOTOGRAPHS = 2_500_000  # bytes of the page
@@ -75,13 +76,13 @@ class ReportInput:
     compared_with: str = "the other"
 
 
-def claim_report(folder: str | Path):
+def refuse_report(folder: str | Path):
     """Says now, before the work for it, if a report could not be written to a folder.
 
     Raises:
         OutputError: if there are files of others in its place.
     """
-    OutputFolder(folder).refuse_foreign([PAGE_FILE], GROUP)
+    OutputFolder(folder).refuse_foreign([PAGE_FILE, *FIGURES], GROUP)
 
 
 def write_report(folder: str | Path, report: ReportInput) -> Path:

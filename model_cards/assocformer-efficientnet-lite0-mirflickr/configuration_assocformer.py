@@ -103,6 +103,9 @@ class AssocFormerConfig(PreTrainedConfig):
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
         if changes.keys() & {"id2label", "label2id"}:
+            names = changes.get("id2label") or {i: name for name, i in changes["label2id"].items()}
+            if _as_ids(names) != _as_ids(config_dict.get("id2label") or {}):
+                config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
             config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
         return super().from_dict(config_dict | changes, **kwargs)
 
@@ -113,6 +116,8 @@ class AssocFormerConfig(PreTrainedConfig):
         if self.id2label is None and self.label2id:
             self.id2label: dict[int, str] = {i: name for name, i in self.label2id.items()}
         super().__post_init__(**kwargs)
+        # A tool that sorts the keys of JSON puts "10" before "2".
+        self.id2label = dict(sorted(self.id2label.items()))
         self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
         self._check_values()
 
@@ -183,6 +188,10 @@ def _without_classifier(config: PreTrainedConfig) -> PreTrainedConfig:
     if getattr(config, "model_args", None):
         config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
     return config
+
+
+def _as_ids(names) -> dict[int, str]:
+    return {int(i): name for i, name in names.items()}
 
 
 def _check_choice(name, value, choices):

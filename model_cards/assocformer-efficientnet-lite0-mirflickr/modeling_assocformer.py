@@ -225,6 +225,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         return _pooled_feature(self._run_backbone(pixel_values))
 
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
+        # Not all of transformers' backbones take float32 images where their weights are in half precision.
+        pixel_values = pixel_values.to(self.backbone.dtype)
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 
     def _places(self, outputs: ModelOutput) -> tuple[Tensor, tuple[int, int]]:

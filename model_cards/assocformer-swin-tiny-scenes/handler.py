@@ -177,7 +177,10 @@ class EndpointHandler:
             return images
         batch = torch.stack(good).to(self.model.device)
         output = self.model(batch, output_features=options["explain"])
-        found = [self._labels(scores, options) for scores in output.logits.sigmoid().cpu()]
+        scores = output.logits.sigmoid().cpu()
+        if not scores.isfinite().all():
+            raise ValueError("the model gives scores that are no numbers")
+        found = [self._labels(row, options) for row in scores]
         if options["explain"]:
             for rows, features in zip(found, output.features, strict=True):
                 self._explain(rows, features)

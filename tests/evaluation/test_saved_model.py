@@ -1,6 +1,9 @@
 """What a saved model was trained on, and what was held out, is known again when it is evaluated."""
 
+import csv
+import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,13 @@ from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.options import CalibrationOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
+from assocformer_hf.hub.calibrate_model import calibrate_model
+from assocformer_hf.pages.evaluate_model import evaluate_model
+from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
 
 COUNT = 30
@@ -79,4 +87,48 @@ def test_images_that_were_trained_on_are_said(model, photos, caplog, tmp_path):
     assert f"{trained} of these images were trained on" in metrics_table(report)
     page = write_report(tmp_path / "report", ReportInput("seen", saved.evaluation, ["a", "b"], 0.5, saved.dataset))
     assert f"was trained on {trained} of these images" in page.read_text(encoding="utf-8")
-    assert f"the model was trained on {trained} of these {COUNT} images" in caplog.text
+    assert f"{model} was trained on {trained} of these {COUNT} images" in caplog.text
+
+
+def test_a_model_that_is_calibrated_on_other_images_still_knows_what_it_was_trained_on(model, photos, tmp_path):
+    choice = CalibrationOptions(tmp_path / "calibrated", folds=2)
+    calibrate_model(EvaluationArguments(str(model), str(photos), split="all", num_workers=0), SourceOptions(), choice)
+    saved = evaluated(choice.output, photos, "all")
+    assert saved.evaluation.trained_on == len(ImagesUsed.of_model(model).trained_on)
+
+
+def test_models_that_are_compared_see_the_same_images(create_model, model, photos, tmp_path):
+    """Each held out others, with the same labels in the same order."""
+    other = tmp_path / "other"
+    create_model(id2label={0: "a", 1: "b"}).save_pretrained(other)
+    create_image_processor(64).save_pretrained(other)
+    splits = load_multilabel_dataset(photos, split_seed=0)
+    ImagesUsed(*(image_digests(splits[key]) for key in ("train", "validation")), divided=True).save(other)
+    args = EvaluationArguments(str(model), str(photos), num_workers=0)
+    evaluate_model(args, SourceOptions(), ReportOptions(report=tmp_path / "report", compare=str(other)))
+    assert files(evaluated(model, photos)) != files(evaluated(other, photos))
+    with (tmp_path / "report/images.csv").open() as mine, (tmp_path / "report/compared_images.csv").open() as both:
+        assert {row["file"] for row in csv.DictReader(both)} <= {row["file"] for row in csv.DictReader(mine)}
+    page = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+    assert re.search(r"other, which was trained on \d+ of these images: the numbers flatter it", page)
+
+
+def test_a_configuration_with_sorted_keys_is_the_same_model(create_model, photos, tmp_path):
+    names = [chr(ord("a") + i) for i in range(12)]
+    create_model(id2label=dict(enumerate(names))).save_pretrained(tmp_path / "many")
+    create_image_processor(64).save_pretrained(tmp_path / "many")
+    before = evaluated(tmp_path / "many", photos, "all").evaluation
+    config = json.loads((tmp_path / "many/config.json").read_text())
+    (tmp_path / "many/config.json").write_text(json.dumps(config, sort_keys=True))
+    saved = evaluated(tmp_path / "many", photos, "all")
+    assert saved.label_names == names
+    assert saved.evaluation.metrics == before.metrics
+
+
+def test_scores_that_are_no_numbers_are_said(create_model, photos, tmp_path):
+    model = create_model(id2label={0: "a", 1: "b"})
+    model.head.embedding.bias.data[0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    create_image_processor(64).save_pretrained(tmp_path / "broken")
+    with pytest.raises(DataError, match=f"scores that are no numbers for {COUNT} of {COUNT} images"):
+        evaluated(tmp_path / "broken", photos, "all")

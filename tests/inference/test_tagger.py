@@ -9,6 +9,7 @@ from PIL import Image
 
 from assocformer_hf import AssocFormerForMultiLabel, Tagger
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.model.image_processing_assocformer import ImageError
 from tests.conftest import NAMES, ROOT
 
@@ -94,8 +95,12 @@ def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
     model.head.embedding.weight.data[0, 0] = float("nan")
     model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    tagger = Tagger(tmp_path)
     with pytest.raises(DataError, match="1.jpg: the model gives scores that are no numbers"):
-        Tagger(tmp_path)(SAMPLES[0])
+        tagger(SAMPLES[0])
+    assert [one.error for one in tagger(SAMPLES)] == ["the model gives scores that are no numbers"] * len(SAMPLES)
+    result = predict(PredictOptions(str(tmp_path), list(map(str, SAMPLES)), tmp_path / "tags.csv", num_workers=0))
+    assert (result.tagged, [name for name, _ in result.unreadable]) == (0, list(map(str, SAMPLES)))
 
 
 def test_it_maps_batches_of_datasets(tagger):

@@ -164,6 +164,16 @@ def test_a_text_model_is_refused(tmp_path):
         AssocFormerForMultiLabel.from_backbone(tmp_path)
 
 
+@pytest.mark.parametrize("kind", sorted(BACKBONES))
+def test_a_checkpoint_in_half_precision_takes_images_in_float32(kind, tmp_path):
+    BACKBONES[kind]().save_pretrained(tmp_path / "backbone")
+    model = AssocFormerForMultiLabel.from_backbone(tmp_path / "backbone", image_size=64, num_labels=3)
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    half = AssocFormerForMultiLabel.from_pretrained(tmp_path / "half")
+    assert half.backbone.dtype == torch.bfloat16
+    assert half(images()).logits.isfinite().all()
+
+
 def test_a_whole_model_is_no_backbone(create_model, tmp_path):
     create_model().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"not a backbone; save from_pretrained\('.*'\)\.backbone"):

@@ -189,6 +189,15 @@ def test_labels_of_the_wrong_width_are_named(create_model):
         create_model()(images(), labels=torch.zeros(2, 7))
 
 
+def test_thresholds_of_other_labels_are_not_taken_over(create_model):
+    config = create_model(label_thresholds=[0.1, 0.2, 0.3, 0.4]).config.to_dict()
+    same = AssocFormerConfig.from_dict(config, id2label=config["id2label"])
+    assert same.label_thresholds == [0.1, 0.2, 0.3, 0.4]
+    for names in ({0: "x", 1: "y", 2: "z", 3: "w"}, {0: "x", 1: "y"}):
+        assert AssocFormerConfig.from_dict(config, id2label=names).label_thresholds is None
+        assert AssocFormerConfig.from_dict(config, label2id={n: i for i, n in names.items()}).label_thresholds is None
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

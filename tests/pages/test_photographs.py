@@ -16,7 +16,7 @@ from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.schema import multilabel_features
 from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.evaluator import evaluate
-from assocformer_hf.interpretation.explanation import plot_explanation, plot_places
+from assocformer_hf.interpretation.explanation import explanation_figure, plot_explanation, plot_places
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.pages.check_page import html_report
 from assocformer_hf.pages.report import ReportInput, write_report
@@ -99,6 +99,15 @@ def test_figures_of_a_photograph_have_the_size_of_what_they_show(tmp_path):
         with Image.open(tmp_path / f"{name}.png") as figure:
             assert 300 < figure.width < 2400
             assert 150 < figure.height < 1200
+
+
+def test_a_large_photograph_is_drawn_from_a_small_one():
+    """As it is, every label's picture would take 24 bytes for each of its pixels."""
+    image = Image.open(MODEL / "samples/temple.jpg").resize((3000, 2000))
+    figure = explanation_figure(image, Tagger(MODEL).explain(image))
+    drawn = [picture.get_array().shape for axes in figure.axes for picture in axes.get_images()]
+    assert len(drawn) > 2
+    assert max(max(shape) for shape in drawn) <= 640
 
 
 @pytest.mark.slow

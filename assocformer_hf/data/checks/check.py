@@ -150,6 +150,16 @@ def cooccurrence(dataset: datasets.Dataset) -> np.ndarray:
     return counts
 
 
+def annotated_beside(dataset: datasets.Dataset) -> np.ndarray:
+    """The images that have the label of the row and where that of the column is known, `(labels, labels)`."""
+    rows = dataset.select_columns([name for name in ("labels", "unknown") if name in dataset.features])[:]
+    count = len(label_names(dataset))
+    found = np.repeat(np.bincount([c for row in rows["labels"] for c in row], minlength=count)[:, None], count, axis=1)
+    for present, unknown in zip(rows["labels"], rows.get("unknown", ()), strict=False):
+        found[np.ix_(present, unknown)] -= 1
+    return found
+
+
 def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -> ImageCheck:
     """Decodes every image and looks for what training would stumble over.
 
@@ -177,6 +187,13 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
         if _split(first) != _split(second):
             result.similar.append([first, second])
     return result
+
+
+def finding_name(stored: Mapping, index: int) -> str:
+    """What findings call an image of a split: its file, or, where several may have its name, its number too."""
+    if not stored["path"]:
+        return f"image {index}"
+    return stored["path"] if stored["bytes"] is None else f"{stored['path']} (image {index})"
 
 
 def _split(name: str) -> str:
@@ -227,7 +244,7 @@ class _Inspection(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[str, bytes | None, np.ndarray | None, list[str]]:
         stored = self.dataset[index]["image"]
-        name, content = stored["path"] or f"image {index}", stored["bytes"]
+        name, content = finding_name(stored, index), stored["bytes"]
         if content is None:
             if not os.path.isfile(name):
                 return name, None, None, ["missing"]
@@ -245,15 +262,15 @@ def inspect_image(content: bytes) -> tuple[list[str], Image.Image | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with open_image(content) as image:
-                header = list(_properties(image))
+            open_image(content).close()
         except ImageError as error:
             return ["huge" if error.too_large else "no image"], None
         try:
             image = decode_image(content)
         except ImageError:
             return ["truncated"], None
-    return header, image
+        with open_image(content) as stored:  # PNG keeps its EXIF behind the pixels
+            return list(_properties(stored)), image
 
 
 def _properties(image: Image.Image) -> Iterator[str]:

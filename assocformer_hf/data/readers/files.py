@@ -101,7 +101,13 @@ def _image_files(folder: Path) -> Iterator[str]:
         places = {os.path.realpath(os.path.join(parent, name)): name for name in visible}
         folders[:] = sorted(name for place, name in places.items() if place not in seen)
         seen |= places.keys()
-        yield from (os.path.join(parent, name) for name in names if is_image_name(name))
+        found = [name for name in names if is_image_name(name)]
+        readable = {stem for stem, suffix in map(os.path.splitext, found) if suffix.lower() in IMAGE_SUFFIXES}
+        for name in found:
+            stem, suffix = os.path.splitext(name)
+            # A camera's raw file is not missed where its JPEG lies beside it.
+            if suffix.lower() in IMAGE_SUFFIXES or stem not in readable:
+                yield os.path.join(parent, name)
 
 
 def is_image_name(name: str) -> bool:

@@ -153,9 +153,9 @@ def is_empty(value) -> bool:
 
 def state_of(value) -> int | None:
     """1, 0 or -1 for what a cell says about a label; None for anything else."""
+    value = _plain(value)
     if is_empty(value):
         return -1
-    value = _plain(value)
     if isinstance(value, str):
         return STATES.get(value.strip().lower().removesuffix(".0"))
     return int(value) if isinstance(value, (bool, int, float)) and value in (1, 0, -1) else None
@@ -249,7 +249,7 @@ def read_labels(
             return read_labels(lists, origin, names=names)
         rows_of = {value: divide(value, delimiter) for value in set(values)}
         return [rows_of[value] for value in values]
-    values = [None if is_empty(value) else _plain(value) for value in values]
+    values = [None if is_empty(value) else value for value in map(_plain, values)]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
         if value is not None:
@@ -277,7 +277,7 @@ def read_labels(
 def _plain(value):
     """A value or list without types of numpy, and a tuple as a list."""
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
+        value = value.tolist()
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -314,8 +314,14 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
         return [[str(number) for number in row] for row in rows]
     of_each = states and all(len(row) == len(names) for row in filled)
     # A model that was trained on numbers has them as its names: they are no indices into these.
-    if all(map(NUMBER.fullmatch, names)) and not (of_each and {str(n) for row in filled for n in row} - set(names)):
-        return [[str(number) for number in row] for row in rows]
+    if all(map(NUMBER.fullmatch, names)):
+        if not of_each:
+            return [[str(number) for number in row] for row in rows]
+        if all(len(set(row)) == len(row) for row in filled):
+            raise DataError(
+                f"{origin}: lists of {len(names)} numbers 1 and 0 can be states of the labels or their names; write "
+                "names as text"
+            )
     if of_each:
         if any(-1 in row for row in filled):
             raise DataError(f"{origin}: -1 in a list of 1 and 0; give a column for each label, or a column unknown")

@@ -4,14 +4,24 @@ import base64
 import io
 import re
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.checks.check import REPAIRED, UNREADABLE, check_images, check_labels
+from assocformer_hf.data.checks.check import (
+    REPAIRED,
+    UNREADABLE,
+    annotated_beside,
+    check_images,
+    check_labels,
+    cooccurrence,
+)
 from assocformer_hf.data.checks.page import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.schema import multilabel_features
+from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.pages.check_page import html_report
 from assocformer_hf.training.train import first_batch
 from tests.conftest import OVERLAPS
@@ -42,6 +52,8 @@ def write_defects(folder) -> dict[str, str]:
     picture(1).save(whole, "JPEG", quality=95)
     (folder / "notes.jpg").write_bytes(b"these are no pixels")
     (folder / "half.jpg").write_bytes(whole.getvalue()[:1500])
+    picture(1).save(whole := io.BytesIO(), "PNG")
+    (folder / "part.png").write_bytes(whole.getvalue()[:600])
     (folder / "nothing.png").write_bytes(b"")
     (folder / "bomb.png").write_bytes(bomb())
     picture(2).save(folder / "moving.gif", save_all=True, append_images=[picture(3), picture(4)])
@@ -52,7 +64,8 @@ def write_defects(folder) -> dict[str, str]:
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("1", (10_000, 10_000)).save(folder / "poster.png")
     return {
-        "notes.jpg": "no image", "half.jpg": "truncated", "nothing.png": "empty", "bomb.png": "huge",
+        "notes.jpg": "no image", "half.jpg": "truncated", "part.png": "truncated", "nothing.png": "empty",
+        "bomb.png": "huge",
         "moving.gif": "animated", "print.jpg": "CMYK", "scan.png": "16-bit", "palette.png": "palette with transparency",
         "phone.jpg": "EXIF-rotated", "dot.png": "tiny", "poster.png": "large",
     }  # fmt: skip
@@ -83,11 +96,11 @@ def broken(tmp_path_factory):
 def test_every_defect_is_found_and_named(broken):
     folder, defects, splits = broken
     found = check_images(splits)
-    assert {k: [n.rpartition("/")[2] for n in names] for k, names in found.findings.items() if names} == {
-        kind: [name] for name, kind in defects.items()
+    assert {k: {n.rpartition("/")[2] for n in names} for k, names in found.findings.items() if names} == {
+        kind: {name for name, of in defects.items() if of == kind} for kind in defects.values()
     }
-    assert found.unreadable() == 4
-    assert found.images == 43
+    assert found.unreadable() == 5
+    assert found.images == 44
     inside = [[name.removeprefix(f"{folder}/") for name in group] for group in found.duplicates]
     assert sorted(len(group) for group in inside) == [2, 2]
     assert [[name.partition(":")[0] for name in group] for group in found.across_splits()] == [["train", "validation"]]
@@ -105,6 +118,29 @@ def test_what_is_repaired_is_read_and_what_is_not_is_an_error(broken):
                 decode_image(folder / "train" / name)
         elif kind in REPAIRED:
             assert decode_image(folder / "train" / name).mode == "RGB"
+
+
+def test_images_of_one_name_are_told_apart(tmp_path):
+    """As in Parquet files made of a folder for each label."""
+    images = [picture(i) for i in range(2)]
+    files = [io.BytesIO() for _ in images]
+    for image, file in zip(images, files, strict=True):
+        image.save(file, "PNG")
+    rows = [{"bytes": file.getvalue()[:end], "path": "001.png"} for file, end in zip(files, (300, None), strict=True)]
+    features = multilabel_features(["cat"])
+    split = datasets.Dataset.from_dict({"image": rows, "labels": [[0], []]}, features=features)
+    found = check_images({"train": split}, num_workers=0)
+    assert found.findings["truncated"] == ["train: 001.png (image 0)"]
+
+
+def test_an_unknown_label_is_neither_beside_another_nor_missing():
+    features = multilabel_features(["a", "b"], unknown=True)
+    rows = {"image": [picture(0)] * 4, "labels": [[0, 1], [0], [0], [0]], "unknown": [[], [], [1], [1]]}
+    split = datasets.Dataset.from_dict(rows, features=features)
+    np.testing.assert_array_equal(cooccurrence(split), [[4, 1], [1, 1]])
+    np.testing.assert_array_equal(annotated_beside(split), [[4, 2], [1, 1]])
+    shares = conditional_cooccurrence(cooccurrence(split), annotated_beside(split))
+    np.testing.assert_allclose(shares, [[1, 0.5], [1, 1]])
 
 
 def test_labels_are_counted_and_the_odd_ones_named(broken):

@@ -31,12 +31,12 @@ def test_a_folder_for_each_split_and_label(tmp_path, names):
 def test_photographs_that_cannot_be_read_are_named_not_passed_over(tmp_path):
     for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg"):
         picture(tmp_path / name)
-    for name in ("dog/4.HEIC", "fox/5.heic", "fox/6.cr2"):
+    for name in ("dog/4.HEIC", "fox/5.heic", "fox/6.cr2", "cat/1.cr2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"of a camera")
     splits = load_multilabel_dataset(tmp_path, validation_share=0.34)
     assert label_names(splits["train"]) == ["cat", "dog", "fox"]
-    assert len(load_images([tmp_path])) == 6
+    assert len(load_images([tmp_path])) == 6  # cat/1.cr2 is there as JPEG too
     with pytest.raises(ImageError, match="5.heic: cannot be read as an image"):
         decode_stored({"path": str(tmp_path / "fox/5.heic"), "bytes": None}, 0)
 

@@ -54,6 +54,11 @@ def test_numbers_of_numpy_are_numbers(files):
     for kind in (np.int64, np.bool_):
         rows = [{"image": file, "x": kind(x), "y": kind(y)} for file, (x, y) in zip(files, states, strict=True)]
         assert read(rows) == EXPECTED
+    gaps = [
+        {"image": file, "x": np.float32(x), "y": y}
+        for file, x, y in zip(files, (1, np.nan, 0, 0), (0, 1, 0, 1), strict=True)
+    ]
+    assert read(gaps)["1.jpg"] == (["y"], ["x"])
     rows = [{"image": file, "labels": list(map(np.int64, (3, 4)))} for file in files]
     assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
 

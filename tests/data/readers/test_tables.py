@@ -129,6 +129,18 @@ def test_numbers_that_are_the_labels_names_are_no_indices(folder, name):
         load_split(folder, "all", label_names=names[:-1])
 
 
+def test_states_of_labels_with_numbers_as_names_are_states(folder):
+    digits = [str(digit) for digit in range(10)]
+    states = [[int(digit in present) for digit in digits] for present in ("3", "7", "29", "", "0123456789")]
+    table = pyarrow.table({"file_name": [f"{i}.jpg" for i in range(5)], "labels": states})
+    pyarrow.parquet.write_table(table, folder / "metadata.parquet")
+    assert load_split(folder, "all", label_names=digits)["labels"][:] == [[3], [7], [2, 9], [], list(range(10))]
+    table = pyarrow.table({"file_name": ["0.jpg", "1.jpg"], "labels": [[0, 1], [1, 0]]})
+    pyarrow.parquet.write_table(table, folder / "metadata.parquet")
+    with pytest.raises(DataError, match="lists of 2 numbers 1 and 0 can be states of the labels or their names"):
+        load_split(folder, "all", label_names=["0", "1"])
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
