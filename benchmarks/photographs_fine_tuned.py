@@ -68,18 +68,17 @@ def run(head: str, seed: int, dataset: str, backbone: str, folder: Path, **optio
 
 
 def with_seed_0(rows: Sequence[dict], bundled: Sequence[dict]) -> Runs:
-    """The runs of each head, with those of the bundled model and of the linear head that was measured beside it."""
+    """The seeds that both heads were trained with; seed 0 are the bundled model and the linear head beside it."""
     runs = {head: {0: one} for head, one in zip(HEADS, bundled, strict=False)}
     for one in rows:
         runs[one["head"]][one["seed"]] = one
-    return runs
+    shared = sorted(runs["am"].keys() & runs["linear"].keys())
+    return {head: {seed: runs[head][seed] for seed in shared} for head in HEADS}
 
 
 def gain(runs: Runs) -> str:
     """How many points of mAP the bundled model's head is above the linear one: mean and error, seed by seed."""
-    ours, linear = runs["am"], runs["linear"]
-    shared = sorted(ours.keys() & linear.keys())
-    return over_seeds([100 * (ours[seed]["mAP"] - linear[seed]["mAP"]) for seed in shared], "+")
+    return over_seeds([100 * (runs["am"][seed]["mAP"] - one["mAP"]) for seed, one in runs["linear"].items()], "+")
 
 
 def fine_tuned_table(runs: Runs) -> list[str]:

@@ -67,8 +67,8 @@ def one_line_errors() -> Iterator[None]:
     except NETWORK_ERRORS as error:
         fail(f"{str(error).strip().splitlines()[0]} (no network, or the Hub does not answer: give a local folder)")
     except OSError as error:  # a file, or, from transformers, a model that cannot be had
-        lines = str(error).strip().splitlines()
-        fail(lines[-1].partition(": ")[2] if lines[0].startswith("Caught ") else lines[0])  # by a loader's worker
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        fail(lines[-1] if lines[0].startswith("Caught ") else lines[0])  # by a loader's worker
 
 
 def require_model(name_or_path: str):

@@ -74,6 +74,10 @@ class Evaluation:
         return worth or None
 
 
+class ScoresError(DataError):
+    """Scores that are no numbers; the message says of how many images."""
+
+
 def require_positives(dataset: datasets.Dataset):
     """Refuses a split without a single label, before the work for it.
 
@@ -104,7 +108,7 @@ def start_accelerator(mixed_precision: str | None = None, **options) -> Accelera
     try:
         return Accelerator(mixed_precision=mixed_precision, **options)
     except ValueError as error:
-        if "precision" not in str(error):
+        if "precision" not in str(error) or "already been initialized" in str(error):
             raise
         raise DataError(f"{error} Leave mixed_precision out, or set it to no") from error
 
@@ -197,7 +201,7 @@ class _Run:
     def finish(self) -> Evaluation:
         scores, targets = np.concatenate(self.scores), np.concatenate(self.targets)
         if broken := int((~np.isfinite(scores)).any(1).sum()):
-            raise DataError(
+            raise ScoresError(
                 f"the model gives scores that are no numbers for {broken} of {len(scores)} images: its weights are "
                 "broken, or half precision overflows"
             )

@@ -79,11 +79,11 @@ def evaluate_saved_model(
     trained = list(model.config.id2label.values())
     if dataset is None:
         dataset = from_main_process(lambda: _load_unseen(args, source, trained))
-    seen = from_main_process(lambda: _count_seen(args, dataset))
     names = label_names(dataset)
     if names != trained:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
     require_positives(dataset)
+    seen = from_main_process(lambda: _count_seen(args, dataset))
     images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)
     loader = accelerator.prepare(
         DataLoader(

@@ -157,7 +157,7 @@ class _Run:
                 write_bad_files(output, bad)
                 print(f"{tagged} of {len(self.images)} images tagged: {output}")
                 if bad:
-                    print(f"{len(bad)} could not be read as images: {output}/{BAD_FILES}", file=sys.stderr)
+                    print(f"{len(bad)} could not be tagged: {output}/{BAD_FILES}", file=sys.stderr)
         return PredictResult(len(self.images), tagged, bad)
 
     def write_file(self) -> PredictResult:
@@ -189,7 +189,7 @@ class _Run:
             tagged += len(rows)
             bad += unreadable
         if bad:
-            raise DataError(f"{len(bad)} of {len(self.images)} files could not be read as images (named above)")
+            raise DataError(f"{len(bad)} of {len(self.images)} files could not be tagged (named above)")
         return PredictResult(len(self.images), tagged, bad)
 
     def _table(self, rows: list[tuple[int, TaggedImage]]) -> pyarrow.Table:
@@ -232,6 +232,8 @@ class _Run:
 
 def _joined(labels: Sequence[str]) -> str:
     """Labels in a cell, in quotes where they contain the separator."""
+    if len(labels) == 1 and LABEL_SEPARATOR not in labels[0]:
+        return labels[0]
     cell = io.StringIO()
     csv.writer(cell, delimiter=LABEL_SEPARATOR, lineterminator="").writerow(labels)
     return cell.getvalue()
@@ -239,4 +241,4 @@ def _joined(labels: Sequence[str]) -> str:
 
 def _name_unreadable(bad: Unreadable):
     for name, why in bad:
-        print(f"{name}: cannot be read as an image ({why}); left out", file=sys.stderr)
+        print(f"{name}: cannot be tagged ({why}); left out", file=sys.stderr)

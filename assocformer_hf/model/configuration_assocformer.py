@@ -102,10 +102,12 @@ class AssocFormerConfig(PreTrainedConfig):
             )
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
-        if changes.keys() & {"id2label", "label2id"}:
-            names = changes.get("id2label") or {i: name for name, i in changes["label2id"].items()}
-            if _as_ids(names) != _as_ids(config_dict.get("id2label") or {}):
-                config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
+        before = {int(i): name for i, name in (config_dict.get("id2label") or {}).items()}
+        names = changes.get("id2label") or {i: name for name, i in (changes.get("label2id") or {}).items()}
+        count = kwargs.get("num_labels") or len(names or before)
+        if count != len(before) or (names and {int(i): name for i, name in names.items()} != before):
+            config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
+        if names:
             config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
         return super().from_dict(config_dict | changes, **kwargs)
 
@@ -188,10 +190,6 @@ def _without_classifier(config: PreTrainedConfig) -> PreTrainedConfig:
     if getattr(config, "model_args", None):
         config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
     return config
-
-
-def _as_ids(names) -> dict[int, str]:
-    return {int(i): name for i, name in names.items()}
 
 
 def _check_choice(name, value, choices):

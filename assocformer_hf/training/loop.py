@@ -28,7 +28,7 @@ from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.summary import counted
-from assocformer_hf.evaluation.evaluator import Evaluation, evaluate, start_accelerator
+from assocformer_hf.evaluation.evaluator import Evaluation, ScoresError, evaluate, start_accelerator
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
@@ -274,7 +274,10 @@ class TrainingRun:
         images = self.batches * self.images_per_batch - losses["replaced_images"]
         speed = images / (time.perf_counter() - self.started)
         models = {"raw": self.model, "ema": self.ema.module}
-        evaluations = evaluate(models, self.eval_loader, accelerator, self._stop_if_asked)
+        try:
+            evaluations = evaluate(models, self.eval_loader, accelerator, self._stop_if_asked)
+        except ScoresError as error:
+            raise TrainingError(str(error)) from error
         name, best = max(evaluations.items(), key=lambda item: item[1].metrics["mAP"])
         self._note_unreadable(best.unreadable)
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}

@@ -106,8 +106,8 @@ def test_a_table_for_a_few_images_and_a_broken_one_is_named(model, tmp_path):
     assert [file for file, _ in lines] == [str(tmp_path / name) for name in names if "00007" not in name]
     assert all(tags.count(", ") == 3 and "cat 0." in tags for _, tags in lines)
     assert done.returncode == 2
-    assert "00007.jpg: cannot be read as an image (not an image, or of a format other than JPEG" in done.stderr
-    assert "error: 1 of 9 files could not be read as images" in done.stderr
+    assert "00007.jpg: cannot be tagged (not an image, or of a format other than JPEG" in done.stderr
+    assert "error: 1 of 9 files could not be tagged" in done.stderr
 
 
 def test_a_killed_run_goes_on_and_every_image_is_tagged_once(model, tmp_path):

@@ -50,7 +50,7 @@ def test_the_suffix_gives_the_form(model, images, tmp_path, capsys):
         assert (result.images, result.tagged) == (6, 5)
         assert [name for name, _ in result.unreadable] == [str(images / "5.png")]
         found[suffix] = path.read_text(encoding="utf-8") if suffix != "parquet" else pyarrow.parquet.read_table(path)
-    assert "5.png: cannot be read as an image (not an image" in capsys.readouterr().err
+    assert "5.png: cannot be tagged (not an image" in capsys.readouterr().err
     rows = json.loads(found["json"])
     assert rows == [json.loads(line) for line in found["jsonl"].splitlines()]
     assert [row["file_name"] for row in rows] == [str(images / f"{i}.png") for i in range(5)]

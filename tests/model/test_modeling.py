@@ -196,6 +196,8 @@ def test_thresholds_of_other_labels_are_not_taken_over(create_model):
     for names in ({0: "x", 1: "y", 2: "z", 3: "w"}, {0: "x", 1: "y"}):
         assert AssocFormerConfig.from_dict(config, id2label=names).label_thresholds is None
         assert AssocFormerConfig.from_dict(config, label2id={n: i for i, n in names.items()}).label_thresholds is None
+    assert AssocFormerConfig.from_dict(config, num_labels=5).label_thresholds is None
+    assert AssocFormerConfig.from_dict(config, num_labels=4).label_thresholds == [0.1, 0.2, 0.3, 0.4]
 
 
 @pytest.mark.parametrize(

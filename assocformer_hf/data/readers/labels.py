@@ -146,16 +146,16 @@ def _holds_states(values: Sequence) -> bool:
 
 def is_empty(value) -> bool:
     """Whether a cell says nothing: None, NaN or empty text."""
-    return (
-        value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
-    )
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, (float, np.floating)) and value != value)
 
 
 def state_of(value) -> int | None:
     """1, 0 or -1 for what a cell says about a label; None for anything else."""
-    value = _plain(value)
     if is_empty(value):
         return -1
+    value = _plain(value)
     if isinstance(value, str):
         return STATES.get(value.strip().lower().removesuffix(".0"))
     return int(value) if isinstance(value, (bool, int, float)) and value in (1, 0, -1) else None
@@ -249,7 +249,7 @@ def read_labels(
             return read_labels(lists, origin, names=names)
         rows_of = {value: divide(value, delimiter) for value in set(values)}
         return [rows_of[value] for value in values]
-    values = [None if is_empty(value) else value for value in map(_plain, values)]
+    values = [None if is_empty(value) else _plain(value) for value in values]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
         if value is not None:
@@ -315,7 +315,7 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
     of_each = states and all(len(row) == len(names) for row in filled)
     # A model that was trained on numbers has them as its names: they are no indices into these.
     if all(map(NUMBER.fullmatch, names)):
-        if not of_each:
+        if not of_each or (list(names) == ["1"] and all(row == [1] for row in filled)):
             return [[str(number) for number in row] for row in rows]
         if all(len(set(row)) == len(row) for row in filled):
             raise DataError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES
 from assocformer_hf.data.readers.files import (
     image_file,
     image_files,
@@ -270,7 +271,8 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
             if (os.sep + file).endswith(os.sep + tail) or os.path.splitext(os.sep + file)[0].endswith(os.sep + tail)
         ]
         own = [file for file in fits if file.startswith(str(root / split) + os.sep)]
-        fits = own or fits
+        # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
+        fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
         if len(fits) > 1:
             raise DataError(f"{tail} can be {fits[0]} and {fits[1]}; give the folder of the images as data_dir")
         if fits:

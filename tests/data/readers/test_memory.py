@@ -59,6 +59,10 @@ def test_numbers_of_numpy_are_numbers(files):
         for file, x, y in zip(files, (1, np.nan, 0, 0), (0, 1, 0, 1), strict=True)
     ]
     assert read(gaps)["1.jpg"] == (["y"], ["x"])
+    ratings = [
+        row | {"rating": np.float32(value)} for row, value in zip(gaps, (np.nan, 0.5, np.nan, np.nan), strict=True)
+    ]
+    assert read(ratings) == read(gaps)
     rows = [{"image": file, "labels": list(map(np.int64, (3, 4)))} for file in files]
     assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
 

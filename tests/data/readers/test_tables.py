@@ -129,6 +129,13 @@ def test_numbers_that_are_the_labels_names_are_no_indices(folder, name):
         load_split(folder, "all", label_names=names[:-1])
 
 
+def test_a_raw_file_of_the_same_name_is_not_what_a_table_means(folder):
+    (folder / "raw").mkdir()
+    for i in range(4):
+        (folder / f"raw/{i}.CR2").write_bytes(b"of a camera")
+    assert load(folder, ROWS.replace(".jpg", ""), "metadata.csv") == EXPECTED
+
+
 def test_states_of_labels_with_numbers_as_names_are_states(folder):
     digits = [str(digit) for digit in range(10)]
     states = [[int(digit in present) for digit in digits] for present in ("3", "7", "29", "", "0123456789")]
@@ -139,6 +146,9 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
     pyarrow.parquet.write_table(table, folder / "metadata.parquet")
     with pytest.raises(DataError, match="lists of 2 numbers 1 and 0 can be states of the labels or their names"):
         load_split(folder, "all", label_names=["0", "1"])
+    table = pyarrow.table({"file_name": ["0.jpg", "1.jpg"], "labels": [[1], []]})
+    pyarrow.parquet.write_table(table, folder / "metadata.parquet")
+    assert load_split(folder, "all", label_names=["1"])["labels"][:] == [[0], []]
 
 
 @pytest.mark.parametrize(
