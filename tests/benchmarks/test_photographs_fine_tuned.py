@@ -18,7 +18,7 @@ def test_a_run_is_measured_on_test_and_not_trained_twice(tmp_path, capsys):
     capsys.readouterr()
     again = run("linear", 1, *where, image_size=64, epochs=1, batch_size=16)
     assert "resumed after epoch 1 of 1" in capsys.readouterr().out
-    assert again | {"seconds": 0} == first | {"seconds": 0}
+    assert again == first
 
 
 def test_the_table_pairs_the_seeds():

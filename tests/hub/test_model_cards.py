@@ -18,10 +18,12 @@ from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM
+from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM, write_recipe
+from benchmarks.photographs_fine_tuned import fine_tuned_runs
 from model_cards.write_cards import worth_table
 from model_cards.write_paper_folders import PAPER as PAPER_NUMBERS
 from model_cards.write_paper_folders import folder_of, paper_card
+from model_cards.write_photographs_folder import seeds_sentence
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
@@ -71,6 +73,17 @@ def test_a_trained_model_is_small_and_complete(folder):
         assert (folder / f"{name.partition('.')[0]}.py").is_file()
     for code in MODEL_ROOM.glob("*.py"):
         assert code.stem == "__init__" or (folder / code.name).read_text() == code.read_text()
+
+
+@pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)
+def test_what_is_generated_is_up_to_date(folder, tmp_path):
+    write_recipe(json.loads((folder / "metrics.json").read_text())["run"], tmp_path / "recipe.yaml")
+    assert (folder / "recipe.yaml").read_text() == (tmp_path / "recipe.yaml").read_text()
+    card = (folder / "README.md").read_text()
+    assert "{{" not in card
+    assert "## How it was made" in card
+    if folder == PHOTOGRAPHS:
+        assert seeds_sentence(fine_tuned_runs()) in card
 
 
 @pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)
