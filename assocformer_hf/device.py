@@ -52,6 +52,14 @@ def is_slow_on_cpu(mixed_precision: str) -> bool:
     return not getattr(torch.ops.mkldnn, checks[mixed_precision], lambda: True)()
 
 
+def overflows_in_int8() -> bool:
+    """Whether sums of two products of 8-bit numbers overflow: on x86 without VNNI, where they have 16 bits.
+
+    Source: onnxruntime's documentation of quantisation, "When and why do I need to try U8U8?".
+    """
+    return platform.machine() in X86 and not torch.cpu._is_vnni_supported()
+
+
 @cache
 def _warn_if_slow(mixed_precision: str):
     if is_slow_on_cpu(mixed_precision):

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.device import overflows_in_int8
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.images import array_image, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
@@ -140,7 +141,8 @@ def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor |
 
     With images the backbone does, up to its last convolution, each channel of its weights with a scale of its own, and
     its activations within the ranges that these images have (static quantisation). Without images only the matrix
-    products do, with ranges taken on the fly (dynamic quantisation): right for transformers.
+    products do, with ranges taken on the fly (dynamic quantisation): right for transformers. On an x86 CPU without VNNI
+    the weights get 7 bits, as products of 8 would overflow.
 
     Args:
         path: file of [`export_onnx`].
@@ -158,13 +160,15 @@ def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor |
     del model.graph.value_info[:]
     if calibration is None:
         # Convolutions are left in float32: their dynamic int8 form is slower than that.
-        quantize_dynamic(model, str(quantized), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+        products = ["MatMul", "Gemm"]
+        quantize_dynamic(model, str(quantized), products, per_channel=True, reduce_range=overflows_in_int8())
         return
     quantize_static(
         model,
         str(quantized),
         _CalibrationImages(calibration),
         per_channel=True,
+        reduce_range=overflows_in_int8(),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=_after_the_last_convolution(model.graph),
@@ -215,7 +219,8 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")]
-    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, model_digest(model), image_size, int8]).encode())
+    bits = 32 if not int8 else 7 if overflows_in_int8() else 8
+    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, model_digest(model), image_size, bits]).encode())
     if calibration is not None:
         content.update(calibration.numpy())
     cache = OutputFolder(CACHE / content.hexdigest())

@@ -45,7 +45,7 @@ def test_threads_and_workers_share_the_cores(monkeypatch, accelerator, cores, pr
 def test_workers_beside_a_gpu_take_the_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert share_cores(SimpleNamespace(device=torch.device("cuda"), num_processes=2)) == 4
+    assert share_cores(SimpleNamespace(device=torch.device("cuda"), num_processes=2, mixed_precision="no")) == 4
 
 
 def test_a_large_model_without_a_gpu_is_warned_of():
