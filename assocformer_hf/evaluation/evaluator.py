@@ -17,10 +17,9 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import PRECISIONS
 from assocformer_hf.model.losses import association_sums
 from assocformer_hf.progress import progress_bar
-
-PRECISIONS = ("no", "fp16", "bf16", "fp8")
 
 
 @dataclass

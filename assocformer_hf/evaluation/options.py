@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PRECISIONS = ("no", "fp16", "bf16", "fp8")  # of Accelerate
 MIN_POSITIVES = 50  # below, own thresholds cost CF1 on held-out images of `scenes`
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with

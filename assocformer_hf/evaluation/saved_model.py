@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor
 
-from assocformer_hf.data.checks.check import annotated_beside, cooccurrence
+from assocformer_hf.data.checks.check import cooccurrence
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
@@ -76,14 +76,9 @@ def evaluate_saved_model(
     require_all_processes()
     model = load_trained_model(args.model).to(accelerator.device)
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
-    trained = list(model.config.id2label.values())
-    if dataset is None:
-        dataset = from_main_process(lambda: _load_unseen(args, source, trained))
-    names = label_names(dataset)
-    if names != trained:
-        raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
-    require_positives(dataset)
-    seen = from_main_process(lambda: _count_seen(args, dataset))
+    names = list(model.config.id2label.values())
+    given = dataset
+    dataset, seen = from_main_process(lambda: _load_unseen(args, source, names, given))
     images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)
     loader = accelerator.prepare(
         DataLoader(
@@ -124,7 +119,7 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
 def training_counts(
     args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many images of the training split have both of two labels, and in how many both are known, see below.
+    """Of the training split what [`cooccurrence`] counts.
 
     Args:
         args: name the dataset.
@@ -135,8 +130,7 @@ def training_counts(
     Raises:
         DataError: if there is no such split.
     """
-    dataset = _load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0])
-    return cooccurrence(dataset), annotated_beside(dataset)
+    return cooccurrence(_load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0]))
 
 
 def evaluation_split(args: EvaluationArguments) -> str:
@@ -144,35 +138,37 @@ def evaluation_split(args: EvaluationArguments) -> str:
     return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
 
 
-def _load_unseen(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> datasets.Dataset:
-    """The images to evaluate on, those that the training held out where it did."""
+def _load_unseen(
+    args: EvaluationArguments, source: SourceOptions, names: list[str], given: datasets.Dataset | None
+) -> tuple[datasets.Dataset, int]:
+    """The images to evaluate on, given or held out for the training, and how many of them it was trained on."""
     split = evaluation_split(args)
-    dataset = _load(args, source, names, split)
+    dataset = _load(args, source, names, split) if given is None else given
+    if label_names(dataset) != names:
+        raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
+    require_positives(dataset)
     used = ImagesUsed.of_model(args.model)
-    if used is None or not used.divided or split != OWN_SPLITS[1]:
-        return dataset
-    if set(image_digests(dataset).tolist()) != set(used.held_out.tolist()):
+    if used is None:
+        return dataset, 0
+    digests = image_digests(dataset)
+    own = given is None and used.divided and split == OWN_SPLITS[1]
+    if own and set(digests.tolist()) != set(used.held_out.tolist()):
         whole = _load(args, source, names, ALL)
-        rows = np.flatnonzero(np.isin(image_digests(whole), used.held_out))
+        of_whole = image_digests(whole)
+        rows = np.flatnonzero(np.isin(of_whole, used.held_out))
         if len(rows):
-            dataset = whole.select(rows)
+            dataset, digests = whole.select(rows), of_whole[rows]
             logger.warning(
                 "%s: the dataset, or its division, changed since the training; evaluated are the %d images that were "
                 "held out then", args.dataset, len(rows),
             )  # fmt: skip
-    return dataset
-
-
-def _count_seen(args: EvaluationArguments, dataset: datasets.Dataset) -> int:
-    """How many of the images the model was trained on, as far as it is known."""
-    used = ImagesUsed.of_model(args.model)
-    seen = 0 if used is None else int(np.isin(image_digests(dataset), used.trained_on).sum())
+    seen = int(np.isin(digests, used.trained_on).sum())
     if seen:
         logger.warning(
             "%s: %s was trained on %d of these %d images: its numbers flatter it; give others",
-            args.dataset, args.model, seen, len(dataset),
+            args.dataset, args.model, seen, len(digests),
         )  # fmt: skip
-    return seen
+    return dataset, seen
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:

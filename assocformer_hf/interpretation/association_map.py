@@ -46,8 +46,8 @@ def conditional_cooccurrence(counts: np.ndarray, annotated: np.ndarray | None = 
     Args:
         counts: images that have both labels, `(labels, labels)`, on the diagonal those that have one; as
             `assocformer_hf.data.checks.check.cooccurrence` counts them.
-        annotated: images that have the label of the row and where that of the column is known, likewise; see
-            `annotated_beside` there. Default: nothing is unknown.
+        annotated: images that have the label of the row and where that of the column is known, likewise from there.
+            Default: nothing is unknown.
 
     Returns:
         `(labels, labels)`, in [0, 1]; NaN where there are no such images.

@@ -77,7 +77,7 @@ def html_report(
         groups = [{"names": pair, "pictures": pictured(pair)} for pair in images.similar]
         duplicates.append({"what": "alike in two splits", "bad": True, "groups": groups})
     order = np.argsort(-labels.positives["train"], kind="stable")[:PLOTTED]
-    counts = cooccurrence(splits["train"])
+    counts, _ = cooccurrence(splits["train"])
     together = _matrix(counts, labels.names, np.sort(order))
     header, *rows = count_table(labels)
     content = render(

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.evaluation.options import PRECISIONS
 
 RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
@@ -213,7 +214,7 @@ class RecipeArguments:
             },
             above={"learning_rate": 0, "backbone_learning_rate": 0, "max_grad_norm": 0},
             between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
-            one_of={"mixed_precision": ("no", "fp16", "bf16", "fp8")},
+            one_of={"mixed_precision": PRECISIONS},
         )  # fmt: skip
 
 

@@ -335,10 +335,11 @@ def test_bad_parameters_are_refused(handler, parameters):
     assert answer["error"]["code"] == "bad_parameter"
 
 
-def test_a_fault_of_the_handler_is_logged_and_not_shown(handler, monkeypatch, caplog):
-    bias = handler.model.head.embedding.bias
-    monkeypatch.setattr(bias, "data", torch.full_like(bias, math.nan))
-    answer = handler({"inputs": PNG})
+def test_a_fault_of_the_handler_is_logged_and_not_shown(handler, create_model, tmp_path, caplog):
+    model = create_model("tiny-cvt")
+    model.head.embedding.bias.data.fill_(math.nan)
+    broken = type(handler)(str(example_folder(model, tmp_path / "broken")))
+    answer = broken({"inputs": PNG})
     assert answer == {"error": {"code": "internal_error", "message": "the request could not be answered"}}
     assert "the model gives scores that are no numbers" in caplog.text
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_hook
 
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.load import load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.inference.predict import PredictOptions, predict
-from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.output_folder import OutputError
 from tests.conftest import NAMES
 
@@ -118,11 +118,15 @@ def test_options_are_checked(model, images, option, value, message):
         predict(PredictOptions(str(model), [str(images)], **{option: value}))
 
 
-def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tmp_path, monkeypatch):
+def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tmp_path):
     (tmp_path / "mine.csv").write_text("my own")
-    monkeypatch.setattr(Tagger, "score", lambda *_: pytest.fail("an image was tagged"))
-    with pytest.raises(OutputError, match="holds mine.csv, which this package did not write"):
-        predict(options(model, images, tmp_path / "mine.csv"))
+    passes = []
+    with register_module_forward_hook(lambda module, *_: passes.append(module)):
+        with pytest.raises(OutputError, match="holds mine.csv, which this package did not write"):
+            predict(options(model, images, tmp_path / "mine.csv"))
+        assert passes == []
+        predict(options(model, images, tmp_path / "tags.csv"))
+        assert passes
     assert (tmp_path / "mine.csv").read_text() == "my own"
 
 

@@ -142,22 +142,20 @@ def _flat(dataset: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarra
     return pc.list_value_length(rows).to_numpy().astype(np.int64), pc.list_flatten(rows).to_numpy()
 
 
-def cooccurrence(dataset: datasets.Dataset) -> np.ndarray:
-    """The number of images that have both of two labels, `(labels, labels)`; on the diagonal those that have one."""
-    counts = np.zeros((len(label_names(dataset)),) * 2, dtype=np.int32)
-    for row in dataset.select_columns(["labels"])[:]["labels"]:
-        counts[np.ix_(row, row)] += 1
-    return counts
+def cooccurrence(dataset: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """How often labels are together, and how often they could be seen to be.
 
-
-def annotated_beside(dataset: datasets.Dataset) -> np.ndarray:
-    """The images that have the label of the row and where that of the column is known, `(labels, labels)`."""
+    Returns:
+        The number of images that have both of two labels, `(labels, labels)`, on the diagonal those that have one; and
+        of the images with the label of the row those where that of the column is known, likewise.
+    """
     rows = dataset.select_columns([name for name in ("labels", "unknown") if name in dataset.features])[:]
-    count = len(label_names(dataset))
-    found = np.repeat(np.bincount([c for row in rows["labels"] for c in row], minlength=count)[:, None], count, axis=1)
-    for present, unknown in zip(rows["labels"], rows.get("unknown", ()), strict=False):
-        found[np.ix_(present, unknown)] -= 1
-    return found
+    together, unknown = np.zeros((2, *[len(label_names(dataset))] * 2), dtype=np.int32)
+    for row in rows["labels"]:
+        together[np.ix_(row, row)] += 1
+    for row, not_known in zip(rows["labels"], rows.get("unknown", ()), strict=False):
+        unknown[np.ix_(row, not_known)] += 1
+    return together, np.diag(together)[:, None] - unknown
 
 
 def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -> ImageCheck:
@@ -262,15 +260,15 @@ def inspect_image(content: bytes) -> tuple[list[str], Image.Image | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            open_image(content).close()
+            stored = open_image(content)
         except ImageError as error:
             return ["huge" if error.too_large else "no image"], None
-        try:
-            image = decode_image(content)
-        except ImageError:
-            return ["truncated"], None
-        with open_image(content) as stored:  # PNG keeps its EXIF behind the pixels
-            return list(_properties(stored)), image
+        with stored:
+            try:
+                image = decode_image(content)
+            except ImageError:
+                return ["truncated"], None
+            return list(_properties(stored)), image  # after the pixels, behind which PNG keeps its EXIF
 
 
 def _properties(image: Image.Image) -> Iterator[str]:

@@ -12,7 +12,6 @@ from PIL import Image
 from assocformer_hf.data.checks.check import (
     REPAIRED,
     UNREADABLE,
-    annotated_beside,
     check_images,
     check_labels,
     cooccurrence,
@@ -137,9 +136,10 @@ def test_an_unknown_label_is_neither_beside_another_nor_missing():
     features = multilabel_features(["a", "b"], unknown=True)
     rows = {"image": [picture(0)] * 4, "labels": [[0, 1], [0], [0], [0]], "unknown": [[], [], [1], [1]]}
     split = datasets.Dataset.from_dict(rows, features=features)
-    np.testing.assert_array_equal(cooccurrence(split), [[4, 1], [1, 1]])
-    np.testing.assert_array_equal(annotated_beside(split), [[4, 2], [1, 1]])
-    shares = conditional_cooccurrence(cooccurrence(split), annotated_beside(split))
+    together, annotated = cooccurrence(split)
+    np.testing.assert_array_equal(together, [[4, 1], [1, 1]])
+    np.testing.assert_array_equal(annotated, [[4, 2], [1, 1]])
+    shares = conditional_cooccurrence(together, annotated)
     np.testing.assert_allclose(shares, [[1, 0.5], [1, 1]])
 
 
