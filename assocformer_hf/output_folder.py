@@ -24,7 +24,7 @@ FORMAT = "assocformer output 1"
 FILE = "file"  # the group of a file that a command was told to write
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # Groups of files that make up a trained model, and may take each other's place.
-MODEL = {"model", "run", "samples", "edited"}
+MODEL = {"model", "run", "samples"}
 LOCK_SECONDS = 10  # the loader's workers outlive a killed run, and with it the lock, by up to five seconds
 
 
@@ -165,20 +165,22 @@ class OutputFolder:
         self._write(name, group, write)
 
     def edit(self, name: str, write: Callable[[Path], object]):
-        """Writes a changed version of a file that is there, whoever wrote it; see `write`."""
-        entry = self._entries().get(name)
-        self._write(name, entry["group"] if entry else "edited", write)
+        """Writes a changed version of a file that is there; somebody else's stays theirs. See `write`."""
+        entries = self._entries()
+        own = name in entries and not self._is_foreign(name, entries)
+        self._write(name, entries[name]["group"] if own else None, write)
 
-    def _write(self, name: str, group: str, write: Callable[[Path], object]):
+    def _write(self, name: str, group: str | None, write: Callable[[Path], object]):
         with self.unfinished() as aside:
             file = aside / Path(name).name
             write(file)
             sync(file)
-            entry = {"group": group} | fingerprint(file)
-            entries = self._entries()
-            if name in entries:
-                entry["replaces"] = entries[name]["sha256"]
-            self._write_entries(entries | {name: entry})
+            if group is not None:
+                entry = {"group": group} | fingerprint(file)
+                entries = self._entries()
+                if name in entries:
+                    entry["replaces"] = entries[name]["sha256"]
+                self._write_entries(entries | {name: entry})
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             file.replace(self.path / name)
             sync((self.path / name).parent)
@@ -280,10 +282,12 @@ def refuse_file(path: str | Path, overwrite: bool = False):
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:
-        OutputError: if somebody else has a file of that name, or its folder cannot be written to.
+        OutputError: if somebody else has a file of that name, its folder cannot be written to, or another job is at
+            work there.
     """
     path = Path(path)
-    OutputFolder(path.parent, overwrite).refuse_foreign([path.name], FILE)
+    with OutputFolder(path.parent, overwrite).locked() as folder:
+        folder.refuse_foreign([path.name], FILE)
 
 
 def write_file(path: str | Path, write: Callable[[Path], object], overwrite: bool = False) -> Path:
@@ -291,11 +295,18 @@ def write_file(path: str | Path, write: Callable[[Path], object], overwrite: boo
 
     Returns:
         The file.
+
+    Raises:
+        OutputError: if it cannot be put in its place; it then lies in a temporary folder, which the message names.
     """
     path = Path(path)
-    folder = OutputFolder(path.parent, overwrite)
-    with folder.locked():
-        folder.write(path.name, FILE, write)
+    try:
+        with OutputFolder(path.parent, overwrite).locked() as folder:
+            folder.write(path.name, FILE, write)
+    except OutputError as error:
+        kept = Path(tempfile.mkdtemp(prefix="assocformer-")) / path.name
+        write(kept)
+        raise OutputError(f"{error}; what was to be written is kept in {shown(kept)}") from error
     return path
 
 

@@ -27,13 +27,17 @@ class PublishOptions:
 
 def publish(*, options: group(PublishOptions, "Model and repository")):
     """Send a model to the Hub in one commit, after it was loaded in a clean process."""
+    from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.data.images.decoding import decode_image
     from assocformer_hf.hub.model_folder import add_sample_images
-    from assocformer_hf.hub.publish import check_model_folder, publish_folder
+    from assocformer_hf.hub.publish import check_model_folder, publish_folder, require_parts
 
     folder = options.model
+    require_parts(folder)
     if options.sample_images:
+        if options.dry_run:
+            fail("--dry_run changes nothing, and --sample_images puts images into the folder: leave out one of them")
         add_sample_images(folder, [decode_image(path) for path in options.sample_images])
     if options.dry_run:
         print(*check_model_folder(folder), sep="\n")

@@ -52,6 +52,10 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:  # what reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(PREEMPTED_EXIT_CODE) from stopped

@@ -25,10 +25,13 @@ class SpaceOptions:
 
 def space(*, options: group(SpaceOptions, "Space")):
     """Make a Gradio Space of a model: labels, threshold, association graph, and why a label was predicted."""
+    from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.hub.create_space import create_space
     from assocformer_hf.hub.publish import publish_space
 
+    if options.push_to_hub and Path(options.model).is_dir():
+        fail(f"{options.model}: a Space on the Hub shows a model there: publish it first, and give its Hub id")
     create_space(options.output, options.model, options.title)
     print(f"written: {options.output}")
     if options.push_to_hub:

@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCardData
 
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
-from assocformer_hf.data.images.decoding import ImageError, decode_stored
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.summary import counted
@@ -148,7 +148,7 @@ def _write_shard(key: str, shard: int):
     for index in part.ranges[shard]:
         row = dataset[index]
         stored = row["image"]
-        name = stored["path"] or f"image {index} of {key}"
+        name = (stored or {}).get("path") or f"image {index} of {key}"
         try:
             decode_stored(stored, index)
         except ImageError as error:
@@ -156,7 +156,8 @@ def _write_shard(key: str, shard: int):
                 raise
             bad.append((name, error.reason))
             continue
-        content = Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
+        content = stored_content(stored, name)
+        content = content if isinstance(content, bytes) else Path(content).read_bytes()
         rows.append(row | {"image": {"bytes": content, "path": Path(name).name}})
     schema = dataset.cast_column("image", datasets.Image()).features.arrow_schema
     part.write(shard, pyarrow.Table.from_pylist(rows, schema), bad, ROW_GROUP)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 
@@ -15,9 +17,23 @@ def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
         name_or_path: the folder or Hub id of a trained model.
 
     Raises:
-        ConfigurationError: if some of its weights are missing.
+        ConfigurationError: if some of its weights are missing, or of another shape than its configuration says, or they
+            cannot be read.
     """
-    model, found = AssocFormerForMultiLabel.from_pretrained(name_or_path, output_loading_info=True)
+    try:
+        model, found = AssocFormerForMultiLabel.from_pretrained(
+            name_or_path, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except SafetensorError as error:
+        raise ConfigurationError(
+            f"{name_or_path}: its weights cannot be read ({error}): fetch the folder again, or train it again"
+        ) from error
+    if found["mismatched_keys"]:
+        name, stored, wanted = min(found["mismatched_keys"])
+        raise ConfigurationError(
+            f"{name_or_path}: its weights are of another model than its config.json says ({name} is {tuple(stored)}, "
+            f"not {tuple(wanted)}); labels and sizes of a trained model cannot be changed there"
+        )
     if missing := sorted(found["missing_keys"]):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ConfigurationError(

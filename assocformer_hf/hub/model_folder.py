@@ -49,7 +49,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 # Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
 NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher"}
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # what the Hub takes for a dataset
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # what the Hub takes for a dataset
 # An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
 # world's mean of the electricity's grams of CO2 a kilowatt-hour (IEA, 2023).
 WATTS, GRAMS = {"cuda": 400, "cpu": 10}, 460

@@ -27,7 +27,7 @@ KNOWN = (
     *MODEL_FILES, *CALIBRATION_FILES, "LICENSE", "model-*-of-*.safetensors", "model.safetensors.index.json",
     PREDICTIONS_FILE, f"{SAMPLES}/*.jpg",
 )  # fmt: skip
-GROUPS = ("model", SAMPLES, "edited")
+GROUPS = ("model", SAMPLES)
 REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")
 ATTEMPTS = 6
 # User and organisation tokens, OAuth and JWT forms; the names of functions, such as hf_hub_download, are no such runs.
@@ -151,11 +151,8 @@ def check_model_folder(folder: str | Path) -> list[str]:
             the package.
     """
     folder = Path(folder)
-    if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
-        raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that examples/train.py wrote")
+    require_parts(folder)
     files = [folder / name for name in model_files(folder)]
-    if not any(path.suffix == ".safetensors" for path in files):
-        raise PublishError(f"{folder}: no weights (*.safetensors); publish a folder that examples/train.py wrote")
     for path in files:
         if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
             raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
@@ -167,10 +164,24 @@ def check_model_folder(folder: str | Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files]
 
 
+def require_parts(folder: str | Path):
+    """Refuses a folder that is no whole model.
+
+    Raises:
+        PublishError: if there is no such folder, or a file is missing.
+    """
+    folder = Path(folder)
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("weights (*.safetensors)")
+    if missing:
+        raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that train or calibrate wrote")
+
+
 def model_files(folder: Path) -> list[str]:
-    """The files of a folder that belong to the model, sorted: those that the package wrote there."""
+    """The files of a folder that belong to the model, sorted: those that the package wrote there, and the required."""
     output = OutputFolder(folder)
-    names = {name for group in GROUPS for name in output.owned(group)}
+    names = {*REQUIRED, *(name for group in GROUPS for name in output.owned(group))}
     if not output.owned("model"):
         names |= {path.relative_to(folder).as_posix() for pattern in KNOWN for path in folder.glob(pattern)}
     return sorted(name for name in names if (folder / name).is_file())

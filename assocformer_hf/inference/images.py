@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content, stored_name
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
@@ -43,7 +43,7 @@ class InferenceImages(torch.utils.data.Dataset):
 def spread_images(dataset: datasets.Dataset, most: int) -> list[str | bytes]:
     """Files, or their contents, from all over a dataset whose images are not decoded; the same in every call."""
     rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))["image"]
-    return [row["path"] if row["bytes"] is None else row["bytes"] for row in rows]
+    return [stored_content(row, stored_name(row, i)) for i, row in enumerate(rows) if row is not None]
 
 
 def inference_batches(images: InferenceImages, batches: Iterable[Sequence[int]], num_workers: int) -> Iterable[Batch]:

@@ -1,5 +1,6 @@
 """Models as ONNX files, in float32 and int8, and what runs them on a CPU."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
 CACHE = Path(HF_HOME) / "assocformer/onnx"
-CACHE_FORMAT = "1"  # of how a file is made; another one makes all files anew
+CACHE_FORMAT = "2"  # of how a file is made; another one makes all files anew
 WAIT = 600.0  # seconds for another process to have made the file
 CALIBRATION_IMAGES = 256  # more of them change no range that matters
 CALIBRATION_BATCH = 16
@@ -83,28 +84,25 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: i
     The batch is free, the image size is fixed. The probabilities are the sigmoid of the logits.
 
     Args:
-        model: the model; it is exported in evaluation mode.
+        model: the model; it is exported in evaluation mode and float32, and left as it is.
         path: file to write.
         image_size: side of the square input in pixels.
 
     Raises:
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
-    training = model.training
-    try:
-        torch.onnx.export(
-            _Logits(model).eval(),
-            (torch.rand(2, 3, image_size, image_size),),
-            str(path),
-            input_names=["pixel_values"],
-            output_names=["logits"],
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
-            dynamo=True,
-            external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
-            verbose=False,
-        )
-    finally:
-        model.train(training)
+    model = copy.deepcopy(model).cpu().float()
+    torch.onnx.export(
+        _Logits(model).eval(),
+        (torch.rand(2, 3, image_size, image_size),),
+        str(path),
+        input_names=["pixel_values"],
+        output_names=["logits"],
+        dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
+        dynamo=True,
+        external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
+        verbose=False,
+    )
 
 
 def is_convolutional(model: AssocFormerForMultiLabel) -> bool:
@@ -275,15 +273,15 @@ def export_saved_model(
     if int8 and is_convolutional(model):
         sources = spread_images(load_images(calibration), CALIBRATION_IMAGES) if calibration else []
         fitted = calibration_images(processor, sources)
+    images = torch.rand(3, 3, size, size)
+    expected = model(images).logits.sigmoid()
+    found = []
     with output.replacing(group) as folder:
         files = [folder / path.name]
         export_onnx(model, files[0], size)
         if int8:
             files.append(files[0].with_stem(f"{path.stem}-int8"))
             quantize_onnx(files[0], files[1], fitted)
-    images = torch.rand(3, 3, size, size)
-    expected = model(images).logits.sigmoid()
-    found = []
-    for file in [output.path / file.name for file in files]:
-        found.append((file, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
+        for file in files:  # before they take the place of earlier ones
+            found.append((output.path / file.name, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
     return found

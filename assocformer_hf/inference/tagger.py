@@ -23,6 +23,7 @@ from assocformer_hf.model.image_processing_assocformer import AssocFormerImagePr
 from assocformer_hf.quiet import quiet_libraries
 
 PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
 Source = str | Path | bytes | Image.Image | np.ndarray
 
 
@@ -52,7 +53,7 @@ class Tagger:
 
     It also takes batches as mappings with a column `image`, and returns them with `labels`, `scores`, `is_guess` and
     `error` (`""` where there is none): `datasets.Dataset.map(tagger, batched=True)` and Ray's `map_batches(Tagger, …)`
-    want it so.
+    want it so. A column that has one of these names already, such as the true labels, has to be renamed first.
 
     Args:
         model: folder or Hub id of a trained AssocFormer.
@@ -130,13 +131,20 @@ class Tagger:
         Raises:
             ImageError: if a single image cannot be read. In a list, its `error` says so.
             DataError: if its scores are no numbers, as where weights are broken or half precision overflows; likewise.
+                Or if a mapping has a column that the labels would replace.
         """
         if isinstance(images, Mapping):
+            if taken := [name for name in TAGS if name in images]:
+                raise DataError(
+                    f"the batch has a column {taken[0]!r} already, which tagging would replace: rename it first, as by "
+                    f'rename_column("{taken[0]}", "true_{taken[0]}"), or leave it out'
+                )
             # Not by a call of its own: Ray has one thread for calls, and one inside another would wait for it forever.
             tagged = self._tag_all(list(images["image"]))
-            columns = {name: [getattr(one, name) for one in tagged] for name in ("labels", "scores", "is_guess")}
+            columns = {name: [getattr(one, name) for one in tagged] for name in TAGS}
             # Text in every batch: a column of None alone has no type.
-            return dict(images) | columns | {"error": [one.error or "" for one in tagged]}
+            columns["error"] = [error or "" for error in columns["error"]]
+            return dict(images) | columns
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
             (tagged,) = self._tag([self._read(images)])
             if tagged.error:

@@ -11,6 +11,7 @@ from scipy.special import expit
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.interpretation.label_names import plot_name
 from assocformer_hf.interpretation.why import why_in_words
@@ -201,7 +202,7 @@ def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: 
     The maps share one scale. Of more than eight explained labels the likeliest eight are shown.
 
     Args:
-        image: as it was explained.
+        image: as it was explained; one that its EXIF turns is turned.
         explanation: of the image.
         heat: for labels the map of [`assocformer_hf.interpretation.location.locate`], drawn over the image; default:
             the explanation's own places, where it has them.
@@ -209,6 +210,7 @@ def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: 
     Returns:
         A matplotlib figure.
     """
+    image = decode_image(image)
     if heat is None:
         heat = {}
         if explanation.places is not None:
@@ -236,11 +238,12 @@ def plot_places(image: Image.Image, explanation: ImageExplanation, path: str | P
     """Writes one row of pictures: the image, and where each of its likeliest labels was seen.
 
     Args:
-        image: as it was explained.
+        image: as it was explained; one that its EXIF turns is turned.
         explanation: with places, of a model with `pooling="attention"`.
         path: file; its ending gives the format.
         most: how many labels are shown.
     """
+    image = decode_image(image)
     labels = explanation.labels[:most]
     heat = dict(zip(explanation.label_names, explanation.places, strict=True))
     figure, panels = _figure_with_tiles(image, 1 + len(labels), 1 + len(labels))

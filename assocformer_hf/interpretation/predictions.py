@@ -63,8 +63,11 @@ def _lines(one: Tagged, truth: set[str] | None) -> list[tuple[str, str]]:
         (f"{name} {score:.2f}", RIGHT) if truth is None or label in truth else (f"✗ {name} {score:.2f}", WRONG)
         for label, name, score in shown
     ]
+    given = set(one.labels)
+    if getattr(one, "is_guess", False):
+        lines, given = [], set()
     lines = lines[:SHOWN_LABELS] or [("no label reaches its threshold", QUIET)]
-    if truth is not None and (missed := sorted(truth - set(one.labels))):
+    if truth is not None and (missed := sorted(truth - given)):
         names = ", ".join(plot_names(missed, 14))
         lines.append((f"missed: {names if len(names) <= 24 else names[:23] + '…'}", WRONG))
     return lines

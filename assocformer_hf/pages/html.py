@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
@@ -11,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from assocformer_hf.data.images.decoding import ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_stored
 
 ROOM = Path(__file__).parent
 THUMBNAIL = 128  # pixels
@@ -70,12 +69,12 @@ class Thumbnails:
     def __call__(self, index: int) -> str:
         """A data URL; empty for an image that cannot be read."""
         if index not in self._urls:
-            self._urls[index] = self._read(self.dataset[index]["image"])
+            self._urls[index] = self._read(index)
         return self._urls[index]
 
-    def _read(self, stored: Mapping) -> str:
+    def _read(self, index: int) -> str:
         try:
-            image = decode_image(stored["path"] if stored["bytes"] is None else stored["bytes"])
+            image = decode_stored(self.dataset[index]["image"], index)
         except ImageError:
             return ""
         return picture_url(image, self.side)

@@ -91,6 +91,8 @@ class AssocFormerConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict, **kwargs) -> "AssocFormerConfig":
         """A configuration from a dictionary; values given beside it replace its own, and are checked like them.
 
+        A `threshold` given so is for all labels, in place of their own thresholds.
+
         Raises:
             ConfigurationError: if the dictionary is that of another model, or a value is out of its range.
         """
@@ -102,11 +104,14 @@ class AssocFormerConfig(PreTrainedConfig):
             )
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
-        before = {int(i): name for i, name in (config_dict.get("id2label") or {}).items()}
+        unnamed = {0: "LABEL_0", 1: "LABEL_1"}  # which transformers does not write down
+        before = {int(i): name for i, name in (config_dict.get("id2label") or unnamed).items()}
         names = changes.get("id2label") or {i: name for name, i in (changes.get("label2id") or {}).items()}
         count = kwargs.get("num_labels") or len(names or before)
         if count != len(before) or (names and {int(i): name for i, name in names.items()} != before):
             config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
+        if "threshold" in changes:
+            config_dict = config_dict | {"label_thresholds": None}  # it is for all labels
         if names:
             config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
         return super().from_dict(config_dict | changes, **kwargs)

@@ -109,6 +109,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _opaque(image: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """An array or tensor without its fourth channel, as pictures lose their transparency."""
+    if image.ndim == 3 and image.shape[0] == 4:
+        return image[:3]
+    return image[..., :3] if image.ndim == 3 and image.shape[0] not in (1, 3) and image.shape[2] == 4 else image
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -160,7 +167,7 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         if isinstance(image, Image.Image):
             # Its channels stay side by side in memory, which torch resizes several times faster.
             return pil_to_tensor(decode_image(image)).to(device)
-        return super().process_image(image, *args, device=device, **kwargs)
+        return super().process_image(_opaque(image), *args, device=device, **kwargs)
 
 
 AssocFormerImageProcessor.register_for_auto_class()

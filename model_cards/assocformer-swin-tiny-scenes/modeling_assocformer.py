@@ -27,6 +27,7 @@ LOADING_OPTIONS = (
     "attn_implementation", "cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token",
     "use_safetensors", "variant",
 )  # fmt: skip
+CLASS_TOKENS = 2  # at most: one for the class, one for distillation
 
 
 @dataclass
@@ -200,7 +201,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
         features, places, evidence = _pooled_feature(outputs), None, None
         if self.config.pooling == "attention":
-            places, grid = self._places(outputs)
+            places, grid = self._places(outputs, pixel_values.shape[2:])
             evidence = self.head.evidence_by_place(places).mT.unflatten(2, grid) if output_features else None
         scores = self.head(features, whole=output_association, places=places)
         loss = penalty = None
@@ -229,9 +230,15 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         pixel_values = pixel_values.to(self.backbone.dtype)
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 
-    def _places(self, outputs: ModelOutput) -> tuple[Tensor, tuple[int, int]]:
-        """The feature map `(batch, places, d)`, and how many rows and columns its places form."""
-        tokens, grid = _feature_map(outputs.last_hidden_state, self.head.embedding.in_features)
+    def _places(self, outputs: ModelOutput, image_size: torch.Size) -> tuple[Tensor, tuple[int, int]]:
+        """The feature map `(batch, places, d)`, and how many rows and columns its places form.
+
+        Args:
+            outputs: of the backbone.
+            image_size: height and width of the images that it got.
+        """
+        hidden, registers = outputs.last_hidden_state, _num_register_tokens(self.backbone)
+        tokens, grid = _feature_map(hidden, self.head.embedding.in_features, image_size, registers)
         if isinstance(self.backbone, CvtBackbone):
             tokens = self.backbone.layernorm(tokens)  # as its pooled feature
         return tokens, grid
@@ -285,7 +292,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if self.config.pooling != "attention":
             raise ValueError('only pooling="attention" says where a label was seen; train with it')
         with _evaluating(self):
-            tokens, grid = self._places(self._run_backbone(pixel_values))
+            tokens, grid = self._places(self._run_backbone(pixel_values), pixel_values.shape[2:])
         return self.head.evidence_by_place(tokens).mT.unflatten(2, grid)
 
 
@@ -377,22 +384,37 @@ def _pooled_feature(outputs: ModelOutput) -> Tensor:
     return hidden.flatten(2).mean(-1) if hidden.ndim == 4 else hidden.mean(1)
 
 
-def _feature_map(hidden: Tensor, num_features: int) -> tuple[Tensor, tuple[int, int]]:
+def _num_register_tokens(backbone: PreTrainedModel) -> int:
+    """How many tokens before those of the patches the backbone is known to have, of timm with the class token."""
+    timm_model = getattr(backbone, "timm_model", None)
+    return getattr(timm_model, "num_prefix_tokens", getattr(backbone.config, "num_register_tokens", 0))
+
+
+def _feature_map(
+    hidden: Tensor, num_features: int, image_size: torch.Size, registers: int = 0
+) -> tuple[Tensor, tuple[int, int]]:
     """The last hidden state as places `(batch, places, d)` without class and register tokens, and their grid.
 
+    Where the hidden state is a row of tokens, the grid is the finest that square patches of the image can form with no
+    more of them than there are beside the registers.
+
     Raises:
-        ConfigurationError: if the backbone gives no map.
+        ConfigurationError: if the backbone gives no map, or none of the image's shape.
     """
     if hidden.ndim == 4 and hidden.shape[1] == num_features:
         return hidden.flatten(2).mT, tuple(hidden.shape[2:])
     if hidden.ndim == 4 and hidden.shape[3] == num_features:
         return hidden.flatten(1, 2), tuple(hidden.shape[1:3])
     if hidden.ndim == 3 and hidden.shape[2] == num_features:
-        side = math.isqrt(hidden.shape[1])  # of a square image; the tokens before the patches are few
-        return hidden[:, -(side**2) :], (side, side)
+        height, width = image_size
+        grids = ((height // patch, width // patch) for patch in range(1, max(image_size) + 1))
+        tokens = hidden.shape[1] - registers
+        grid = next(grid for grid in grids if math.prod(grid) <= tokens)
+        if tokens - math.prod(grid) <= CLASS_TOKENS:
+            return hidden[:, -math.prod(grid) :], grid
     raise ConfigurationError(
         f'pooling="attention" needs a feature map with {num_features} channels, and this backbone gives '
-        f'{tuple(hidden.shape[1:])}; use pooling="mean"'
+        f'{tuple(hidden.shape[1:])} for images of {tuple(image_size)}; use pooling="mean", or another image size'
     )
 
 

@@ -1,6 +1,7 @@
 """The command's options, help and errors."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from assocformer_hf import __version__
 from assocformer_hf.commands.main import VERBS, create_app, main, with_values
 from assocformer_hf.commands.running import one_line_errors
 from assocformer_hf.data.schema import DataError
+from tests import forked
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "examples/configs").glob("*.yaml"))
@@ -214,3 +216,32 @@ def test_what_is_no_model_is_named(tmp_path, capsys, verb):
 def test_a_model_that_cannot_be_had_without_a_network_is_named(capsys):
     images = str(ROOT / "model_cards/assocformer-swin-tiny-scenes/samples")
     assert "no/such-model" in error_of(capsys, "predict", "--model", "no/such-model", "--images", images)
+
+
+def test_output_that_nobody_reads_on_ends_in_silence():
+    """As of `assocformer predict … | head -1`."""
+    code = (
+        "import os\n"
+        "from assocformer_hf.commands.running import one_line_errors\n"
+        "reader, writer = os.pipe()\n"
+        "os.close(reader)\n"
+        "os.dup2(writer, 1)\n"
+        "with one_line_errors():\n"
+        "    print('cat')\n"
+    )
+    done = forked.run([sys.executable, "-c", code])
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_what_would_not_work_on_the_hub_is_refused_before_anything_is_written(capsys, tmp_path):
+    shutil.copytree(ROOT / "model_cards/assocformer-tiny-cvt-mirflickr", tmp_path / "model")
+    before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*.*") if path.is_file()}
+    publishing = ("publish", "--model", str(tmp_path / "model"), "--hub_model_id", "org/name")
+    sample = str(tmp_path / "model/samples/temple.jpg")
+    assert "leave out one of them" in error_of(capsys, *publishing, "--dry_run", "--sample_images", sample)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "model").rglob("*.*") if path.is_file()}
+    missing = ("publish", "--model", str(tmp_path / "modle"), "--hub_model_id", "org/name", "--sample_images", sample)
+    assert "publish a folder that train or calibrate wrote" in error_of(capsys, *missing)
+    space = ("space", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "space"), "--push_to_hub")
+    assert "publish it first, and give its Hub id" in error_of(capsys, *space)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.evaluation.options import CalibrationOptions
+from assocformer_hf.evaluation.options import METRICS_FILE, CalibrationOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.calibrate_model import calibrate_model
@@ -134,3 +135,17 @@ def test_scores_that_are_no_numbers_are_said(create_model, photos, tmp_path):
     create_image_processor(64).save_pretrained(tmp_path / "broken")
     with pytest.raises(DataError, match=f"scores that are no numbers for {COUNT} of {COUNT} images"):
         evaluated(tmp_path / "broken", photos, "all")
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_what_the_model_was_evaluated_on(model, photos, tmp_path):
+    """Its numbers would stand in the card as those of the training's own split."""
+    run = {"dataset": "photos", "eval_split": "validation"}
+    (model / METRICS_FILE).write_text(json.dumps({"run": run}))
+    other = tmp_path / "other/photos"
+    shutil.copytree(photos, other)
+    for file in other.glob("*.png"):
+        Image.open(file).rotate(90).save(file)
+    choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
+    calibrate_model(EvaluationArguments(str(model), str(other), num_workers=0), SourceOptions(), choice)
+    assert not (choice.output / "README.md").exists()
+    assert (choice.output / "model.safetensors").is_file()

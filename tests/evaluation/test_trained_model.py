@@ -1,5 +1,7 @@
 """A model is whole, or it is refused."""
 
+import json
+
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -29,3 +31,16 @@ def test_weights_that_are_missing_are_not_made_up(incomplete):
 def test_a_whole_model_is_ready_for_evaluation(create_model, tmp_path):
     create_model("tiny-cvt").save_pretrained(tmp_path)
     assert not load_trained_model(tmp_path).training
+
+
+def test_weights_that_do_not_fit_or_cannot_be_read_are_named(create_model, tmp_path):
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["id2label"]["4"] = "bird"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigurationError, match=r"weights are of another model than its config.json says \(head\..*5"):
+        load_trained_model(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}: its weights cannot be read"):
+        load_trained_model(tmp_path)

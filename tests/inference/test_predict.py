@@ -150,3 +150,11 @@ def test_names_of_files_and_labels_harm_nobody(create_model, images, tmp_path):
     (images / "0.png").rename(images / "caf\udce9.png")
     with pytest.raises(DataError, match="not in UTF-8|rename"):
         predict(options(tmp_path / "formula", images, tmp_path / "again.csv"))
+
+
+def test_a_row_without_an_image_is_named_and_the_others_tagged(model, images, tmp_path):
+    paths = sorted(str(path) for path in images.glob("*.png"))[:2]
+    rows = datasets.Dataset.from_dict({"image": [paths[0], None, paths[1]]}).cast_column("image", datasets.Image())
+    rows.to_parquet(tmp_path / "rows.parquet")
+    done = predict(PredictOptions(model, [str(tmp_path / "rows.parquet")], output=tmp_path / "tags.csv", num_workers=0))
+    assert (done.images, done.tagged, done.unreadable) == (3, 2, [("image 1 of the dataset", "no image")])

@@ -157,3 +157,15 @@ def test_a_picture_keeps_its_mode_and_its_turn(tagger):
     exif[0x0112] = 3
     Image.open(SAMPLES[0]).rotate(180).save(file, "PNG", exif=exif)
     assert set(tagger(Image.open(file)).labels) == EXPECTED[0]
+
+
+def test_a_column_of_a_batch_is_not_replaced(tagger):
+    """`Dataset.map` would turn the predicted names into numbers of true labels."""
+    classes = datasets.List(datasets.ClassLabel(names=tagger.label_names))
+    features = datasets.Features({"image": datasets.Image(), "labels": classes})
+    truth = datasets.Dataset.from_dict({"image": [str(SAMPLES[0])], "labels": [[0]]}, features=features)
+    with pytest.raises(DataError, match='column \'labels\' already, .*rename_column\\("labels", "true_labels"\\)'):
+        truth.map(tagger, batched=True)
+    tagged = truth.rename_column("labels", "true_labels").map(tagger, batched=True)
+    assert tagged["true_labels"][0] == [0]
+    assert set(tagged["labels"][0]) == EXPECTED[0]

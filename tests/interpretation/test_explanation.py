@@ -170,3 +170,15 @@ def test_integrated_gradients_sum_to_the_difference_of_the_logits(create_model):
         flat = pixel_values.mean((2, 3), keepdim=True).expand_as(pixel_values)
         difference = (model(pixel_values).logits - model(flat).logits)[0, NAMES.index("dog")].item()
     assert heat.sum() == pytest.approx(difference, rel=0.1, abs=0.01)
+
+
+def test_a_photograph_that_its_exif_turns_is_drawn_upright(create_model, tmp_path):
+    pixels = torch.randint(256, (40, 80, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    photo = Image.fromarray(pixels)
+    exif = photo.getexif()
+    exif[0x0112] = 6  # stored on its side
+    photo.save(tmp_path / "photo.png", exif=exif)
+    explanation = explain_image(create_model(pooling="attention"), images(1))
+    figure = explanation_figure(Image.open(tmp_path / "photo.png"), explanation)
+    drawn = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
+    assert drawn[0] == (80, 40, 3)

@@ -21,6 +21,7 @@ from transformers import (
     EfficientNetConfig,
     EfficientNetModel,
     MobileViTConfig,
+    MobileViTImageProcessor,
     MobileViTModel,
     SwinConfig,
     SwinModel,
@@ -277,3 +278,9 @@ def test_weights_that_a_checkpoint_lacks_are_named(tmp_path):
     ViTModel(ViTConfig(image_size=64, patch_size=16, **SMALL), add_pooling_layer=False).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="has no weights for pooler.dense.bias, pooler.dense.weight; they start at"):
         AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)
+
+
+def test_a_backbone_that_wants_blue_first_is_refused(tmp_path):
+    MobileViTImageProcessor().save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="blue, green, red"):
+        backbone_image_processor(str(tmp_path))

@@ -65,3 +65,12 @@ def test_a_pipeline_asks_nothing_where_the_package_is_installed(create_model, tm
     assert type(tagger.image_processor) is AssocFormerImageProcessor
     assert "custom code" not in capsys.readouterr().out
     assert len(tagger(Image.fromarray(PIXELS))) == 4
+
+
+def test_transparency_is_dropped_however_a_picture_comes():
+    processor = create_image_processor(24)
+    pixels = np.full((30, 40, 4), [200, 10, 20, 0], np.uint8)
+    expected = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+    assert expected[0, 0].mean() == pytest.approx(200 / 255)
+    for given in (pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
+        torch.testing.assert_close(processor(given, return_tensors="pt")["pixel_values"], expected)

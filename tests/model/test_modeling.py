@@ -198,6 +198,9 @@ def test_thresholds_of_other_labels_are_not_taken_over(create_model):
         assert AssocFormerConfig.from_dict(config, label2id={n: i for i, n in names.items()}).label_thresholds is None
     assert AssocFormerConfig.from_dict(config, num_labels=5).label_thresholds is None
     assert AssocFormerConfig.from_dict(config, num_labels=4).label_thresholds == [0.1, 0.2, 0.3, 0.4]
+    assert AssocFormerConfig.from_dict(config, threshold=0.3).thresholds == [0.3] * 4
+    unnamed = AssocFormerConfig(label_thresholds=[0.1, 0.9]).to_dict()
+    assert AssocFormerConfig.from_dict(unnamed, num_labels=2).thresholds == [0.1, 0.9]
 
 
 @pytest.mark.parametrize(

@@ -187,9 +187,9 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
     return result
 
 
-def finding_name(stored: Mapping, index: int) -> str:
+def finding_name(stored: Mapping | None, index: int) -> str:
     """What findings call an image of a split: its file, or, where several may have its name, its number too."""
-    if not stored["path"]:
+    if stored is None or not stored["path"]:
         return f"image {index}"
     return stored["path"] if stored["bytes"] is None else f"{stored['path']} (image {index})"
 
@@ -242,7 +242,7 @@ class _Inspection(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[str, bytes | None, np.ndarray | None, list[str]]:
         stored = self.dataset[index]["image"]
-        name, content = finding_name(stored, index), stored["bytes"]
+        name, content = finding_name(stored, index), stored and stored["bytes"]
         if content is None:
             if not os.path.isfile(name):
                 return name, None, None, ["missing"]

@@ -7,7 +7,8 @@ from PIL import Image
 from assocformer_hf.model.image_processing_assocformer import FORMATS, ImageError, decode_image, open_image
 
 __all__ = [
-    "IMAGE_SUFFIXES", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image", "stored_name",
+    "IMAGE_SUFFIXES", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image", "stored_content",
+    "stored_name",
 ]  # fmt: skip
 
 Image.init()
@@ -19,20 +20,34 @@ OTHER_SUFFIXES = frozenset((
 ))  # fmt: skip
 
 
-def stored_name(stored: Mapping, index: int) -> str:
+def stored_name(stored: Mapping | None, index: int) -> str:
     """What to call an image of a dataset: its file, or its number."""
-    return stored["path"] or f"image {index} of the dataset"
+    return (stored or {}).get("path") or f"image {index} of the dataset"
 
 
-def decode_stored(stored: Mapping, index: int) -> Image.Image:
+def stored_content(stored: Mapping | None, name: str) -> str | bytes:
+    """The file of a row of a dataset whose images are not decoded, or the file's content where that is embedded.
+
+    Raises:
+        ImageError: if the row has no image.
+    """
+    content = None
+    if stored is not None:
+        content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+    if content is None:
+        raise ImageError.of(name, "no image")
+    return content
+
+
+def decode_stored(stored: Mapping | None, index: int) -> Image.Image:
     """The image of a row of a dataset whose images are not decoded: see [`decode_image`].
 
     Args:
-        stored: its `bytes`, or the `path` of the file.
+        stored: its `bytes`, or the `path` of the file; None where the row has no image.
         index: the row, for errors.
 
     Raises:
         ImageError: if it cannot be read.
     """
-    content = stored["path"] if stored["bytes"] is None else stored["bytes"]
-    return decode_image(content, stored_name(stored, index))
+    name = stored_name(stored, index)
+    return decode_image(stored_content(stored, name), name)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.images.dataset import MultiLabelImages
-from assocformer_hf.data.images.decoding import ImageError, decode_image
+from assocformer_hf.data.images.decoding import ImageError, decode_image, stored_content
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import read_shard, undecoded
 
@@ -118,9 +118,9 @@ class StreamedImages(MultiLabelImages):
             return None
 
 
-def _decode(stored: Mapping, name: str) -> Image.Image:
-    content = stored["bytes"]
-    if content is None:
-        with xopen(stored["path"], "rb") as file:  # a file, or a URL of the Hub
+def _decode(stored: Mapping | None, name: str) -> Image.Image:
+    content = stored_content(stored, name)
+    if isinstance(content, str):
+        with xopen(content, "rb") as file:  # a file, or a URL of the Hub
             content = file.read()
     return decode_image(content, stored["path"] or name)

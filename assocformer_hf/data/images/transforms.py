@@ -42,7 +42,7 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
         image_size: side of the square input in pixels, where it shall be another.
 
     Raises:
-        DataError: if the backbone does not come with a processor.
+        DataError: if the backbone does not come with a processor, or takes the colours in another order than RGB.
     """
     try:
         pretrained = AutoImageProcessor.from_pretrained(name_or_path)
@@ -53,6 +53,11 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
     if hasattr(pretrained, "data_config"):  # timm's
         data = pretrained.data_config
         return create_image_processor(image_size or data["input_size"][-1], data["mean"], data["std"])
+    if getattr(pretrained, "do_flip_channel_order", False):
+        raise DataError(
+            f"{name_or_path}: was trained on images in the order blue, green, red, which this package does not give; "
+            "use another backbone, or create_image_processor (normalization: none) and train all of it"
+        )
     size = getattr(pretrained, "crop_size", None) or pretrained.size
     native = size["height"] if "height" in size else size["shortest_edge"]
     normalized = pretrained.do_normalize
