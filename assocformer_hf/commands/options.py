@@ -20,14 +20,15 @@ def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     options = {name.removeprefix("--"): argument for argument in arguments for name in argument.names}
     if "config" not in options:
         return
-    from assocformer_hf.training.arguments import DataArguments, default_recipe, read_recipe
+    from assocformer_hf.training.arguments import DataArguments, recipe_for
 
-    config = _given(options["config"]) or default_recipe(_given(options["dataset"]) or DataArguments.dataset)
-    for name, value in read_recipe(config).items():
+    dataset, config = _given(options["dataset"]) or DataArguments.dataset, _given(options["config"])
+    source = config or "the dataset's recipe"
+    for name, value in recipe_for(dataset, _given(options["backbone"]), config).items():
         if value is not None and not options[name].tokens:
             for item in value if isinstance(value, list) else [value]:
                 text = str(item).lower() if isinstance(item, bool) else str(item)
-                options[name].append(Token(keyword=f"--{name}", value=text, source=str(config)))
+                options[name].append(Token(keyword=f"--{name}", value=text, source=source))
 
 
 def _given(argument: Argument) -> str | None:

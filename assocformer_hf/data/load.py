@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import datasets
@@ -71,6 +72,8 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
     chosen = {} if own else choose_splits(name, found, *given, needs_train=False)
     if own or split in found and split not in chosen:
         chosen = {split: split}
+    if split == ALL:
+        found, chosen = _every_image(found, chosen)
     splits = _assemble(name, reader, found, chosen, options, hold_out=not own and split in ("train", "validation"))
     if split == ALL:
         whole = datasets.concatenate_datasets(list(splits.values()), split=datasets.NamedSplit(ALL))
@@ -121,6 +124,8 @@ def load_multilabel_dataset(
     if isinstance(source, str) and source in DEFAULT_SPLITS:
         if streaming:
             raise DataError(f"{source}: is read from the disk and cannot be streamed; leave out streaming")
+        if given := [one.name for one in fields(options) if getattr(options, one.name) != one.default]:
+            raise DataError(f"{source}: is read by its own protocol; {given[0]} is for other datasets: leave it out")
         return _load_benchmark(source, data_dir, train_split, eval_split)
     name = _shown(source)
     if streaming:
@@ -195,6 +200,28 @@ def _assemble(
     return splits
 
 
+def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Splits, dict[str, str | None]]:
+    """The chosen splits and, of the others, the images that these do not have, as VOC's `trainval` has those of two."""
+    found, chosen = dict(found), dict(chosen)
+    parts = {own: found[own]() for own in chosen.values()}
+    seen = {image for part in parts.values() if isinstance(part.images, list) for image in part.images}
+    for own in found.keys() - parts.keys():
+        part = found[own]()
+        if isinstance(part.images, list):
+            rows = [i for i, image in enumerate(part.images) if image not in seen]
+            seen.update(part.images)
+            part = replace(
+                part,
+                images=[part.images[i] for i in rows],
+                labels=[part.labels[i] for i in rows],
+                unknown=[part.unknown[i] for i in rows],
+            )
+        if len(part.images):
+            parts[own] = part
+            chosen[f"other_{len(chosen)}"] = own
+    return {own: lambda part=part: part for own, part in parts.items()}, chosen
+
+
 def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     """Divides `train` by iterative stratification."""
     whole = splits["train"]
@@ -248,6 +275,11 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     options, path = SourceOptions(image_column=image_column), Path(source)
     shards = ShardReader(options)
     if path.exists() and shards.matches(path) is Match.SURE:
+        loose = next((file for file in path.iterdir() if is_image_name(file.name)), None) if path.is_dir() else None
+        if loose is not None:
+            raise DataError(
+                f"{source}: holds shards, and image files such as {loose.name}: give the ones or the others"
+            )
         return [images_only(split, image_column, source) for split in shards.load(path).values()]
     if path.is_dir():
         files = image_files(path)

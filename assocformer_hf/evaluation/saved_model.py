@@ -112,7 +112,8 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
         raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
     own = {option.name: known[option.name] for option in fields(SourceOptions) if option.name in known}
     data_dir, split = args.data_dir or known.get("data_dir"), args.split or known.get("eval_split")
-    args = replace(args, dataset=known["dataset"], data_dir=data_dir, split=split)
+    train_split = args.train_split or known.get("train_split")
+    args = replace(args, dataset=known["dataset"], data_dir=data_dir, split=split, train_split=train_split)
     return args, source if source != SourceOptions() else SourceOptions(**own)
 
 
@@ -172,5 +173,7 @@ def _load_unseen(
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:
-    own = {} if args.dataset in DEFAULT_SPLITS else asdict(source) | {"label_names": source.label_names or names}
+    own = {}
+    if args.dataset not in DEFAULT_SPLITS:
+        own = asdict(source) | {"label_names": source.label_names or names, "train_split": args.train_split}
     return load_split(args.dataset, split, args.data_dir, **own)

@@ -48,7 +48,7 @@ PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FI
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 # Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
-NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher"}
+NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher", "teacher_digest"}
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # what the Hub takes for a dataset
 # An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
 # world's mean of the electricity's grams of CO2 a kilowatt-hour (IEA, 2023).

@@ -16,6 +16,9 @@ RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
 DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 
+# What a recipe says of pretrained weights alone.
+OF_PRETRAINED = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay", "head_weight_decay")
+
 # Of `epochs="auto"`.
 IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 4, 30
 # Of `head_weight_decay="auto"`.
@@ -278,7 +281,8 @@ def training_arguments(*groups: object, config: str | Path | None = None, **opti
                 f"{group.__name__} is no group of options; expected {', '.join(c.__name__ for c in ARGUMENTS)}"
             )
     dataset = given[DataArguments].dataset if DataArguments in given else options.get("dataset", DataArguments.dataset)
-    values = read_recipe(config or default_recipe(dataset)) | converted(options)
+    backbone = given[ModelArguments].backbone if ModelArguments in given else options.get("backbone")
+    values = recipe_for(dataset, backbone, config) | converted(options)
     own = {owner: {name: value for name, value in values.items() if owners[name] is owner} for owner in ARGUMENTS}
     return tuple(given.get(owner) or owner(**own[owner]) for owner in ARGUMENTS)
 
@@ -286,6 +290,24 @@ def training_arguments(*groups: object, config: str | Path | None = None, **opti
 def default_recipe(dataset: str | None) -> str:
     """The name of the recipe that goes with a dataset."""
     return DATASET_RECIPES.get(dataset, "photographs")
+
+
+def recipe_for(dataset: str | None, backbone: str | None, config: str | Path | None = None) -> dict[str, Any]:
+    """The options of a recipe, as they suit a backbone that is given beside it.
+
+    Random weights get a recipe for fine-tuning, one with a head start, without what keeps a pretrained backbone from
+    harm. A decay that suits a head of its own is no decay for a whole network either.
+
+    Raises:
+        OptionError: as [`read_recipe`].
+    """
+    values = read_recipe(config or default_recipe(dataset))
+    if values.get("head_epochs") and backbone is not None:
+        from assocformer_hf.model.presets import BACKBONE_PRESETS  # with transformers, which takes seconds
+
+        if backbone in BACKBONE_PRESETS:
+            return {name: value for name, value in values.items() if name not in OF_PRETRAINED}
+    return values
 
 
 def recipe_names() -> list[str]:

@@ -190,9 +190,7 @@ def _is_ours(checkpoint: Path) -> bool:
 
 def _find(folder: Path, which: str) -> Path | None:
     if which not in ("last", "auto"):
-        if problem := _problem(Path(which)):
-            raise CheckpointError(f"{which}: {problem}; choose another checkpoint, or --resume auto")
-        return Path(which)
+        return whole_checkpoint(which)
     problems = []
     for checkpoint in sorted(folder.glob("epoch-*"), key=_progress, reverse=True):
         problem = _problem(checkpoint)
@@ -206,6 +204,17 @@ def _find(folder: Path, which: str) -> Path | None:
     if which == "last":
         raise CheckpointError(f"{folder}: no checkpoint to resume from; start without --resume")
     return None
+
+
+def whole_checkpoint(path: str | Path) -> Path:
+    """A checkpoint that can be resumed.
+
+    Raises:
+        CheckpointError: if there is none, or something of it is missing or changed.
+    """
+    if problem := _problem(Path(path)):
+        raise CheckpointError(f"{path}: {problem}; choose another checkpoint, or --resume auto")
+    return Path(path)
 
 
 def _problem(checkpoint: Path) -> str | None:

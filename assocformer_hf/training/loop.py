@@ -42,6 +42,7 @@ from assocformer_hf.training.checkpoint import (
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
+    whole_checkpoint,
 )
 from assocformer_hf.training.curves import (
     CURVES_FILE,
@@ -200,6 +201,7 @@ class TrainingRun:
             if restored is not None:
                 self.guard.in_a_row = restored.skipped_in_a_row
                 self.state = restored
+                self._leave_out_a_best_that_is_not_here()
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {self.epochs}{place}")
         self.stop = StopRequest()
@@ -302,6 +304,27 @@ class TrainingRun:
                 tracker.log_images({"predictions": picture[None]}, step=state.epoch * self.steps, dataformats="NHWC")
         accelerator.print(log_line(state.history[-1], self.epochs, state.best_mAP))
 
+    def _leave_out_a_best_that_is_not_here(self):
+        """A checkpoint that was taken from elsewhere came without the best weights of before. Called by every process.
+
+        Raises:
+            CheckpointError: if no epoch is left that could give others.
+        """
+        state, saved = self.state, bool(self.output.owned("model"))
+        (saved,) = broadcast_object_list([saved])
+        if saved or not state.history:
+            return
+        if state.epoch >= self.epochs:
+            raise CheckpointError(
+                f"{self.output}: the run of this checkpoint is finished, and the model that it saved is not here; its "
+                f"best epoch had a validation mAP of {100 * state.best_mAP:.2f}: take the folder of that run"
+            )
+        self.accelerator.print(
+            f"the best weights so far, of a validation mAP of {100 * state.best_mAP:.2f}, are not in {self.output}; "
+            "the best of the epochs to come are saved"
+        )
+        state.best_mAP = -1.0
+
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""
         if line := self.estimate.after(self.progress.batches):
@@ -366,6 +389,10 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
     found = checkpoints(output.path / CHECKPOINTS)
     earlier = [CHECKPOINTS] if found else []
     resumed = recipe.resume and (earlier or recipe.resume != "auto")
+    if recipe.resume not in (None, "auto", "last"):
+        whole_checkpoint(recipe.resume)
+        # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
+        resumed = Path(recipe.resume).resolve().parent == output.path / CHECKPOINTS
     earlier += [name for name in ("model.safetensors",) if name in output.owned()]
     if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(

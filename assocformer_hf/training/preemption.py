@@ -17,13 +17,18 @@ class Preempted(Exception):  # noqa: N818
 
 
 class StopRequest:
-    """Catches the first SIGTERM or SIGINT while it is entered; a second one ends the process at once."""
+    """Catches the first SIGTERM or SIGINT while it is entered; a second one ends the process at once.
+
+    Outside of the main thread, as in a web application, signals are not this run's.
+    """
 
     def __init__(self):
         self.received: int | None = None
         self.handlers = {}
 
     def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in (signal.SIGTERM, signal.SIGINT):
             self.handlers[number] = signal.signal(number, self._receive)
         return self

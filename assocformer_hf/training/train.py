@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import yaml
 from PIL import Image
 from torch import Tensor
@@ -35,6 +36,7 @@ from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
+from assocformer_hf.inference.onnx import model_digest
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -45,7 +47,6 @@ from assocformer_hf.training.arguments import (
     HubArguments,
     ModelArguments,
     OptionError,
-    RecipeArguments,
     default_recipe,
     training_arguments,
 )
@@ -139,8 +140,6 @@ def train(
             raise DataError("a teacher scores all images before the training: leave out streaming, or the teacher")
         loading = accelerator, share_cores(accelerator, data_args.num_workers), data_args.bad_images
         train_images.soft_labels = teacher_scores(recipe.teacher, splits["train"], *loading)
-    if model_args.backbone in BACKBONE_PRESETS:
-        recipe = from_random_weights(recipe)
     accelerator.print(
         f"{name}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
@@ -164,6 +163,7 @@ def train(
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
         details |= {"seconds": seconds} | hardware(accelerator)
         used = replace(run.images_used, divided=divided)
+        evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
         with run.output.replacing("model") as folder:
             save_model_folder(folder, model, processor, evaluation, details, images_used=used)
 
@@ -176,6 +176,7 @@ def train(
     }
     if recipe.teacher is not None:
         fixed["teacher"] = Path(recipe.teacher).resolve().name if Path(recipe.teacher).exists() else recipe.teacher
+        fixed["teacher_digest"] = model_digest(load_trained_model(recipe.teacher))[:16]
     for free in ("data_dir", "num_workers", "bad_images"):
         del fixed[free]
     run = TrainingRun(
@@ -209,7 +210,8 @@ def write_options(groups: Iterable[Any], dataset: object, path: Path):
     """Writes the options of a run as a file that `config` takes; a path in it is absolute, and is not published."""
     options = {name: value for group in groups for name, value in asdict(group).items() if name not in FREE_OPTIONS}
     for name in ("dataset", "data_dir", "backbone", "teacher"):
-        if options[name] is not None and Path(options[name]).exists():
+        by_name = options[name] in (DEFAULT_SPLITS if name == "dataset" else BACKBONE_PRESETS)
+        if options[name] is not None and not by_name and Path(options[name]).exists():
             options[name] = str(Path(options[name]).resolve())
     if not isinstance(dataset, (str, Path)):
         del options["dataset"]
@@ -218,13 +220,15 @@ def write_options(groups: Iterable[Any], dataset: object, path: Path):
 
 
 def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> Mapping[str, datasets.Dataset]:
-    """The splits `train` and `validation` of a dataset; those that were loaded before as they are."""
+    """The splits `train` and `validation` of a dataset; those that the package loaded as they are."""
     if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys():
         parts = [dataset[key] for key in ("train", "validation")]
         if all(map(is_loaded, parts)):
             if parts[0].features["labels"] != parts[1].features["labels"]:
                 raise DataError("train and validation have different labels: load both with the same label_names")
-            return dataset
+            if isinstance(dataset, MultiLabelDataset):
+                return dataset
+            dataset = dict(zip(("train", "validation"), parts, strict=True))
     if args.streaming or isinstance(dataset, StreamedDataset):
         return load_streams(dataset, args, source)
     own = (args.data_dir, args.train_split, args.eval_split)
@@ -270,15 +274,6 @@ def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiL
         backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
         return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
     return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
-
-
-def from_random_weights(recipe: RecipeArguments) -> RecipeArguments:
-    """A recipe for fine-tuning, one with a head start, without what keeps a pretrained backbone from harm."""
-    if not recipe.head_epochs:
-        return recipe
-    # A decay that suits a head of its own, as in `photographs`, is no decay for a whole network either.
-    changed = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay", "head_weight_decay")
-    return replace(recipe, **{name: getattr(RecipeArguments(), name) for name in changed})
 
 
 def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:

@@ -1,12 +1,13 @@
 """What a source's splits become, what is refused, and the summary of what was read."""
 
+import json
 import tarfile
 
 import datasets
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.load import load_multilabel_dataset, load_split
+from assocformer_hf.data.load import load_images, load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
 from tests.data.readers.files import by_file, labels_by_file, picture
@@ -162,3 +163,80 @@ def test_the_splits_keep_their_names_and_label_set(tmp_path):
     splits = load_multilabel_dataset(tmp_path)
     assert [str(split.split) for split in splits.values()] == ["train", "validation"]
     assert label_names(splits["validation"]) == label_names(load_split(tmp_path, "validation")) == ["x", "y", "z"]
+
+
+def test_every_image_is_of_all_splits_and_once(tmp_path):
+    write_tables(tmp_path, metadata_csv="train/a.jpg:x val/b.jpg:y extra/c.jpg:x")
+    table = (tmp_path / "metadata.csv").read_text().splitlines()
+    splits = ["split", "train", "val", "extra"]
+    (tmp_path / "metadata.csv").write_text(
+        "\n".join(f"{row},{split}" for row, split in zip(table, splits, strict=True))
+    )
+    assert sorted(labels_by_file(load_split(tmp_path, "all"))) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert list(labels_by_file(load_split(tmp_path, "train", train_split="extra"))) == ["c.jpg"]
+
+
+def test_classes_keep_their_names_where_the_images_are_paths(tmp_path):
+    classes = datasets.List(datasets.ClassLabel(names=["zebra", "ant", "bee"]))
+    features = datasets.Features({"file_name": datasets.Value("string"), "labels": classes})
+    rows = {"file_name": [str(picture(tmp_path / f"{i}.jpg") or tmp_path / f"{i}.jpg") for i in range(4)]}
+    held = datasets.Dataset.from_dict(rows | {"labels": [[0], [1], [0, 1], []]}, features=features)
+    held.to_parquet(tmp_path / "metadata.parquet")
+    for source in (held, tmp_path):
+        splits = load_multilabel_dataset(source, validation_share=0.5)
+        assert label_names(splits["train"]) == ["zebra", "ant", "bee"]
+        found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
+        assert {name: labels for name, (labels, _) in found.items()} == {
+            "0.jpg": ["zebra"], "1.jpg": ["ant"], "2.jpg": ["zebra", "ant"], "3.jpg": [],
+        }  # fmt: skip
+
+
+def test_a_test_table_without_labels_is_left_out(tmp_path):
+    """As Kaggle's."""
+    write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y")
+    picture(tmp_path / "c.jpg")
+    (tmp_path / "test.csv").write_text("file_name\nc.jpg\n")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    assert splits.keys() == {"train", "validation"}
+    assert "left out: test.csv (a test table without labels)" in str(splits.summary)
+
+
+def test_image_files_beside_shards_are_not_passed_over(tmp_path):
+    picture(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "batch1.tar", "w") as tar:
+        tar.add(tmp_path / "a.jpg", "b.jpg")
+    with pytest.raises(DataError, match="holds shards, and image files such as a.jpg"):
+        load_images([tmp_path])
+
+
+def test_options_of_other_datasets_are_not_passed_over_by_a_benchmark():
+    with pytest.raises(DataError, match="scenes: is read by its own protocol; label_names is for other datasets"):
+        load_multilabel_dataset("scenes", label_names=["cat"])
+
+
+def test_unknown_labels_of_tar_shards_may_come_late_and_a_stream_knows_them(tmp_path):
+    picture(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "train-0000.tar", "w") as tar:
+        for i in range(8):
+            labels = {"labels": ["cat"], **({"unknown": ["bird"]} if i > 6 else {})}
+            (tmp_path / "labels.json").write_text(json.dumps(labels))
+            tar.add(tmp_path / "a.jpg", f"{i}.jpg")
+            tar.add(tmp_path / "labels.json", f"{i}.json")
+    read = load_split(tmp_path / "train-0000.tar", "all")
+    assert label_names(read) == ["bird", "cat"]
+    assert [len(row) for row in read["unknown"]] == [0] * 7 + [1]
+    stream = load_multilabel_dataset(tmp_path / "train-0000.tar", streaming=True, label_names=["bird", "cat"])["train"]
+    assert [example["unknown"] for example in stream] == [[]] * 7 + [[0]]
+
+
+def test_a_stream_of_numbers_that_can_be_read_in_two_ways_is_refused(tmp_path):
+    picture(tmp_path / "a.jpg")
+    rows = {"image": [str(tmp_path / "a.jpg")] * 4, "labels": [[0], [1], [0, 1], []]}
+    held = datasets.Dataset.from_dict(rows | {"Unknown": [[1], [], [], [0]]}).cast_column("image", datasets.Image())
+    held.to_parquet(tmp_path / "train.parquet")
+    options = {"streaming": True, "label_names": ["a", "b"]}
+    with pytest.raises(DataError, match="numbers of 2 labels can be their indices or 1 and 0 for each"):
+        load_multilabel_dataset(tmp_path / "train.parquet", **options)
+    options["label_names"] = ["a", "b", "c"]
+    stream = load_multilabel_dataset(tmp_path / "train.parquet", **options)["train"]
+    assert [(one["labels"], one["unknown"]) for one in stream] == [([0], [1]), ([1], []), ([0, 1], []), ([], [0])]

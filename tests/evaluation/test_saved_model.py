@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from accelerate import Accelerator
 from PIL import Image
 
@@ -17,9 +18,9 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.evaluation.options import METRICS_FILE, CalibrationOptions
+from assocformer_hf.evaluation.options import METRICS_FILE, OPTIONS_FILE, CalibrationOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
-from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
+from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model, with_own_dataset
 from assocformer_hf.hub.calibrate_model import calibrate_model
 from assocformer_hf.pages.evaluate_model import evaluate_model
 from assocformer_hf.pages.options import ReportOptions
@@ -149,3 +150,18 @@ def test_a_folder_of_the_same_name_is_not_taken_for_what_the_model_was_evaluated
     calibrate_model(EvaluationArguments(str(model), str(other), num_workers=0), SourceOptions(), choice)
     assert not (choice.output / "README.md").exists()
     assert (choice.output / "model.safetensors").is_file()
+
+
+def test_the_split_that_was_trained_on_is_known_again(model, photos):
+    """Of it the validation images were held out, whatever the others hold."""
+    rows = (photos / "labels.csv").read_text().splitlines()
+    split_of = ["split", *("train" if i < 10 else "extra" for i in range(COUNT))]
+    (photos / "labels.csv").write_text("\n".join(f"{row},{split}" for row, split in zip(rows, split_of, strict=True)))
+    splits = load_multilabel_dataset(photos, train_split="extra")
+    ImagesUsed(*(image_digests(splits[key]) for key in ("train", "validation")), divided=True).save(model)
+    held_out = {Path(image.filename).name for image in splits["validation"]["image"]}
+    options = {"dataset": str(photos), "train_split": "extra", "eval_split": "validation"}
+    (model / OPTIONS_FILE).write_text(yaml.safe_dump(options))
+    args, source = with_own_dataset(EvaluationArguments(str(model), num_workers=0), SourceOptions())
+    assert files(evaluate_saved_model(args, source, Accelerator(cpu=True))) == held_out
+    assert files(evaluated(model, photos)) == held_out  # found among all images where only the folder is named

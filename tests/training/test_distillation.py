@@ -8,9 +8,11 @@ from accelerate import Accelerator
 
 from assocformer_hf import Tagger, train
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
+from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
 from assocformer_hf.training import distillation
+from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.distillation import teacher_scores
 from tests.conftest import ROOT
 
@@ -74,3 +76,15 @@ def test_a_student_learns_scores_whatever_the_labels_are(scenes, tmp_path):
         assert "add the model to learn from as `--teacher`" in (output / "README.md").read_text()
         losses.append(result.history[0]["loss"])
     assert losses[0] == losses[1]
+
+
+def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(create_model, scenes, tmp_path):
+    splits = {"train": scenes, "validation": load_scenes("validation", size=12)}
+    options = {"backbone": "tiny-cvt", "image_size": 64, "epochs": 1, "batch_size": 8, "num_workers": 0}
+    options |= {"report_to": "none", "config": "scenes", "output_dir": tmp_path / "model"}
+    train(splits, teacher=str(TEACHER), **options)
+    other = tmp_path / TEACHER.name
+    create_model(id2label=dict(enumerate(label_names(scenes)))).save_pretrained(other)
+    create_image_processor(64).save_pretrained(other)
+    with pytest.raises(CheckpointError, match="was trained with teacher_digest="):
+        train(splits, teacher=str(other), resume="auto", **options)

@@ -3,12 +3,17 @@
 import pydoc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import datasets
 import pytest
+import torch
+import yaml
 from transformers import TimmWrapperConfig, TimmWrapperModel
 
 import assocformer_hf
 from assocformer_hf import AssocFormerForMultiLabel, train
+from assocformer_hf.data.images.dataset import MultiLabelCollator
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
@@ -21,6 +26,8 @@ from assocformer_hf.training.arguments import (
     read_recipe,
     training_arguments,
 )
+from assocformer_hf.training.checkpoint import CheckpointError
+from assocformer_hf.training.train import write_options
 
 QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}
 
@@ -139,6 +146,8 @@ def test_what_is_saved_names_no_folder_of_the_machine(create_model, splits, tmp_
 def test_random_weights_are_not_kept_from_changing(trained):
     options = trained.metrics["run"]["options"]
     assert (options["head_epochs"], options["frozen_batch_norm"], options["weight_decay"]) == (0, False, 1e-4)
+    chosen = training_arguments(dataset="photos/", backbone="tiny-cvt", weight_decay=0.05, head_weight_decay=7)[2]
+    assert (chosen.weight_decay, chosen.head_weight_decay, chosen.head_epochs) == (0.05, 7, 0)
     photographs = training_arguments(dataset="photos/")[2]
     assert (photographs.head_epochs, photographs.frozen_batch_norm, photographs.weight_decay) == (8, True, 1.0)
 
@@ -185,3 +194,56 @@ def test_a_run_with_the_normalisation_of_its_backbone_is_resumed(splits, tmp_pat
     first = train(splits, output_dir=tmp_path / "model", **options)
     again = train(splits, output_dir=tmp_path / "model", resume="auto", **options)
     assert again.history == first.history
+
+
+def test_a_checkpoint_of_another_folder_does_not_replace_that_folders_model(splits, tmp_path):
+    options = {"backbone": "tiny-cvt", "image_size": 64, **QUICK, "epochs": 2, "keep_checkpoints": 9}
+    first = train(splits, output_dir=tmp_path / "first", **options)
+    train(splits, output_dir=tmp_path / "other", **options | {"seed": 7})
+    other = {path: path.read_bytes() for path in (tmp_path / "other").glob("[!.]*.*")}
+    begun, ended = (str(tmp_path / f"first/checkpoints/epoch-000{epoch}") for epoch in (1, 2))
+    with pytest.raises(CheckpointError, match="other: holds checkpoints and model.safetensors of an earlier run"):
+        train(splits, output_dir=tmp_path / "other", resume=begun, **options)
+    assert other == {path: path.read_bytes() for path in (tmp_path / "other").glob("[!.]*.*")}
+    with pytest.raises(CheckpointError, match="the run of this checkpoint is finished, and the model .* is not here"):
+        train(splits, output_dir=tmp_path / "ended", resume=ended, **options)
+    again = train(splits, output_dir=tmp_path / "again", resume=begun, **options)
+    times = dict.fromkeys(("seconds", "images_per_second", "peak_memory_GiB"))
+    assert [entry | times for entry in again.history] == [entry | times for entry in first.history]
+    assert again.metrics["run"]["epoch"] == 2
+
+
+def test_images_that_are_in_both_splits_are_counted(splits, tmp_path):
+    both = {"train": splits["train"], "validation": splits["train"].select(range(5))}
+    result = train(both, backbone="tiny-cvt", image_size=64, output_dir=tmp_path / "model", **QUICK)
+    assert result.metrics["trained_on"] == 5
+
+
+def test_a_folder_of_a_benchmarks_or_presets_name_is_not_what_is_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("voc", "tiny-cvt"):
+        (tmp_path / name).mkdir()
+    groups = training_arguments(dataset="voc", backbone="tiny-cvt", data_dir="voc")[:4]
+    write_options(groups, "voc", tmp_path / "options.yaml")
+    written = yaml.safe_load((tmp_path / "options.yaml").read_text())
+    assert (written["dataset"], written["backbone"]) == ("voc", "tiny-cvt")
+    assert written["data_dir"] == str(tmp_path / "voc")
+
+
+def test_splits_that_datasets_made_are_read_first(splits, tmp_path):
+    """-1 is how `datasets` marks a class that is not known; torch would take it for the last label."""
+    names = datasets.List(datasets.ClassLabel(names=["a", "b", "c"]))
+    features = datasets.Features({"image": datasets.Image(), "labels": names})
+    images = splits["train"]["image"][:16]
+    rows = {"image": images, "labels": [[0], [1, 2], [-1], []] * 4}
+    raw = datasets.DatasetDict(dict.fromkeys(("train", "validation"), datasets.Dataset.from_dict(rows, features)))
+    result = train(raw, backbone="tiny-cvt", image_size=64, output_dir=tmp_path / "model", **QUICK)
+    assert [result.metrics["per_label"][name]["positives"] for name in "abc"] == [4, 4, 4]
+    with pytest.raises(DataError, match=r"labels of an image are \[-1\]: read the dataset by load_multilabel_dataset"):
+        MultiLabelCollator(3)([{"pixel_values": torch.zeros(3, 4, 4), "labels": [-1]}])
+
+
+def test_it_trains_in_a_thread_of_a_web_application(splits, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", **QUICK}
+        assert pool.submit(train, splits, **options).result().metrics["mAP"] > 0

@@ -111,8 +111,14 @@ class MultiLabelCollator:
             if "soft_labels" in example:
                 row.copy_(example["soft_labels"])
                 continue
-            row[example.get("unknown", [])] = -1
-            row[example["labels"]] = 1
+            for column, value in (("unknown", -1.0), ("labels", 1.0)):
+                indices = example.get(column, [])
+                if indices is None or min(indices, default=0) < 0:
+                    raise DataError(
+                        f"{column} of an image are {indices}: read the dataset by load_multilabel_dataset, which makes "
+                        "lists of indices of it"
+                    )
+                row[indices] = value
         batch = {"pixel_values": torch.stack([example["pixel_values"] for example in examples]), "labels": labels}
         if self.with_index:
             batch |= {key: torch.tensor([example[key] for example in examples]) for key in ("index", "readable")}

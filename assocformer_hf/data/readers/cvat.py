@@ -29,7 +29,8 @@ class CvatReader(Reader):
     def read(self, source: Path) -> Splits:
         path = _file(source)
         root = read_xml(path)
-        names = [entry.text.strip() for entry in root.iterfind("./meta//labels/label/name") if entry.text]
+        declared = [label for label in root.iterfind("./meta//labels/label") if label.find("parent") is None]
+        names = [name.strip() for label in declared if (name := label.findtext("name"))]  # not parts of a skeleton
         places = [self.data_dir] if self.data_dir else [path.parent / "images", path.parent]
         places = [place.resolve() for place in places if place.is_dir()]
         if not places:

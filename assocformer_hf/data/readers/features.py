@@ -7,10 +7,12 @@ import datasets
 from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
     UNKNOWN_COLUMN,
+    class_names,
     find_column,
     read_labels,
     state_of,
     table_labels,
+    to_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.tables import IMAGE_COLUMNS
@@ -58,16 +60,17 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     image = image_column(dataset, options.image_column, origin)
     flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
     found = _label_column(flat, options, origin)
-    chosen = list(flat)
+    chosen = {name: name for name in flat}
     if found:
-        chosen = [name for name in flat if name == found or name.lower() == UNKNOWN_COLUMN]
+        unknown = _unknown_column(flat, found, origin)
+        chosen = {found: found} | ({unknown: UNKNOWN_COLUMN} if unknown else {})
     columns = {}
-    for name in chosen:
+    for name, key in chosen.items():
         top, *path = name.split(".") if name not in dataset.features else [name]
-        columns[name] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
-    declared = _class_names(flat[found]) if found else None
+        columns[key] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
+    declared = class_names(flat[found]) if found else None
     if declared:
-        columns = {name: _to_names(values, declared, f"{origin}: column {name!r}") for name, values in columns.items()}
+        columns = {name: to_names(values, declared, f"{origin}: column {name!r}") for name, values in columns.items()}
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
@@ -87,6 +90,20 @@ def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None
     return find_column(list(flat), None, [*nested, "cls", "txt"], origin, "label")
 
 
+def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
+    """The column of unknown labels that stands beside that of the labels, in the same structure."""
+    beside = found.rpartition(".")[0]
+    names = {name.rpartition(".")[2]: name for name in flat if name.rpartition(".")[0] == beside and name != found}
+    column = find_column(list(names), None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN, alternatives=False)
+    return None if column is None else names[column]
+
+
+def _is_of_numbers(kind) -> bool:
+    while isinstance(kind, datasets.List):
+        kind = kind.feature
+    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint"))
+
+
 def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: SourceOptions) -> datasets.IterableDataset:
     """The same of a stream, example by example, in the schema of `multilabel_features`.
 
@@ -102,19 +119,25 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
     found, names = _label_column(flat, options, origin), options.label_names
     by_column = found is None and bool(names) and set(names) <= flat.keys()
-    declared = _class_names(flat[found]) if found else None
+    declared = class_names(flat[found]) if found else None
     label_names = list(names or declared or ())
     if not label_names:
         raise DataError(f"{origin}: a stream cannot be searched for its labels first; give them as label_names")
     if not by_column and found is None:
         raise DataError(f"{origin}: no labels; name their column as label_column; the columns are {', '.join(flat)}")
+    if found and not declared and len(label_names) <= 2 and _is_of_numbers(flat[found]):
+        raise DataError(
+            f"{origin}: numbers of {len(label_names)} labels can be their indices or 1 and 0 for each, and a stream is "
+            "not read to its end first: write names, or read it without streaming"
+        )
     index = {name: i for i, name in enumerate(label_names)}
-    unknown = by_column or UNKNOWN_COLUMN in flat
+    unknown_column = _unknown_column(flat, found, origin) if found else None
+    unknown = by_column or unknown_column is not None
 
     def indices(example: dict, column: str) -> list[int]:
         values = [_value(example[column.split(".")[0]], column.split(".")[1:])]
         if declared:
-            values = _to_names(values, declared, f"{origin}: column {column!r}")
+            values = to_names(values, declared, f"{origin}: column {column!r}")
         (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)
         if not index.keys() >= set(row):
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
@@ -131,7 +154,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         else:
             row = {"labels": indices(example, found)}
             if unknown:
-                row["unknown"] = sorted(set(indices(example, UNKNOWN_COLUMN)) - set(row["labels"]))
+                row["unknown"] = sorted(set(indices(example, unknown_column)) - set(row["labels"]))
         return {"image": example[image], **row}
 
     features = multilabel_features(label_names, unknown)
@@ -150,13 +173,6 @@ def _leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield prefix + name, kind
 
 
-def _class_names(kind) -> list[str] | None:
-    """The names of a ClassLabel, alone or in lists."""
-    while isinstance(kind, datasets.List):
-        kind = kind.feature
-    return list(kind.names) if isinstance(kind, datasets.ClassLabel) else None
-
-
 def _value(value, path: list[str]):
     """What stands at a dotted name, through lists of structures."""
     for key in path:
@@ -167,13 +183,3 @@ def _value(value, path: list[str]):
     if isinstance(value, list) and any(isinstance(entry, list) for entry in value):
         value = [inner for entry in value for inner in entry]
     return value
-
-
-def _to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
-    """Class indices as names; -1 is a class that is not known, and none."""
-    rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
-    for i, row in enumerate(rows):
-        for label in row:
-            if isinstance(label, int) and not -1 <= label < len(names):
-                raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
-    return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]

@@ -2,13 +2,17 @@
 
 import ast
 import csv
+import io
 import json
 import re
+import tokenize
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
+import datasets
 import numpy as np
 
 from assocformer_hf.data.schema import DataError
@@ -18,6 +22,10 @@ UNKNOWN_COLUMN = "unknown"
 DELIMITERS = ("|", ";", ",")
 NUMBER = re.compile(r"-?\d+")
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
+
+
+class NoLabelsError(DataError):
+    """A table without a column of labels."""
 
 
 @dataclass
@@ -124,7 +132,7 @@ def table_labels(
         way = (
             f"a column for each of {', '.join(names)}" if names else "a column for each label with 1, 0, -1 or nothing"
         )
-        raise DataError(
+        raise NoLabelsError(
             f"{origin}: no labels; expected a column {' or '.join(LABEL_COLUMNS[:3])}, label_column, or {way}; the "
             f"columns are {', '.join(columns)}"
         )
@@ -226,6 +234,39 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def class_names(kind) -> list[str] | None:
+    """The names of a ClassLabel of `datasets`, alone or in lists."""
+    while isinstance(kind, datasets.List):
+        kind = kind.feature
+    return list(kind.names) if isinstance(kind, datasets.ClassLabel) else None
+
+
+def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
+    """Class indices as names; -1 is a class that is not known, and none."""
+    rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
+    for i, row in enumerate(rows):
+        for label in row:
+            if isinstance(label, int) and not -1 <= label < len(names):
+                raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
+    return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]
+
+
+def with_class_names(columns: dict[str, list], features: Mapping, origin: str | Path) -> dict[str, list]:
+    """Columns whose indices into classes that the features declare are names."""
+    result = dict(columns)
+    for name in columns:
+        if declared := class_names(features.get(name)):
+            rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
+            many = isinstance(features[name], datasets.List)
+            result[name] = rows if many else [row[0] if row else None for row in rows]
+    return result
+
+
+def declared_names(labels: "TableLabels", features: Mapping) -> list[str] | None:
+    """The label set of a table: that of its columns, or of the classes that its label column declares."""
+    return labels.names or class_names(features.get(labels.columns.get("labels", "")))
+
+
 def read_labels(
     values: Sequence, origin: str, delimiter: str | None = None, names: Sequence[str] | None = None
 ) -> Sequence[Sequence[str]]:
@@ -297,8 +338,17 @@ def _written_list(value: str, origin: str) -> list | None:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, list):
+            if parse is ast.literal_eval and _lacks_a_comma(value):
+                raise DataError(f'{origin}: {value!r:.80} has no comma between two labels; write ["cat", "dog"]')
             return parsed
     raise DataError(f'{origin}: {value!r:.80} is not a list, as other rows are; write all rows alike, such as ["cat"]')
+
+
+def _lacks_a_comma(value: str) -> bool:
+    """Whether two texts follow each other, as numpy prints them; Python takes them for one."""
+    tokens = [one.type for one in tokenize.generate_tokens(io.StringIO(value.strip()).readline)]
+    kinds = [kind for kind in tokens if kind != tokenize.NL]
+    return any(kind == after == tokenize.STRING for kind, after in pairwise(kinds))
 
 
 def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, lists: bool) -> list[list[str]]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.files import image_file, require_files
-from assocformer_hf.data.readers.labels import find_column, is_empty, table_labels
+from assocformer_hf.data.readers.labels import declared_names, find_column, is_empty, table_labels, with_class_names
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import ID_COLUMNS, IMAGE_COLUMNS, row_splits
 from assocformer_hf.data.schema import DataError, LabelledImages
@@ -44,14 +44,17 @@ class MemoryReader(Reader):
             ):
                 found[name] = partial(read_dataset, part, shown, self.options)
                 continue
-            for own, rows in self._read_columns(_columns(part, shown), shown).items():
+            features = part.features if isinstance(part, datasets.Dataset) else {}
+            for own, rows in self._read_columns(_columns(part, shown), shown, features).items():
                 if (own or name) in found:
                     raise DataError(f"{shown}: has images of the split {own or name}, which there is too; join them")
                 found[own or name] = lambda rows=rows: rows
         return found
 
-    def _read_columns(self, columns: dict[str, list], origin: str) -> dict[str | None, LabelledImages]:
-        options = self.options
+    def _read_columns(
+        self, columns: dict[str, list], origin: str, features: Mapping
+    ) -> dict[str | None, LabelledImages]:
+        options, columns = self.options, with_class_names(columns, features, origin)
         image = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, origin, "image")
         if image is None:
             raise DataError(f"{origin}: no column of images; name it as image_column; it has {', '.join(columns)}")
@@ -66,7 +69,8 @@ class MemoryReader(Reader):
         used = {"image": image} | labels.columns | ({"split": split_column} if split_column else {})
         found = {}
         for split, rows in rows_of.items():
-            part = LabelledImages(origin, self._images([columns[image][i] for i in rows], origin), names=labels.names)
+            part = LabelledImages(origin, self._images([columns[image][i] for i in rows], origin))
+            part.names = declared_names(labels, features)
             part.labels, part.unknown = [labels.present[i] for i in rows], [labels.unknown[i] for i in rows]
             part.columns = used
             part.left_out |= dict.fromkeys(map(repr, labels.ignored), "columns that are not used")

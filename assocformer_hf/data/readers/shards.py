@@ -8,6 +8,7 @@ import datasets
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.hub import loaded, open_streams
+from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import holds_images
 from assocformer_hf.data.schema import DataError
@@ -91,12 +92,17 @@ def _by_split(files: list[Path]) -> dict[str, list[str]]:
 
 
 def _features_of_tar(files: dict[str, list[str]]) -> dict:
-    """The types that `datasets` finds in the first examples; lists that are empty in all of these are of text."""
+    """The types that `datasets` finds in the first examples; lists that are empty in all of these are of text.
+
+    Labels may be followed by `unknown` ones, which need not occur in these examples.
+    """
     found = next(iter(datasets.load_dataset("webdataset", data_files=files, streaming=True).values())).features
 
     def complete(kind):
         if isinstance(kind, dict):
-            return {name: complete(inner) for name, inner in kind.items()}
+            kinds = {name: complete(inner) for name, inner in kind.items()}
+            lists = [name for name in kinds if name.lower() in LABEL_COLUMNS and isinstance(kinds[name], datasets.List)]
+            return {UNKNOWN_COLUMN: kinds[lists[0]]} | kinds if lists else kinds
         if isinstance(kind, datasets.List):
             return datasets.List(complete(kind.feature))
         return datasets.Value("string") if kind == datasets.Value("null") else kind

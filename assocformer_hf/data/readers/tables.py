@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 
@@ -19,7 +20,16 @@ from assocformer_hf.data.readers.files import (
     read_text,
     require_files,
 )
-from assocformer_hf.data.readers.labels import TableLabels, find_column, is_empty, state_of, table_labels
+from assocformer_hf.data.readers.labels import (
+    NoLabelsError,
+    TableLabels,
+    declared_names,
+    find_column,
+    is_empty,
+    state_of,
+    table_labels,
+    with_class_names,
+)
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
@@ -62,7 +72,14 @@ class TableReader(Reader):
     def read(self, source: Path) -> Splits:
         splits: Splits = {}
         for name, file in self._files(source).items():
-            for own, part in read_table(file, self.options, self.data_dir, name).items():
+            try:
+                parts = read_table(file, self.options, self.data_dir, name)
+            except NoLabelsError:
+                if name is None or split_of(name) != "test":
+                    raise
+                self.left_out[file.name] = "a test table without labels"
+                continue
+            for own, part in parts.items():
                 if (own or name) in splits:
                     raise DataError(f"{source}: two tables have images of the split {own or name}; join them")
                 splits[own or name] = lambda part=part: part
@@ -149,7 +166,8 @@ def read_table(
     Raises:
         DataError: if the table is malformed or lacks a column, or an image is missing or outside the folder.
     """
-    columns = read_columns(path)
+    features = declared_features(path)
+    columns = with_class_names(read_columns(path), features, path)
     image_column = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, path, "image")
     if image_column is None:
         raise DataError(
@@ -175,7 +193,8 @@ def read_table(
         zip(split_of_row, paths, found.present, found.unknown, strict=True)
     ):
         if split not in splits:
-            splits[split] = LabelledImages(str(path), names=found.names, columns=used, notes=list(notes))
+            splits[split] = LabelledImages(str(path), columns=used, notes=list(notes))
+            splits[split].names = declared_names(found, features)
             splits[split].left_out |= dict.fromkeys(map(repr, found.ignored), "columns that are not used")
         source = splits[split]
         row = row_of.setdefault((split, image), len(source.images))
@@ -312,6 +331,14 @@ def read_columns(path: Path) -> dict[str, list]:
         return {name: [row.get(name) for row in rows] for name in columns}
     header, *rows = _rows_of_csv(path, read_text(path))
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in header}
+
+
+def declared_features(path: Path) -> Mapping:
+    """What `datasets` wrote into a Parquet file of the types of its columns, such as the names of classes."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    schema = _parquet(path, lambda: pyarrow.parquet.read_schema(path))
+    return datasets.Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else {}
 
 
 def _opened(path: Path):

@@ -64,7 +64,7 @@ class VocReader(Reader):
         if len(roots) > 1:
             raise DataError(f"{roots[0]} and {roots[1]} both hold a dataset; give one of them as the dataset")
         listings = _listings(roots[0]) if roots else _beside(source)
-        return {split: partial(read_voc, listing) for split, listing in listings.items()}
+        return {split: partial(read_voc, listing, folder=self.data_dir) for split, listing in listings.items()}
 
 
 def _roots(path: Path) -> list[Path]:
@@ -87,18 +87,19 @@ def _beside(path: Path) -> dict[str | None, Path]:
     return found or ({None: path} if _holds_voc(path) else {})
 
 
-def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
+def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | None = None) -> LabelledImages:
     """The images that a file or folder lists, of any label set.
 
     Args:
         listing: a file of image names, or a folder of XML files.
         difficult: see [`load_voc`].
+        folder: of the images, where they do not lie where VOC has them, nor beside the XML files.
 
     Raises:
         DataError: as [`load_voc`].
     """
     if listing.is_file():
-        return _read_listed(listing.parents[2].resolve(), listing, difficult)
+        return _read_listed(listing.parents[2].resolve(), listing, difficult, folder)
     root = listing.parent.resolve() if listing.name == "Annotations" else listing.resolve()
     found = LabelledImages(str(listing))
     for path in sorted(listing.glob("*.xml")):
@@ -107,6 +108,7 @@ def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
         beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named]
         folders = [root / name for name in ("JPEGImages", "images", "") if (root / name).is_dir()]
+        folders = folders if folder is None else [Path(folder).resolve()]
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
         found.add(image, *_split_objects(tree, difficult))
@@ -114,16 +116,17 @@ def read_voc(listing: Path, difficult: str = "unknown") -> LabelledImages:
     return found
 
 
-def _read_listed(root: Path, listing: Path, difficult: str) -> LabelledImages:
+def _read_listed(root: Path, listing: Path, difficult: str, folder: str | Path | None = None) -> LabelledImages:
     if difficult not in DIFFICULT:
         raise DataError(f"difficult must be one of {', '.join(DIFFICULT)}; got {difficult!r}")
     found = LabelledImages(str(listing))
     file_of: dict[str, str] = {}
-    for path in (root / "JPEGImages").glob("*.*"):
+    images = root / "JPEGImages" if folder is None else Path(folder).resolve()
+    for path in images.glob("*.*"):
         if file_of.setdefault(path.stem, path.name) != path.name:
             raise DataError(f"{path}: {file_of[path.stem]} has the same name; their annotations cannot be told apart")
     for name in read_lines(listing):
-        image = image_file(root / "JPEGImages", file_of.get(name, f"{name}.jpg"), str(listing))
+        image = image_file(images, file_of.get(name, f"{name}.jpg"), str(listing))
         found.add(image, *_split_objects(_parse(root / "Annotations" / f"{name}.xml"), difficult))
     require_files(found)
     return found

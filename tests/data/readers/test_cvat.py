@@ -2,7 +2,7 @@
 
 import pytest
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from tests.data.readers.files import labels_by_file, picture
 
@@ -25,3 +25,12 @@ def test_cvat_shapes_of_a_task_and_missing_images(tmp_path):
     xml.write_text(xml.read_text().replace('name="a.png"', 'name="../../a.png"'))
     with pytest.raises(DataError, match=r"annotations.xml: ../../a.png leads out of"):
         load_multilabel_dataset(tmp_path)
+
+
+def test_the_points_of_a_skeleton_are_no_labels(tmp_path):
+    picture(tmp_path / "a.png")
+    point = "<label><name>elbow</name><parent>person</parent></label>"
+    labels = f"<meta><job><labels><label><name>person</name></label>{point}</labels></job></meta>"
+    image = '<image id="0" name="a.png"><skeleton label="person"><points label="elbow"/></skeleton></image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{labels}{image}</annotations>")
+    assert label_names(load_split(tmp_path, "all")) == ["person"]

@@ -300,3 +300,10 @@ def test_absolute_paths(folder, tmp_path_factory):
 def test_line_separators_of_unicode_do_not_end_a_row(folder):
     lines = '{"file_name": "0.jpg", "labels": ["a\u2028b"]}\n{"file_name": "1.jpg", "labels": ["c\x85d"]}\n'
     assert load(folder, lines, "metadata.jsonl") == [{"a\u2028b"}, {"c\x85d"}]
+
+
+def test_lists_as_numpy_prints_them_are_no_lists(folder):
+    """Python takes texts without a comma between them for one."""
+    text = "file_name,labels\n0.jpg,['cat']\n1.jpg,['cat' 'dog']\n2.jpg,[]\n3.jpg,['dog']\n"
+    with pytest.raises(DataError, match="row 2: .* has no comma between two labels"):
+        load(folder, text)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
+from assocformer_hf.data.load import load_split
 from assocformer_hf.data.readers.voc import VOC_LABELS, load_voc
 from assocformer_hf.data.schema import DataError, label_names
 
@@ -87,3 +88,12 @@ def test_missing_and_malformed_files_are_named(devkit):
     (root / "JPEGImages/000002.jpg").unlink()
     with pytest.raises(DataError, match=r"JPEGImages/000002.jpg: missing, with 0 more of the 3 images that .*trainval"):
         load_voc(devkit, "trainval")
+
+
+def test_images_may_lie_elsewhere(devkit, tmp_path_factory):
+    root, other = devkit / "VOCdevkit/VOC2007", tmp_path_factory.mktemp("pictures")
+    for image in (root / "JPEGImages").iterdir():
+        image.rename(other / image.name)
+    with pytest.raises(DataError, match="data_dir"):
+        load_split(root, "all")
+    assert len(load_split(root, "all", data_dir=other)) == 3
