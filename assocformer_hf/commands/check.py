@@ -6,6 +6,7 @@ from pathlib import Path
 
 from assocformer_hf.commands.options import group
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.option_values import require
 
 
 @dataclass
@@ -19,6 +20,9 @@ class CheckOptions:
     eval_split: str | None = field(default=None, metadata={"help": "The same of the split to evaluate on."})
     min_positives: int = field(default=10, metadata={"help": "Name labels with fewer images in train."})
     num_workers: int = field(default=2, metadata={"help": "Processes that decode images."})
+
+    def __post_init__(self):
+        require(vars(self), at_least={"min_positives": 0, "num_workers": 0})
 
 
 def check(

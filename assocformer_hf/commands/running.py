@@ -19,8 +19,8 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.image_processing_assocformer import ImageError
+from assocformer_hf.option_values import OptionError
 from assocformer_hf.output_folder import OutputError, shown
-from assocformer_hf.training.arguments import OptionError
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 from assocformer_hf.training.step import TrainingError

@@ -18,9 +18,10 @@ from huggingface_hub import DatasetCardData
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content
-from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.summary import counted
+from assocformer_hf.option_values import require
 from assocformer_hf.output_folder import OutputFolder, shown
 from assocformer_hf.progress import progress_bar
 
@@ -74,13 +75,14 @@ def write_prepared(
 
     Raises:
         DataError: if an image cannot be read, or the folder holds another dataset.
+        OptionError: if an option has a value that it cannot have.
         OutputError: if files of others are in the way, or another job is at work in the folder.
     """
-    if bad_images not in ("error", "skip"):
-        raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
-    for name, value in (("shard_size", shard_size), ("num_proc", num_proc)):
-        if value < 1:
-            raise DataError(f"{name} must be at least 1, got {value}")
+    require(
+        {"bad_images": bad_images, "shard_size": shard_size, "num_proc": num_proc},
+        at_least={"shard_size": 1, "num_proc": 1},
+        one_of={"bad_images": BAD_IMAGES},
+    )
     output = OutputFolder(folder)
     parts = {key: ShardFolder(output, f"{DATA}/{key}", len(split), shard_size) for key, split in splits.items()}
     undecoded = {key: split.cast_column("image", datasets.Image(decode=False)) for key, split in splits.items()}

@@ -19,6 +19,7 @@ from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.options import PRECISIONS
 from assocformer_hf.model.losses import association_sums
+from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.progress import progress_bar
 
 
@@ -100,16 +101,15 @@ def start_accelerator(mixed_precision: str | None = None, **options) -> Accelera
         options: of [`Accelerator`].
 
     Raises:
-        DataError: if there is no such precision, or not on this device.
+        OptionError: if there is no such precision, or not on this device.
     """
-    if mixed_precision not in (None, *PRECISIONS):
-        raise DataError(f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {mixed_precision!r}")
+    require({"mixed_precision": mixed_precision}, one_of={"mixed_precision": PRECISIONS})
     try:
         return Accelerator(mixed_precision=mixed_precision, **options)
     except ValueError as error:
         if "precision" not in str(error) or "already been initialized" in str(error):
             raise
-        raise DataError(f"{error} Leave mixed_precision out, or set it to no") from error
+        raise OptionError(f"{error} Leave mixed_precision out, or set it to no") from error
 
 
 def evaluate(

@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assocformer_hf.data.readers.options import BAD_IMAGES
+from assocformer_hf.option_values import require
+
 PRECISIONS = ("no", "fp16", "bf16", "fp8")  # of Accelerate
+GOALS = ("f1", "precision", "recall")
 MIN_POSITIVES = 50  # below, own thresholds cost CF1 on held-out images of `scenes`
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
@@ -25,12 +29,19 @@ class EvaluationArguments:
     )
     train_split: str | None = field(
         default=None,
-        metadata={"help": "The split trained on, of which validation images were held out. Default: the training's."},
+        metadata={"help": "The split trained on, where it has an own name; its labels are counted for the report."},
     )
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
     bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
     mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+
+    def __post_init__(self):
+        require(
+            vars(self),
+            at_least={"batch_size": 1, "num_workers": 0},
+            one_of={"bad_images": BAD_IMAGES, "mixed_precision": PRECISIONS},
+        )
 
 
 @dataclass
@@ -46,3 +57,6 @@ class CalibrationOptions:
     )
     temperature: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
     folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})
+
+    def __post_init__(self):
+        require(vars(self), at_least={"min_positives": 0, "folds": 2}, one_of={"goal": GOALS})

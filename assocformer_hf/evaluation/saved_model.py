@@ -118,7 +118,7 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
 
 
 def training_counts(
-    args: EvaluationArguments, source: SourceOptions, names: list[str], split: str | None = None
+    args: EvaluationArguments, source: SourceOptions, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the training split what [`cooccurrence`] counts.
 
@@ -126,12 +126,13 @@ def training_counts(
         args: name the dataset.
         source: how to read it.
         names: the labels.
-        split: the training split, where it is not the usual one.
 
     Raises:
         DataError: if there is no such split.
     """
-    return cooccurrence(_load(args, source, names, split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[0]))
+    benchmark = args.dataset in DEFAULT_SPLITS
+    split = args.train_split or DEFAULT_SPLITS[args.dataset][0] if benchmark else OWN_SPLITS[0]
+    return cooccurrence(_load(args, source, names, split))
 
 
 def evaluation_split(args: EvaluationArguments) -> str:

@@ -5,9 +5,9 @@ import numpy as np
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.folds import folds
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.options import MIN_POSITIVES
+from assocformer_hf.evaluation.options import GOALS, MIN_POSITIVES
+from assocformer_hf.option_values import require
 
-GOALS = ("f1", "precision", "recall")
 DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 
 
@@ -38,10 +38,10 @@ def choose_thresholds(
         A number, or `(labels,)`, in [0, 1].
 
     Raises:
-        DataError: on an unknown goal, a value that does not go with it, or if no label is present anywhere.
+        OptionError: on an unknown goal.
+        DataError: on a value that does not go with it, or if no label is present anywhere.
     """
-    if goal not in GOALS:
-        raise DataError(f"the goal of a threshold must be one of {', '.join(GOALS)}; got {goal!r}")
+    require({"goal": goal}, one_of={"goal": GOALS})
     if goal == "f1" and value is not None:
         raise DataError(f"the goal f1 takes no value, got {value}")
     if goal != "f1" and (value is None or not 0 < value <= 1):

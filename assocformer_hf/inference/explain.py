@@ -11,7 +11,7 @@ from assocformer_hf.data.images.decoding import decode_stored, stored_name
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
-from assocformer_hf.inference.options import WHERE, ExplainOptions
+from assocformer_hf.inference.options import ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation, plot_places
@@ -25,14 +25,10 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     The map of an image's A is drawn for models whose A is worth it, see [`is_worth_showing`].
 
     Raises:
-        DataError: if an option is out of its range, or the model cannot be explained so.
+        DataError: if the model cannot be explained so.
         ImageError: if an image cannot be read.
         OutputError: if files of others are in the way.
     """
-    if options.where not in WHERE:
-        raise DataError(f"where must be one of {', '.join(WHERE)}; got {options.where!r}")
-    if options.max_images < 1:
-        raise DataError(f"max_images must be at least 1, got {options.max_images}")
     tagger = Tagger(options.model)
     attends = tagger.model.config.pooling == "attention"
     if options.where == "attention" and not attends:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assocformer_hf.evaluation.options import PRECISIONS
+from assocformer_hf.option_values import require
+
 RUNTIMES = ("torch", "onnx", "onnx-int8")
 FILES = (".csv", ".json", ".jsonl", ".parquet")
 WHERE = ("auto", "none", "attention", "occlusion", "integrated_gradients")
@@ -34,6 +37,14 @@ class PredictOptions:
     image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
     overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
 
+    def __post_init__(self):
+        require(
+            vars(self),
+            at_least={"top_k": 1, "batch_size": 1, "shard_size": 1, "num_workers": 0},
+            between={"threshold": (0, 1)},
+            one_of={"mixed_precision": PRECISIONS, "runtime": RUNTIMES},
+        )
+
 
 @dataclass
 class ExplainOptions:
@@ -52,3 +63,6 @@ class ExplainOptions:
     )
     max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})
     overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
+
+    def __post_init__(self):
+        require(vars(self), at_least={"max_images": 1}, one_of={"where": WHERE})

@@ -56,12 +56,9 @@ def predict(options: PredictOptions) -> PredictResult:
     processor or option in the same folder are never mixed with its own.
 
     Raises:
-        DataError: if an option is out of its range, a source has no images, or the folder holds another run's results.
+        DataError: if a source has no images, or the folder holds another run's results.
         OutputError: if files of others are in the way, or another job is at work in the folder.
     """
-    for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
-        if getattr(options, name) < least:
-            raise DataError(f"{name} must be at least {least}, got {getattr(options, name)}")
     accelerator = start_accelerator(options.mixed_precision)
     require_all_processes()
     run = _Run(options, accelerator)

@@ -20,9 +20,10 @@ from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_im
 from assocformer_hf.inference.options import RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
+from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
 
-PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
 Source = str | Path | bytes | Image.Image | np.ndarray
 
@@ -75,7 +76,7 @@ class Tagger:
         thresholds: probability from which each label is predicted, `(labels,)`.
 
     Raises:
-        DataError: if an option is out of its range.
+        OptionError: if an option is out of its range.
     """
 
     @quiet_libraries()
@@ -90,18 +91,15 @@ class Tagger:
         runtime: str = "torch",
         calibration: Sequence[Source] = (),
     ):
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise DataError(f"threshold must be a probability, from 0 to 1; got {threshold}")
-        if top_k is not None and top_k < 1:
-            raise DataError(f"top_k must be at least 1, got {top_k}")
-        if batch_size < 1:
-            raise DataError(f"batch_size must be at least 1, got {batch_size}")
-        if mixed_precision not in PRECISIONS:
-            raise DataError(f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {mixed_precision!r}")
-        if runtime not in RUNTIMES:
-            raise DataError(f"runtime must be one of {', '.join(RUNTIMES)}; got {runtime!r}")
+        require(
+            {"threshold": threshold, "top_k": top_k, "batch_size": batch_size, "runtime": runtime}
+            | {"mixed_precision": mixed_precision},
+            at_least={"top_k": 1, "batch_size": 1},
+            between={"threshold": (0, 1)},
+            one_of={"mixed_precision": list(AUTOCAST_DTYPES), "runtime": RUNTIMES},
+        )
         if runtime != "torch" and (mixed_precision != "no" or torch.device(device or "cpu").type != "cpu"):
-            raise DataError(
+            raise OptionError(
                 f"runtime {runtime} computes on the CPU, in its own precision: leave out device and precision"
             )
         self.name = model
@@ -177,7 +175,7 @@ class Tagger:
         """Images `(batch, 3, height, width)` in uint8 and the model's size, to probabilities `(batch, labels)`."""
         if self.onnx is not None:
             return self.onnx(self._inputs(pixels)).sigmoid().numpy()
-        dtype = PRECISIONS[self.mixed_precision]
+        dtype = AUTOCAST_DTYPES[self.mixed_precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             logits = self.model(self._inputs(pixels)).logits
         return logits.float().sigmoid().cpu().numpy()

@@ -30,7 +30,7 @@ def report_input(
     saved: SavedModel,
     args: EvaluationArguments,
     source: SourceOptions,
-    train_split: str | None = None,
+    needs_counts: bool = False,
     other: SavedModel | None = None,
     other_name: str = "",
 ) -> ReportInput:
@@ -40,7 +40,7 @@ def report_input(
         saved: of `evaluate_saved_model`.
         args: which model and images.
         source: how the dataset was read.
-        train_split: whose labels are set beside A; default: the usual one, and without it no co-occurrence is shown.
+        needs_counts: whether it is an error if there is no training split, whose labels are set beside A.
         other: another model, evaluated on the same images.
         other_name: its folder or Hub id.
 
@@ -49,9 +49,9 @@ def report_input(
     """
     together = None
     try:
-        together = conditional_cooccurrence(*training_counts(args, source, saved.label_names, train_split))
+        together = conditional_cooccurrence(*training_counts(args, source, saved.label_names))
     except DataError as error:
-        if train_split:
+        if needs_counts:
             raise
         print(f"the report has no co-occurrence of labels: {error}")
     data, size = dataset_name(args.dataset), saved.processor.size
@@ -91,6 +91,7 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         refuse_file(outputs.output)
     if outputs.report:
         refuse_report(outputs.report)
+    needs_counts = args.train_split is not None
     args, source = with_own_dataset(args, source)
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
@@ -109,6 +110,6 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         content = json.dumps(metrics, indent=2, ensure_ascii=False)
         write_file(outputs.output, lambda aside: aside.write_text(content, encoding="utf-8"))
     if outputs.report:
-        report = report_input(saved, args, source, outputs.train_split, other, outputs.compare or "")
+        report = report_input(saved, args, source, needs_counts, other, outputs.compare or "")
         page = write_report(outputs.report, report)
         print(f"report: {page}")

@@ -13,6 +13,3 @@ class ReportOptions:
     compare: str | None = field(
         default=None, metadata={"help": "Another model, folder or Hub id, set beside this one in the report."}
     )
-    train_split: str | None = field(
-        default=None, metadata={"help": "Whose labels the report sets beside A. Default: the benchmark's, or train."}
-    )

@@ -1,16 +1,17 @@
 """The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
 from assocformer_hf.evaluation.options import PRECISIONS
+from assocformer_hf.option_values import OptionError, require
 
 RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
@@ -23,10 +24,6 @@ OF_PRETRAINED = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "
 IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 4, 30
 # Of `head_weight_decay="auto"`.
 DECAY_TIMES_IMAGES, LEAST_DECAY, MOST_DECAY = 45_000, 3.0, 100.0
-
-
-class OptionError(ValueError):
-    """An option with a value that it cannot have."""
 
 
 @dataclass
@@ -66,7 +63,7 @@ class ModelArguments:
     clip: float = field(default=0.0, metadata={"help": "Probability margin of the ASL paper; eq. 8 has none."})
 
     def __post_init__(self):
-        _require(self, at_least={"image_size": 1}, one_of={"normalization": ("none", "backbone")})
+        require(vars(self), at_least={"image_size": 1}, one_of={"normalization": ("none", "backbone")})
 
 
 @dataclass
@@ -104,11 +101,11 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        _require(
-            self,
+        require(
+            vars(self),
             at_least={"randaugment_ops": 0, "num_workers": 0, "shuffle_buffer": 1},
             between={"cutout": (0, 1), "randaugment_magnitude": (0, 30), "horizontal_flip": (0, 1)},
-            one_of={"bad_images": ("error", "skip")},
+            one_of={"bad_images": BAD_IMAGES},
         )
 
 
@@ -127,7 +124,7 @@ class HubArguments:
     def __post_init__(self):
         if self.push_to_hub and not self.hub_model_id:
             raise OptionError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
-        _require(self, at_least={"hub_sample_images": 0})
+        require(vars(self), at_least={"hub_sample_images": 0})
 
 
 @dataclass
@@ -207,8 +204,8 @@ class RecipeArguments:
     )
 
     def __post_init__(self):
-        _require(
-            self,
+        require(
+            vars(self),
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
                 "head_weight_decay": 0,
@@ -219,33 +216,6 @@ class RecipeArguments:
             between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
             one_of={"mixed_precision": PRECISIONS},
         )  # fmt: skip
-
-
-def _require(
-    options: object,
-    at_least: Mapping[str, float] = MappingProxyType({}),
-    above: Mapping[str, float] = MappingProxyType({}),
-    between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
-    one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
-):
-    """Refuses values that options cannot have; None and auto stand for values to be found.
-
-    Raises:
-        OptionError: naming the option, its value and what it can be.
-    """
-    rules = [
-        *((name, lambda v, low=low: v >= low, f"at least {low}") for name, low in at_least.items()),
-        *((name, lambda v, low=low: v > low, f"above {low}") for name, low in above.items()),
-        *(
-            (name, lambda v, ends=ends: ends[0] <= v <= ends[1], "from {} to {}".format(*ends))
-            for name, ends in between.items()
-        ),
-        *((name, lambda v, names=names: v in names, " or ".join(names)) for name, names in one_of.items()),
-    ]
-    for name, holds, expected in rules:
-        value = getattr(options, name)
-        if value not in (None, "auto") and not holds(value):
-            raise OptionError(f"{name} must be {expected}; got {value!r}")
 
 
 ARGUMENTS = (ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments)

@@ -12,7 +12,8 @@ from assocformer_hf.data.images.decoding import decode_stored
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.interpretation.predictions import predictions_figure
-from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
+from assocformer_hf.option_values import OptionError
 
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
@@ -27,7 +28,7 @@ def tracker_names(report_to: str) -> list[str]:
         report_to: `"auto"` (TensorBoard where it is installed), `"none"`, `"all"`, or the name of one.
 
     Raises:
-        ConfigurationError: if it is unknown, or not installed.
+        OptionError: if it is unknown, or not installed.
     """
     available = [str(name.value) for name in get_available_trackers()]
     if report_to == "none":
@@ -37,11 +38,11 @@ def tracker_names(report_to: str) -> list[str]:
     if report_to == "auto":
         return [name for name in available if name == "tensorboard"]
     if report_to not in [name.value for name in LoggerType]:
-        raise ConfigurationError(
+        raise OptionError(
             f"report_to must be auto, none, all or a tracker of Accelerate, such as tensorboard; got {report_to!r}"
         )
     if report_to not in available:
-        raise ConfigurationError(f"report_to: {report_to} is not installed; pip install {report_to}, or use none")
+        raise OptionError(f"report_to: {report_to} is not installed; pip install {report_to}, or use none")
     return [report_to]
 
 

@@ -46,7 +46,6 @@ from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,
     ModelArguments,
-    OptionError,
     default_recipe,
     training_arguments,
 )
@@ -280,8 +279,6 @@ def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:
     """The image processor that the options describe; random weights are used to no normalisation."""
     if args.normalization == "backbone" and args.backbone not in BACKBONE_PRESETS:
         return backbone_image_processor(args.backbone, args.image_size)
-    if args.normalization not in ("none", "backbone"):
-        raise OptionError(f"normalization must be none or backbone, got {args.normalization!r}")
     return create_image_processor(args.image_size)
 
 

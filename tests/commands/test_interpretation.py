@@ -77,7 +77,7 @@ def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated,
     ("verb", "options", "message"),
     [
         ("calibrate", {"output": PUBLISHED}, "holds a model already; give a new folder as --output"),
-        ("calibrate", {"output": "new", "goal": "accuracy", "dataset": "coco"}, "one of f1, precision, recall"),
+        ("calibrate", {"output": "new", "goal": "accuracy", "dataset": "coco"}, "f1, precision or recall"),
         (
             "explain",
             {"images": PUBLISHED / "samples/1.jpg", "where": "sky"},

@@ -218,6 +218,26 @@ def test_a_model_that_cannot_be_had_without_a_network_is_named(capsys):
     assert "no/such-model" in error_of(capsys, "predict", "--model", "no/such-model", "--images", images)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "--model", "m", "--batch_size", "0"), "batch_size must be at least 1; got 0"),
+        (
+            ("calibrate", "--model", "m", "--output", "o", "--goal", "accuracy"),
+            "goal must be f1, precision or recall",
+        ),
+        (("check", "--dataset", "d", "--num_workers", "-1"), "num_workers must be at least 0; got -1"),
+        (
+            ("predict", "--model", "m", "--images", "i", "--runtime", "tflite"),
+            "runtime must be torch, onnx or onnx-int8",
+        ),
+        (("explain", "--model", "m", "--images", "i", "--where", "there"), "where must be auto, none, attention"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_named_before_anything_is_loaded(capsys, words, message):
+    assert message in error_of(capsys, *words)
+
+
 def test_output_that_nobody_reads_on_ends_in_silence():
     """As of `assocformer predict … | head -1`."""
     code = (

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds
+from assocformer_hf.option_values import OptionError
 
 
 def scored(seed: int, images: int = 60, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -90,14 +91,14 @@ def test_chance_is_not_taken_for_a_gain():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"goal": "accuracy"}, "one of f1, precision, recall; got 'accuracy'"),
+        ({"goal": "accuracy"}, "goal must be f1, precision or recall; got 'accuracy'"),
         ({"goal": "precision"}, "precision needs a value above 0 and up to 1"),
         ({"goal": "recall", "value": 90}, "recall needs a value above 0 and up to 1, such as 0.9; got 90"),
         ({"value": 0.9}, "f1 takes no value"),
     ],
 )
 def test_bad_goals_are_named(choice, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, OptionError), match=message):
         choose_thresholds(*scored(0), **choice)
 
 

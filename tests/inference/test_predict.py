@@ -14,6 +14,7 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.load import load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.inference.predict import PredictOptions, predict
+from assocformer_hf.option_values import OptionError
 from assocformer_hf.output_folder import OutputError
 from tests.conftest import NAMES
 
@@ -107,15 +108,15 @@ def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("batch_size", 0, "batch_size must be at least 1, got 0"), ("shard_size", 0, "shard_size must be at least 1"),
-        ("num_workers", -1, "num_workers must be at least 0"), ("threshold", 1.1, "threshold must be a probability"),
+        ("batch_size", 0, "batch_size must be at least 1; got 0"), ("shard_size", 0, "shard_size must be at least 1"),
+        ("num_workers", -1, "num_workers must be at least 0"), ("threshold", 1.1, "threshold must be from 0 to 1"),
         ("top_k", 0, "top_k must be at least 1"),
-        ("mixed_precision", "half", "mixed_precision must be one of no, fp16, bf16, fp8; got 'half'"),
+        ("mixed_precision", "half", "mixed_precision must be no, fp16, bf16 or fp8; got 'half'"),
     ],
 )  # fmt: skip
 def test_options_are_checked(model, images, option, value, message):
-    with pytest.raises(DataError, match=message):
-        predict(PredictOptions(str(model), [str(images)], **{option: value}))
+    with pytest.raises(OptionError, match=message):
+        PredictOptions(str(model), [str(images)], **{option: value})
 
 
 def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tmp_path):

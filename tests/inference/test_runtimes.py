@@ -16,6 +16,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.inference import onnx
 from assocformer_hf.inference.options import PredictOptions
 from assocformer_hf.inference.predict import predict
+from assocformer_hf.option_values import OptionError
 from tests.conftest import ROOT
 
 MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
@@ -112,13 +113,13 @@ def test_it_travels_to_other_processes_and_still_explains():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runtime": "tflite"}, "runtime must be one of torch, onnx, onnx-int8; got 'tflite'"),
+        ({"runtime": "tflite"}, "runtime must be torch, onnx or onnx-int8; got 'tflite'"),
         ({"runtime": "onnx", "mixed_precision": "bf16"}, "runtime onnx computes on the CPU, in its own precision"),
         ({"runtime": "onnx-int8", "device": "cuda:0"}, "runtime onnx-int8 computes on the CPU, in its own precision"),
     ],
 )
 def test_options_are_checked(options, message):
-    with pytest.raises(DataError, match=re.escape(message)):
+    with pytest.raises(OptionError, match=re.escape(message)):
         Tagger(MODEL, **options)
 
 

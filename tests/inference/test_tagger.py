@@ -11,6 +11,7 @@ from assocformer_hf import AssocFormerForMultiLabel, Tagger
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.model.image_processing_assocformer import ImageError
+from assocformer_hf.option_values import OptionError
 from tests.conftest import NAMES, ROOT
 
 MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
@@ -55,13 +56,13 @@ def test_thresholds_top_k_and_the_best_guess(tagger):
     assert unsure.labels == tagger(SAMPLES[0]).labels[:1] == ["person"]
     assert len(Tagger(MODEL, threshold=0.0, top_k=3)(SAMPLES[0]).labels) == 3
     for options, message in (
-        ({"threshold": 1.5}, "threshold must be a probability, from 0 to 1; got 1.5"),
-        ({"threshold": float("nan")}, "threshold must be a probability"),
-        ({"top_k": 0}, "top_k must be at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"mixed_precision": "int8"}, "mixed_precision must be one of no, fp16, bf16; got 'int8'"),
+        ({"threshold": 1.5}, "threshold must be from 0 to 1; got 1.5"),
+        ({"threshold": float("nan")}, "threshold must be from 0 to 1; got nan"),
+        ({"top_k": 0}, "top_k must be at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"mixed_precision": "int8"}, "mixed_precision must be no, fp16 or bf16; got 'int8'"),
     ):
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(OptionError, match=message):
             Tagger(MODEL, **options)
 
 

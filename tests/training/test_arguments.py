@@ -22,7 +22,7 @@ from assocformer_hf.training.arguments import DataArguments, HubArguments, Model
         (lambda: RecipeArguments(max_grad_norm=0), "max_grad_norm must be above 0; got 0"),
         (
             lambda: RecipeArguments(mixed_precision="half"),
-            "mixed_precision must be no or fp16 or bf16 or fp8; got 'half'",
+            "mixed_precision must be no, fp16, bf16 or fp8; got 'half'",
         ),
         (lambda: RecipeArguments(seed=-1), "seed must be at least 0; got -1"),
         (lambda: DataArguments(cutout=2), "cutout must be from 0 to 1; got 2"),

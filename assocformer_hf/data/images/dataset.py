@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from assocformer_hf.data.identity import dataset_identity, image_digests
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
+from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.option_values import require
 
 
 class MultiLabelImages(torch.utils.data.Dataset):
@@ -39,8 +41,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         scale: Callable[[Tensor], Tensor] | None = None,
         soft_labels: Tensor | None = None,
     ):
-        if bad_images not in ("error", "skip"):
-            raise DataError(f"bad_images must be error or skip, got {bad_images!r}")
+        require({"bad_images": bad_images}, one_of={"bad_images": BAD_IMAGES})
         self.dataset = dataset.cast_column("image", datasets.Image(decode=False))
         self.transform = transform
         self.seed = seed

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+BAD_IMAGES = ("error", "skip")  # what is done about images that cannot be read
+
 
 @dataclass
 class SourceOptions:

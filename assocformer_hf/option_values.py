@@ -1,0 +1,47 @@
+"""Values that options can have; imports nothing heavy, so that the command shows its help at once."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+
+class OptionError(ValueError):
+    """An option with a value that it cannot have."""
+
+
+def require(
+    values: Mapping[str, Any],
+    at_least: Mapping[str, float] = MappingProxyType({}),
+    above: Mapping[str, float] = MappingProxyType({}),
+    between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
+):
+    """Refuses values that options cannot have; None and auto stand for values to be found.
+
+    Args:
+        values: of the options by their names, such as `vars` of a dataclass.
+        at_least: the least value of some.
+        above: what others must be above.
+        between: the ends of the range of others.
+        one_of: what others have to choose from.
+
+    Raises:
+        OptionError: naming the option, its value and what it can be.
+    """
+    rules = [
+        *((name, lambda v, low=low: v >= low, f"at least {low}") for name, low in at_least.items()),
+        *((name, lambda v, low=low: v > low, f"above {low}") for name, low in above.items()),
+        *(
+            (name, lambda v, ends=ends: ends[0] <= v <= ends[1], "from {} to {}".format(*ends))
+            for name, ends in between.items()
+        ),
+        *((name, lambda v, names=names: v in names, _listed(names)) for name, names in one_of.items()),
+    ]
+    for name, holds, expected in rules:
+        value = values[name]
+        if value not in (None, "auto") and not holds(value):
+            raise OptionError(f"{name} must be {expected}; got {value!r}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]])
