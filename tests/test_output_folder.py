@@ -135,9 +135,9 @@ def test_one_job_at_a_time(tmp_path):
     while not entered.exists():
         assert other.poll() is None, other.communicate()
         time.sleep(0.005)
-    with pytest.raises(OutputError, match="another job is at work here"):
-        with OutputFolder(tmp_path / "folder").locked(wait=0.1):
-            pass
+    ours = OutputFolder(tmp_path / "folder")
+    with pytest.raises(OutputError, match="another job is at work here"), ours.locked(wait=0.1):
+        pass
     other.send_signal(signal.SIGTERM)
     other.communicate(timeout=60)
     folder = OutputFolder(tmp_path / "folder")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests import forked
-from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, run, training
+from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, kill, run, training
 from tests.forked import Forked
 
 
@@ -30,13 +30,6 @@ def wait_for_checkpoints(process: Forked | subprocess.Popen, output: Path, known
         seen |= {path.name for path in (output / "checkpoints").glob("epoch-*")}
         time.sleep(0.005)
     return seen
-
-
-def kill(process: Forked | subprocess.Popen):
-    """Kills a run with all of its processes; torchrun puts each into a group of its own."""
-    for member in [*psutil.Process(process.pid).children(recursive=True), process]:
-        member.kill()
-    process.communicate()
 
 
 @pytest.fixture(scope="module")
