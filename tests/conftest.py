@@ -12,13 +12,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in two processes 
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.scenes.scenes import load_scenes
-from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.model.presets import BACKBONE_PRESETS, tiny_cvt, tiny_swin
 
 ROOT = Path(__file__).parent.parent
 TINY_BACKBONES = ("tiny-swin", "tiny-cvt")
+SHALLOW_BACKBONES = ("shallow-swin", "shallow-cvt")
 NAMES = ("cat", "dog", "person", "sofa")
 
 # Boxes of the text that is drawn, which on no screen may lie over each other.
@@ -44,6 +46,23 @@ def images(count: int = 2, height: int = 64, width: int = 64) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
+def shallow_swin(image_size: int) -> PreTrainedConfig:
+    """The tiny Swin with one block of each kind: compilers and exporters take as long as a model has layers."""
+    config = tiny_swin(image_size)
+    config.model_args |= {"depths": [2, 1], "num_heads": [2, 4]}
+    return config
+
+
+def shallow_cvt(image_size: int) -> PreTrainedConfig:
+    """The tiny CvT with one block in each stage."""
+    config = tiny_cvt(image_size)
+    config.depth = [1, 1, 1]
+    return config
+
+
+PRESETS = BACKBONE_PRESETS | {"shallow-swin": shallow_swin, "shallow-cvt": shallow_cvt}
+
+
 @pytest.fixture(scope="session")
 def create_model():
     """Builds a small model with random weights from a preset's name and configuration values."""
@@ -51,9 +70,7 @@ def create_model():
     def create(preset: str = "tiny-cvt", **config) -> AssocFormerForMultiLabel:
         torch.manual_seed(0)
         config.setdefault("id2label", dict(enumerate(NAMES)))
-        return AssocFormerForMultiLabel(
-            AssocFormerConfig(backbone_config=BACKBONE_PRESETS[preset](64), **config)
-        ).eval()
+        return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=PRESETS[preset](64), **config)).eval()
 
     return create
 

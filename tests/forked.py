@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,27 @@ def run(
         out, err = process.communicate(timeout=20)
         raise AssertionError(f"not done after {timeout} s: {out}\n{err}") from None
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def both(
+    command: Sequence, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 240
+) -> list[subprocess.CompletedProcess]:
+    """Runs a command in two processes that see each other, as a launcher sets them up, and waits for both."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    meeting = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = {**(os.environ if env is None else env), **meeting}
+    started = [start(command, environment | {"RANK": rank, "LOCAL_RANK": rank}, cwd) for rank in ("0", "1")]
+    try:
+        printed = [process.communicate(timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *texts)
+        for process, texts in zip(started, printed, strict=True)
+    ]
 
 
 def _become(words: list[str], environment: dict[str, str], folder: str, out: Path, err: Path, workers: str):

@@ -2,8 +2,9 @@
 
 import os
 import resource
-import subprocess
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assocformer_hf.output_folder import OutputError, OutputFolder, refuse_file, write_file
+from tests import forked
 
 
 def write(folder: Path, files: dict[str, str]):
@@ -112,7 +114,7 @@ def test_what_a_killed_job_left_is_cleared_and_its_files_are_known(tmp_path):
         "with OutputFolder(sys.argv[1]).replacing('model') as aside:\n"
         "    for name in ('config.json', 'weights'): (aside / name).write_text('second')\n"
     )
-    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)]).returncode == 9
+    assert forked.run([sys.executable, "-c", script, str(tmp_path)]).returncode == 9
     assert contents(tmp_path) == {"config.json": "second", "weights": "first"}
     assert list((tmp_path / ".assocformer").glob("unfinished-*"))
     replace(folder, "model", {"config.json": "third", "weights": "third"})
@@ -122,19 +124,24 @@ def test_what_a_killed_job_left_is_cleared_and_its_files_are_known(tmp_path):
 
 def test_one_job_at_a_time(tmp_path):
     script = (
-        "import sys\n"
+        "import signal, sys\n"
+        "from pathlib import Path\n"
         "from assocformer_hf.output_folder import OutputFolder\n"
         "with OutputFolder(sys.argv[1]).locked():\n"
-        "    print('in', flush=True); sys.stdin.read()\n"
+        "    Path(sys.argv[2]).touch(); signal.pause()\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "in\n"
-        with pytest.raises(OutputError, match="another job is at work here"), OutputFolder(tmp_path).locked(wait=0.1):
-            pass
-        other.stdin.close()
-    folder = OutputFolder(tmp_path)
-    with folder.locked(), OutputFolder(tmp_path).locked(wait=0):  # the same job may enter again
+    entered = tmp_path / "entered"
+    other = forked.start([sys.executable, "-c", script, str(tmp_path / "folder"), str(entered)])
+    while not entered.exists():
+        assert other.poll() is None, other.communicate()
+        time.sleep(0.005)
+    ours = OutputFolder(tmp_path / "folder")
+    with pytest.raises(OutputError, match="another job is at work here"), ours.locked(wait=0.1):
+        pass
+    other.send_signal(signal.SIGTERM)
+    other.communicate(timeout=60)
+    folder = OutputFolder(tmp_path / "folder")
+    with folder.locked(), OutputFolder(tmp_path / "folder").locked(wait=0):  # the same job may enter again
         replace(folder, "model", {"a": "1"})
 
 

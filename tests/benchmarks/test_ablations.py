@@ -1,8 +1,10 @@
 """The ablations: that a suite goes on where it stopped, and that its statistics and bounds are what they say."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,10 +30,17 @@ from tests import forked
 from tests.conftest import ROOT, images
 
 
-def test_a_suite_that_was_interrupted_goes_on_and_gives_the_same(tmp_path):
-    arm = next(arm for arm in arms() if arm.name == "isolated")
-    run_arm(arm, QUICK, tmp_path)
-    path = tmp_path / "isolated.jsonl"
+@pytest.fixture(scope="module")
+def of_one_arm(tmp_path_factory) -> Path:
+    """The folder with the runs of the arm `equal`."""
+    folder = tmp_path_factory.mktemp("ablations")
+    run_arm(arms()[0], QUICK, folder)
+    return folder
+
+
+def test_a_suite_that_was_interrupted_goes_on_and_gives_the_same(of_one_arm, tmp_path):
+    arm, path = arms()[0], tmp_path / "equal.jsonl"
+    shutil.copyfile(of_one_arm / path.name, path)
     lines = path.read_text().splitlines()
     assert len(lines) == len(QUICK.rates) + QUICK.seeds
     path.write_text("\n".join(lines[:-1]) + "\n")
@@ -42,14 +51,18 @@ def test_a_suite_that_was_interrupted_goes_on_and_gives_the_same(tmp_path):
     assert before | {"seconds": 0} == after | {"seconds": 0}
     run_arm(arm, QUICK, tmp_path)
     assert path.read_text().splitlines() == again
-    assert Results(Arm("isolated", noise=50), QUICK, tmp_path).runs == {}
+    assert Results(Arm("equal", noise=50), QUICK, tmp_path).runs == {}
 
 
-def test_the_command_fills_its_tables_from_its_runs_and_names_what_was_not_run(tmp_path):
+def test_the_command_fills_its_tables_from_its_runs_and_names_what_was_not_run(of_one_arm, tmp_path):
+    """Of its two arms one has been run."""
     chosen = ["equal", "linear"]
+    shutil.copyfile(of_one_arm / "equal.jsonl", tmp_path / "equal.jsonl")
+    before = (tmp_path / "equal.jsonl").read_text()
     command = [sys.executable, "-m", "benchmarks.ablations", "--quick", "--output", str(tmp_path), "--arms", *chosen]
     done = forked.run([*command, "--workers", "1"], cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "equal.jsonl").read_text() == before
     page = (tmp_path / "ablations.md").read_text()
     runs = {name: Results(arm, QUICK, tmp_path).finished for arm in arms() if (name := arm.name) in chosen}
     mean = {name: np.mean([run["mAP"] for run in of_arm]) for name, of_arm in runs.items()}

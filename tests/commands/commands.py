@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import torch
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
@@ -37,6 +38,13 @@ def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess:
     done = forked.run(command, ENVIRONMENT)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def kill(process: forked.Forked | subprocess.Popen):
+    """Kills a run with all of its processes; torchrun puts each into a group of its own."""
+    for member in [*psutil.Process(process.pid).children(recursive=True), process]:
+        member.kill()
+    process.communicate()
 
 
 def final_state(output: Path, epochs: int = 3) -> tuple[dict[str, torch.Tensor], list[dict]]:

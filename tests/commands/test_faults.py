@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests import forked
-from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, run, training
+from tests.commands.commands import ENVIRONMENT, assert_same_run, final_state, kill, run, training
 from tests.forked import Forked
 
 
@@ -30,13 +31,6 @@ def wait_for_checkpoints(process: Forked | subprocess.Popen, output: Path, known
         seen |= {path.name for path in (output / "checkpoints").glob("epoch-*")}
         time.sleep(0.005)
     return seen
-
-
-def kill(process: Forked | subprocess.Popen):
-    """Kills a run with all of its processes; torchrun puts each into a group of its own."""
-    for member in [*psutil.Process(process.pid).children(recursive=True), process]:
-        member.kill()
-    process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -169,19 +163,31 @@ def test_numbers_that_stay_bad_end_the_run(small_coco, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_bad_images_are_replaced_in_training_and_left_out_of_the_evaluation(small_coco, tmp_path):
+def test_two_processes_replace_bad_images_in_training_and_evaluate_every_other_once(small_coco, tmp_path):
+    """One process finds the same in what they trained."""
     data = tmp_path / "coco"
     shutil.copytree(small_coco, data)
     broken = [data / f"train/{i:04d}.jpg" for i in (3, 4, 40)] + [data / f"val/{i:04d}.jpg" for i in (0, 36)]
     for path in broken:
         path.write_bytes(path.read_bytes()[:300])
     output = tmp_path / "model"
-    printed = run(training(data, output, "--bad_images", "skip", "--epochs", "2", processes=2)).stdout
+    both = forked.both(training(data, output, "--bad_images", "skip", "--epochs", "2"), ENVIRONMENT)
+    assert [done.returncode for done in both] == [0, 0], both
+    printed = both[0].stdout + both[1].stdout
     assert "5 images could not be read: " in printed
     assert all(printed.count(path.name) >= 2 for path in broken)  # when it was met, and at the end
     history = json.loads((output / "checkpoints/epoch-0002/run.json").read_text())["state"]["history"]
     assert [(entry["images"], entry["replaced_images"]) for entry in history] == [(45, 3), (45, 3)]
-    assert json.loads((output / "metrics.json").read_text())["images"] == 35
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["images"] == 35
+    command = [sys.executable, "-m", "assocformer_hf", "evaluate", "--model", str(output), "--dataset", "coco"]
+    command += ["--data_dir", str(data), "--split", "val", "--bad_images", "skip"]
+    run([*command, "--output", str(tmp_path / "metrics.json")])
+    single = json.loads((tmp_path / "metrics.json").read_text())
+    for key in ("images", "mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
+        assert metrics[key] == pytest.approx(single[key], abs=1e-6)
+    assert metrics["association"]["mean"] == pytest.approx(single["association"]["mean"], abs=1e-6)
+    assert metrics["association"]["std"] == pytest.approx(single["association"]["std"], abs=1e-5)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,7 +1,6 @@
 """Every verb in a folder full of other people's files, however the folder is called: only its own files change."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -59,16 +58,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("kind", ["here", "relative", "absolute", "symbolic link", "not UTF-8"])
+@pytest.mark.parametrize("kind", ["here", "not UTF-8"])  # `tests/test_output_folder.py` has folders of all kinds
 def test_nothing_but_the_own_files_changes(kind, photographs, model, tmp_path, monkeypatch, capfd):
     home = tmp_path / ("home-\udcff" if kind == "not UTF-8" else "home")
     for name, content in OTHERS.items():
         file = home / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    os.symlink(home, tmp_path / "link")
     monkeypatch.chdir(home if kind == "here" else tmp_path)
-    place = {"here": ".", "relative": home.name, "symbolic link": "link"}.get(kind, home)
+    place = "." if kind == "here" else home
     before, sources = digests(home), (digests(photographs), digests(model))
 
     read = ("--dataset", photographs, "--validation_share", "0.3")
@@ -85,7 +83,7 @@ def test_nothing_but_the_own_files_changes(kind, photographs, model, tmp_path, m
     assert {name: after.get(name) for name in kept} == kept
     assert {name: after.get(name) for name in before} == before
     assert (digests(photographs), digests(model)) == sources
-    assert {path.name for path in tmp_path.iterdir()} == {home.name, "link"}
+    assert {path.name for path in tmp_path.iterdir()} == {home.name}
 
 
 def test_checkpoints_of_another_program_are_refused_before_the_training(photographs, tmp_path, capfd):

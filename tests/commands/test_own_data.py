@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import label_names
 from tests import forked
+from tests.commands.commands import kill
 from tests.conftest import ROOT
 from tests.data.checks.test_check import bomb
 from tests.data.readers.forms import FORMS, coco_content
@@ -133,15 +133,12 @@ def test_prepared_from_official_archives_and_read_back(small_coco, tmp_path):
     options = ["--dataset", "coco2014", "--data_dir", str(tmp_path / "coco"), "--output", str(out)]
     options += ["--mirror", f"http://127.0.0.1:{web.server_port}", "--shard_size", "5"]
     command = [sys.executable, "-m", "assocformer_hf", "prepare", *options]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = forked.start(command, ENVIRONMENT)
     deadline = time.monotonic() + 120
     while process.poll() is None and len(list(out.glob("data/*.parquet"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process)
     before = {path: path.stat().st_mtime_ns for path in out.glob("data/*.parquet")}
     done = run("prepare", *options)
     web.shutdown()

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.data.images.transforms import create_image_processor
 from tests import forked
+from tests.commands.commands import kill
 from tests.conftest import NAMES
 
 BINARIES = Path(sys.executable).parent
@@ -48,29 +47,19 @@ def write_images(folder: Path, count: int) -> list[str]:
 
 
 def tagging(model: Path, images: Path, output: Path, shard_size: int) -> list[str]:
-    command = [str(BINARIES / "torchrun"), "--nproc_per_node", "2", *VERB, "--model", str(model)]
-    command += ["--images", str(images), "--output", str(output), "--shard_size", str(shard_size)]
-    return [*command, "--num_workers", "1", "--batch_size", "16"]
+    command = [*VERB, "--model", str(model), "--images", str(images), "--output", str(output)]
+    return [*command, "--shard_size", str(shard_size), "--num_workers", "1", "--batch_size", "16"]
 
 
 def kill_when(command: list[str], output: Path, shards: int):
     """Starts a command, and kills all of its processes once there are so many shards."""
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = forked.start(command, ENVIRONMENT)
     deadline = time.monotonic() + 300
     while len(list(output.glob("tags-*.parquet"))) < shards:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
-        time.sleep(0.02)
-    # The group of torchrun, then the processes it started, which have groups of their own.
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    for pid in [process.pid, *map(int, children.stdout.split())]:
-        try:
-            os.killpg(os.getpgid(pid), signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
+        time.sleep(0.005)
+    kill(process)
 
 
 def check_output(model: Path, images: Path, output: Path, names: list[str]):
@@ -111,26 +100,27 @@ def test_a_table_for_a_few_images_and_a_broken_one_is_named(model, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_every_image_is_tagged_once(model, tmp_path):
-    names = write_images(tmp_path / "images", 800)
-    command = tagging(model, tmp_path / "images", tmp_path / "out", 20)
-    kill_when(command, tmp_path / "out", 5)
+    names = write_images(tmp_path / "images", 300)
+    command = [sys.executable, *tagging(model, tmp_path / "images", tmp_path / "out", 10)]
+    kill_when(command, tmp_path / "out", 3)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("tags-*.parquet")}
-    assert 5 <= len(before) < 40
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    assert 3 <= len(before) < 30
+    done = forked.run(command, ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    assert "792 of 800 images tagged" in done.stdout
+    assert "297 of 300 images tagged" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
     check_output(model, tmp_path / "images", tmp_path / "out", names)
 
 
 @pytest.mark.slow
-def test_twenty_thousand_images_with_two_kills(model, tmp_path):
+def test_twenty_thousand_images_by_two_processes_with_two_kills(model, tmp_path):
     names = write_images(tmp_path / "images", 20_000)
-    command = tagging(model, tmp_path / "images", tmp_path / "out", 256)
+    launcher = [str(BINARIES / "torchrun"), "--nproc_per_node", "2"]
+    command = [*launcher, *tagging(model, tmp_path / "images", tmp_path / "out", 256)]
     for shards in (20, 50):
         kill_when(command, tmp_path / "out", shards)
         print(f"killed at {len(list((tmp_path / 'out').glob('tags-*.parquet')))} of 79 shards")
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    done = forked.run(command, ENVIRONMENT, timeout=600)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     check_output(model, tmp_path / "images", tmp_path / "out", names)

@@ -1,7 +1,5 @@
 """Two processes read a dataset once, and end together where it cannot be read."""
 
-import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +8,8 @@ import pytest
 from PIL import Image
 
 from assocformer_hf.data.images.transforms import create_image_processor
+from tests import forked
+from tests.commands.commands import ENVIRONMENT
 from tests.conftest import ROOT
 
 READ = """
@@ -72,30 +72,9 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def both(*command: str) -> list[subprocess.CompletedProcess]:
-    """Runs a command in two processes that see each other, and waits for both."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    started = []
-    for rank in ("0", "1"):
-        environment = os.environ | {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        pipe = subprocess.PIPE
-        started.append(
-            subprocess.Popen([sys.executable, *command], env=environment, stdout=pipe, stderr=pipe, text=True)
-        )
-    found = []
-    try:
-        for process in started:
-            out, err = process.communicate(timeout=120)
-            found.append(subprocess.CompletedProcess(command, process.returncode, out, err))
-    finally:
-        for process in started:
-            process.kill()
-    return found
+def both(*words: str) -> list[subprocess.CompletedProcess]:
+    """What two processes that see each other printed, and how they ended."""
+    return forked.both([sys.executable, *words], ENVIRONMENT, ROOT)
 
 
 def assert_named_in_one_line(missing: str, done: subprocess.CompletedProcess):

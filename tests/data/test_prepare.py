@@ -1,7 +1,6 @@
 """A prepared dataset is one dataset, however often its writing was interrupted."""
 
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,9 @@ from PIL import Image
 from assocformer_hf.data.prepare import write_prepared
 from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.data.split import iterative_stratification
+from tests import forked
 from tests.commands.commands import ENVIRONMENT
+from tests.conftest import ROOT
 
 COUNT = 40
 LABELS = [[i % 2] for i in range(COUNT)]
@@ -67,14 +68,14 @@ def test_a_preparation_killed_twice_writes_every_image_once(files, tmp_path):
     script = f"from tests.data.test_prepare import *; prepare({files!r}, Path({str(output)!r}))"
     written = 0
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", script], env=ENVIRONMENT)
+        process = forked.start([sys.executable, "-c", script], ENVIRONMENT, ROOT)
         while len(list(output.glob("data/*.parquet"))) <= written:
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.01))
         workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        process.wait()
+        process.communicate()
         assert not psutil.wait_procs(workers, timeout=10)[1]  # none is left behind
         written = len(list(output.glob("data/*.parquet")))
     prepare(files, output)

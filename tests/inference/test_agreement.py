@@ -1,4 +1,7 @@
-"""One way from file to score: every entry point gives an image the same scores."""
+"""One way from file to score: every entry point gives an image the same scores.
+
+The tagger in onnxruntime gets the same files in `test_runtimes.py`.
+"""
 
 import base64
 import importlib
@@ -8,7 +11,6 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from accelerate import Accelerator
@@ -24,7 +26,6 @@ from assocformer_hf.data.schema import multilabel_features
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.hub.create_space import create_space
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.inference.onnx import export_onnx
 from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.model.image_processing_assocformer import FORMATS
 from tests.conftest import ROOT
@@ -161,12 +162,6 @@ class EntryPoints:
             for name in ("app", "handler", "panels", "why"):
                 del sys.modules[name]
 
-    def onnx(self, paths):
-        export_onnx(self.model, self.folder / "model.onnx", 64)
-        session = onnxruntime.InferenceSession(self.folder / "model.onnx", providers=["CPUExecutionProvider"])
-        inputs = self.processor(paths, return_tensors="np")["pixel_values"]
-        return torch.from_numpy(session.run(["logits"], {"pixel_values": inputs})[0]).sigmoid().numpy()
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> list[Path]:
@@ -191,7 +186,7 @@ def expected(corpus, entry_points) -> np.ndarray:
     "entry_point",
     [
         "pipeline_from_paths", "pipeline_from_pictures", "processor_and_model", "predict", "tagger", "explain",
-        "evaluate", "handler_with_bytes", "handler_with_base64", "handler_with_pictures", "space", "onnx",
+        "evaluate", "handler_with_bytes", "handler_with_base64", "handler_with_pictures", "space",
     ],
 )  # fmt: skip
 def test_every_entry_point_gives_the_same_scores(corpus, entry_points, expected, entry_point):

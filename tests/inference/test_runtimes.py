@@ -18,6 +18,7 @@ from assocformer_hf.inference.options import PredictOptions
 from assocformer_hf.inference.predict import predict
 from assocformer_hf.option_values import OptionError
 from tests.conftest import ROOT
+from tests.inference.test_agreement import write_corpus
 
 MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
 SAMPLES = [MODEL / f"samples/{i}.jpg" for i in (1, 2, 3)]
@@ -70,6 +71,14 @@ def test_labels_are_those_of_torch_for_99_of_100_decisions(scenes, runtime, diff
     assert (expected >= 0.5).any(1).mean() > 0.9  # else the decisions were easy
 
 
+def test_images_of_every_kind_have_the_scores_that_torch_gives_them(tmp_path):
+    write_corpus(tmp_path)
+    corpus = sorted(tmp_path.iterdir())
+    expected = scores(Tagger(MODEL), corpus)
+    np.testing.assert_allclose(scores(Tagger(MODEL, runtime="onnx"), corpus), expected, rtol=0, atol=1e-4)
+    assert (expected.max(0) - expected.min(0)).mean() > 0.2  # else any image's would do
+
+
 def test_convolutions_in_int8_are_fitted_to_images(convolutional, scenes):
     expected = scores(Tagger(convolutional), scenes)
     tagger = Tagger(convolutional, runtime="onnx-int8", calibration=scenes[:16])
@@ -86,16 +95,16 @@ def test_convolutions_in_int8_are_fitted_to_images(convolutional, scenes):
 
 
 def test_the_file_is_made_once_for_the_same_weights_and_calibration(convolutional, scenes, tmp_path):
-    first = Tagger(MODEL, runtime="onnx")
+    first = Tagger(convolutional, runtime="onnx")
     made = first.onnx.path.stat().st_mtime_ns
-    again = Tagger(MODEL, runtime="onnx")
+    again = Tagger(convolutional, runtime="onnx")
     assert again.onnx.path == first.onnx.path
     assert again.onnx.path.stat().st_mtime_ns == made
-    model = AssocFormerForMultiLabel.from_pretrained(MODEL)
+    model = AssocFormerForMultiLabel.from_pretrained(convolutional)
     with torch.no_grad():
         model.head.embedding.bias += 1
     model.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text((MODEL / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text((convolutional / "preprocessor_config.json").read_text())
     changed = Tagger(tmp_path, runtime="onnx")
     assert changed.onnx.path != first.onnx.path
     np.testing.assert_allclose(scores(changed, SAMPLES), scores(Tagger(tmp_path), SAMPLES), atol=1e-4)

@@ -18,13 +18,18 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
-from tests.conftest import TINY_BACKBONES, images
+from tests.conftest import SHALLOW_BACKBONES, TINY_BACKBONES, images
 
 LABELS = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
 
 
 @pytest.fixture(params=TINY_BACKBONES)
 def model(request, create_model):
+    return create_model(request.param)
+
+
+@pytest.fixture(params=SHALLOW_BACKBONES)
+def shallow(request, create_model):
     return create_model(request.param)
 
 
@@ -214,22 +219,22 @@ def test_gradient_checkpointing_gives_the_same_gradients(model):
     assert len(saved) < 0.7 * len(everything)
 
 
-def test_compiles_without_graph_breaks_for_inference_and_training(model):
-    expected = model(images()).logits
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+def test_compiles_without_graph_breaks_for_inference_and_training(shallow):
+    expected = shallow(images()).logits
+    compiled = torch.compile(shallow, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(images()).logits, expected, rtol=1e-4, atol=1e-5)
-    model.train()
+    shallow.train()
     compiled(images(), labels=LABELS).loss.backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is not None for parameter in shallow.parameters())
 
 
-def test_exports_with_a_dynamic_batch(model):
+def test_exports_with_a_dynamic_batch(shallow):
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(
-        model, (), {"pixel_values": images(3)}, dynamic_shapes={"pixel_values": {0: batch}}, strict=False
+        shallow, (), {"pixel_values": images(3)}, dynamic_shapes={"pixel_values": {0: batch}}, strict=False
     )
-    torch.testing.assert_close(program.module()(pixel_values=images(5)).logits, model(images(5)).logits)
+    torch.testing.assert_close(program.module()(pixel_values=images(5)).logits, shallow(images(5)).logits)
 
 
 def test_the_trainer_of_transformers_fine_tunes_it(create_model, tmp_path):

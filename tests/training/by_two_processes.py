@@ -1,4 +1,4 @@
-"""What two processes must agree on; `test_processes.py` starts them with torchrun."""
+"""What two processes must agree on; `test_processes.py` starts them."""
 
 from copy import deepcopy
 
@@ -42,4 +42,4 @@ average.update(WholeTensors(spread))
 expected.update(model)
 for value, wanted in zip(average.module.state_dict().values(), expected.module.state_dict().values(), strict=True):
     torch.testing.assert_close(value, wanted)
-accelerator.print("agreed")
+print("agreed")

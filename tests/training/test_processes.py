@@ -1,31 +1,30 @@
 """Several processes see, and give, what one does."""
 
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from transformers import Dinov2Config, Dinov2Model
 
+from tests import forked
 from tests.commands.commands import BINARIES, ENVIRONMENT, run, training
 from tests.conftest import ROOT
 
 
 def test_two_processes_evaluate_every_image_once_and_average_spread_weights():
     script = Path(__file__).with_name("by_two_processes.py")
-    command = [str(BINARIES / "torchrun"), "--nproc_per_node", "2", str(script)]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert "agreed" in done.stdout
+    for done in forked.both([sys.executable, str(script)], ENVIRONMENT, ROOT):
+        assert done.returncode == 0, done.stderr
+        assert "agreed" in done.stdout
 
 
 def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
     """What torchrun does on a machine without GPUs, and Accelerate is not told to use the CPU."""
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "ACCELERATE_USE_CPU"}
-    command = training(small_coco, tmp_path / "model", processes=2)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 1
-    assert "error: 2 processes were started, but Accelerate sees 1" in done.stderr
-    assert "set ACCELERATE_USE_CPU=true" in done.stderr
+    first, second = forked.both(training(small_coco, tmp_path / "model"), environment)
+    assert (first.returncode, second.returncode) == (2, 2)
+    assert "error: 2 processes were started, but Accelerate sees 1" in first.stderr
+    assert "set ACCELERATE_USE_CPU=true" in first.stderr
     assert not (tmp_path / "model").exists()
 
 

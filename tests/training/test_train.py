@@ -1,7 +1,6 @@
 """`train` as it is called from Python: from names, paths, memory, and in several processes."""
 
 import pydoc
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +27,7 @@ from assocformer_hf.training.arguments import (
 )
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.train import write_options
+from tests import forked
 
 QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}
 
@@ -173,7 +173,7 @@ def cell():
 
 debug_launcher(cell, num_processes=2)
 """
-    done = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, timeout=240)
+    done = forked.run([sys.executable, "-c", cell])
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "model/model.safetensors").is_file()
 

@@ -1,7 +1,6 @@
 """The embedded dataset: its label statistics, its pictures, and that it can be repeated."""
 
 import hashlib
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from assocformer_hf.data.scenes.motifs import MOTIFS
 from assocformer_hf.data.scenes.scenes import draw_scene, label_set_distribution, load_scenes, voc2007_cooccurrence
 from assocformer_hf.data.schema import DataError, label_names
+from tests import forked
 
 
 def frequencies():
@@ -68,7 +68,7 @@ from assocformer_hf.data.scenes.scenes import load_scenes
 data = load_scenes("validation", size=20).data.column("image").to_pylist()
 print(hashlib.sha256(b"".join(image["bytes"] for image in data)).hexdigest())
 """
-    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout
+    there = forked.run([sys.executable, "-c", script]).stdout
     here = load_scenes("validation", size=20).data.column("image").to_pylist()
     assert there == hashlib.sha256(b"".join(image["bytes"] for image in here)).hexdigest() + "\n"
 
