@@ -278,7 +278,7 @@ class OutputFolder:
             file.replace(self.path / MANIFEST)
 
 
-def refuse_file(path: str | Path, overwrite: bool = False):
+def refuse_file(path: str | Path, overwrite: bool = False, wait: float = LOCK_SECONDS):
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:
@@ -286,11 +286,13 @@ def refuse_file(path: str | Path, overwrite: bool = False):
             work there.
     """
     path = Path(path)
-    with OutputFolder(path.parent, overwrite).locked() as folder:
+    with OutputFolder(path.parent, overwrite).locked(wait) as folder:
         folder.refuse_foreign([path.name], FILE)
 
 
-def write_file(path: str | Path, write: Callable[[Path], object], overwrite: bool = False) -> Path:
+def write_file(
+    path: str | Path, write: Callable[[Path], object], overwrite: bool = False, wait: float = LOCK_SECONDS
+) -> Path:
     """Writes one file, in place of one that the package wrote before: see `OutputFolder.write`.
 
     Returns:
@@ -301,7 +303,7 @@ def write_file(path: str | Path, write: Callable[[Path], object], overwrite: boo
     """
     path = Path(path)
     try:
-        with OutputFolder(path.parent, overwrite).locked() as folder:
+        with OutputFolder(path.parent, overwrite).locked(wait) as folder:
             folder.write(path.name, FILE, write)
     except OutputError as error:
         kept = Path(tempfile.mkdtemp(prefix="assocformer-")) / path.name

@@ -5,6 +5,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,9 @@ def test_what_a_killed_job_left_is_cleared_and_its_files_are_known(tmp_path):
     assert not list((tmp_path / ".assocformer").glob("unfinished-*"))
 
 
-def test_one_job_at_a_time(tmp_path):
+@contextmanager
+def busy(folder):
+    """While another process is at work in a folder."""
     script = (
         "import signal, sys\n"
         "from pathlib import Path\n"
@@ -130,16 +133,21 @@ def test_one_job_at_a_time(tmp_path):
         "with OutputFolder(sys.argv[1]).locked():\n"
         "    Path(sys.argv[2]).touch(); signal.pause()\n"
     )
-    entered = tmp_path / "entered"
-    other = forked.start([sys.executable, "-c", script, str(tmp_path / "folder"), str(entered)])
+    entered = folder.with_name("entered")
+    other = forked.start([sys.executable, "-c", script, str(folder), str(entered)])
     while not entered.exists():
         assert other.poll() is None, other.communicate()
         time.sleep(0.005)
-    ours = OutputFolder(tmp_path / "folder")
-    with pytest.raises(OutputError, match="another job is at work here"), ours.locked(wait=0.1):
-        pass
+    yield
     other.send_signal(signal.SIGTERM)
     other.communicate(timeout=60)
+
+
+def test_one_job_at_a_time(tmp_path):
+    ours = OutputFolder(tmp_path / "folder")
+    at_work = pytest.raises(OutputError, match="another job is at work here")
+    with busy(tmp_path / "folder"), at_work, ours.locked(wait=0.1):
+        pass
     folder = OutputFolder(tmp_path / "folder")
     with folder.locked(), OutputFolder(tmp_path / "folder").locked(wait=0):  # the same job may enter again
         replace(folder, "model", {"a": "1"})
@@ -187,3 +195,26 @@ def test_a_damaged_list_is_named(tmp_path):
     with pytest.raises(OutputError, match="manifest.json: cannot be read as the list of what was written here"):
         replace(folder, "model", {"a": "2"})
     assert contents(tmp_path) == {"a": "1"}
+
+
+def test_an_edited_file_of_somebody_elses_stays_theirs(tmp_path):
+    """As a card that its user rewrote, and publishing then gives a name."""
+    folder = OutputFolder(tmp_path)
+    replace(folder, "model", {"README.md": "ours", "config.json": "ours"})
+    (tmp_path / "README.md").write_text("theirs")
+    folder.edit("README.md", lambda path: path.write_text("theirs, with a name"))
+    with pytest.raises(OutputError, match="holds README.md, which this package did not write or which changed since"):
+        replace(folder, "model", {"README.md": "ours again"})
+    assert (tmp_path / "README.md").read_text() == "theirs, with a name"
+    folder.edit("config.json", lambda path: path.write_text("ours, edited"))
+    folder.refuse_foreign(["config.json"], "model")
+
+
+def test_a_file_into_a_folder_at_work_is_refused_before_the_work_and_kept_after_it(tmp_path):
+    with busy(tmp_path / "folder"):
+        with pytest.raises(OutputError, match="another job is at work here"):
+            refuse_file(tmp_path / "folder/tags.csv", wait=0.1)
+        with pytest.raises(OutputError, match="what was to be written is kept in .*tags.csv") as refused:
+            write_file(tmp_path / "folder/tags.csv", lambda path: path.write_text("cat"), wait=0.1)
+    assert Path(str(refused.value).rpartition(" ")[2]).read_text() == "cat"
+    assert not (tmp_path / "folder/tags.csv").exists()

@@ -37,7 +37,6 @@ from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.inference.onnx import model_digest
-from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
@@ -266,13 +265,8 @@ def is_loaded(split: object) -> bool:
 
 def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
     """The model that the options describe: a preset with random weights, or a pretrained backbone."""
-    own = ("backbone", "image_size", "normalization")
-    config = {key: value for key, value in asdict(args).items() if key not in own}
-    config["id2label"] = dict(enumerate(names))
-    if args.backbone in BACKBONE_PRESETS:
-        backbone_config = BACKBONE_PRESETS[args.backbone](args.image_size)
-        return AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=backbone_config, **config))
-    return AssocFormerForMultiLabel.from_backbone(args.backbone, image_size=args.image_size, **config)
+    config = {key: value for key, value in asdict(args).items() if key not in ("backbone", "normalization")}
+    return AssocFormerForMultiLabel.from_backbone(args.backbone, id2label=dict(enumerate(names)), **config)
 
 
 def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:

@@ -5,9 +5,10 @@ import onnxruntime
 import pytest
 import torch
 
+from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.commands.main import main
 from assocformer_hf.data.images.transforms import create_image_processor
-from assocformer_hf.inference.onnx import export_onnx, quantize_onnx
+from assocformer_hf.inference.onnx import export_onnx, export_saved_model, quantize_onnx
 
 
 def run_onnx(path, images: torch.Tensor) -> torch.Tensor:
@@ -39,8 +40,9 @@ def test_a_model_in_training_that_computes_a_in_tiles_is_exported_alike_and_stay
     """From 1,024 labels on A is computed in tiles."""
     model = create_model("shallow-swin", id2label={i: f"label {i}" for i in range(1100)}).train()
     assert model.head.association.tiled
+    model.backbone.eval()  # as where its batch norm is frozen
     export_onnx(model, tmp_path / "model.onnx", 64)
-    assert model.training
+    assert (model.training, model.backbone.training) == (True, False)
     assert_same_logits(tmp_path / "model.onnx", model.eval())
 
 
@@ -64,3 +66,12 @@ def test_the_command_exports_a_model_folder(create_model, tmp_path, capsys):
     differences = [float(line.split()[-3]) for line in printed.splitlines() if "scores differ" in line]
     assert differences[0] < 1e-5
     assert np.isfinite(differences[1])
+
+
+def test_a_model_in_half_precision_is_exported_in_float32(create_model, tmp_path):
+    create_model("shallow-cvt").to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    create_image_processor(64).save_pretrained(tmp_path / "half")
+    ((file, difference),) = export_saved_model(str(tmp_path / "half"), tmp_path / "exported/half.onnx")
+    assert difference < 0.02  # of torch's scores in half precision
+    model = AssocFormerForMultiLabel.from_pretrained(tmp_path / "half", dtype=torch.float32)
+    assert_same_logits(file, model)
