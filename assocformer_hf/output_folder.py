@@ -47,12 +47,7 @@ class OutputFolder:
     def __init__(self, path: str | Path, overwrite: bool = False):
         self.overwrite = overwrite
         self.path = Path(path).resolve()
-        try:
-            (self.path / HIDDEN).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{shown(path)}: cannot be written to ({error.strerror}); choose another folder"
-            ) from error
+        self._make()
         # One object for each lock file of a process, so that a job can enter its folder again.
         self._lock = FileLock(self.path / HIDDEN / "lock", is_singleton=True)
 

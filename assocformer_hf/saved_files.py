@@ -5,6 +5,9 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
+OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
+METRICS_FILE = "metrics.json"  # of a model folder: what was measured
+
 
 def file_of_model(model: str | Path, name: str) -> Path | None:
     """A file that a saved model may have beside its weights; None where it has none.

@@ -31,8 +31,8 @@ def check(
     """Look for what is wrong with a dataset, as text and as a page of HTML; exit code 1 where something surely is."""
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.data.checks.check import check_images, check_labels
-    from assocformer_hf.data.checks.page import source_lines, text_report
     from assocformer_hf.data.checks.source import check_source
+    from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.data.schema import MissingFilesError
     from assocformer_hf.data.summary import counted

@@ -1,6 +1,5 @@
 """The official archives of VOC 2007 and COCO 2014: downloaded, verified and unpacked, going on where it stopped."""
 
-import hashlib
 import tarfile
 import urllib.error
 import urllib.request
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchvision.datasets.utils import calculate_md5
 from torchvision.datasets.voc import DATASET_YEAR_DICT as VOC
 
 from assocformer_hf.data.schema import DataError
@@ -93,7 +93,7 @@ def download(archive: Archive, target: Path) -> Path:
             raise DataError(f"{archive.url}: {error.code} {error.reason}") from error
     except OSError as error:
         raise DataError(f"{archive.url}: the download broke off ({error}); start again to go on with it") from error
-    if archive.md5 and (found := _md5(part)) != archive.md5:
+    if archive.md5 and (found := calculate_md5(part)) != archive.md5:
         part.unlink()
         raise DataError(f"{archive.url}: its MD5 sum is {found}, not the official {archive.md5}; download it again")
     return part.rename(target)
@@ -107,14 +107,6 @@ def _save(response, part: Path, have: int, expected: int):
             bar.update(len(block))
     if expected >= 0 and part.stat().st_size != expected:
         raise OSError(f"{part.stat().st_size} of {expected} bytes")
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _unpack(file: Path, folder: Path):

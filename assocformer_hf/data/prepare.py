@@ -19,7 +19,7 @@ from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content
 from assocformer_hf.data.readers.options import BAD_IMAGES
-from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
+from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.summary import counted
 from assocformer_hf.option_values import require
 from assocformer_hf.output_folder import OutputFolder, shown

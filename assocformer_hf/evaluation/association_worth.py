@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from assocformer_hf.evaluation.options import METRICS_FILE
-from assocformer_hf.saved_files import file_of_model
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model
 
 
 def is_worth_showing(worth: Mapping | None) -> bool:

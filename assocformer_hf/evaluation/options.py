@@ -10,9 +10,6 @@ PRECISIONS = ("no", "fp16", "bf16", "fp8")  # of Accelerate
 GOALS = ("f1", "precision", "recall")
 MIN_POSITIVES = 50  # below, own thresholds cost CF1 on held-out images of `scenes`
 
-OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
-METRICS_FILE = "metrics.json"  # of a model folder: what was measured
-
 
 @dataclass
 class EvaluationArguments:

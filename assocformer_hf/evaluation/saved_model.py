@@ -22,10 +22,11 @@ from assocformer_hf.data.main_process import from_main_process, require_all_proc
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate, require_positives
-from assocformer_hf.evaluation.options import METRICS_FILE, OPTIONS_FILE, EvaluationArguments
+from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,12 @@
 """Models that were trained: all of their weights are there, or there is no model."""
 
+import hashlib
+import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -41,3 +45,12 @@ def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
             "version of this package; fetch it again, or train it again"
         )
     return model.eval()
+
+
+def model_digest(model: PreTrainedModel) -> str:
+    """SHA-256 of configuration and weights, wherever they lie, as 64 hexadecimal digits."""
+    config = model.config.to_dict() | dict.fromkeys(("_name_or_path", "transformers_version"))
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

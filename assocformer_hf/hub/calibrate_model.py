@@ -21,7 +21,7 @@ from assocformer_hf.evaluation.calibration import (
 )
 from assocformer_hf.evaluation.evaluator import Evaluation, start_accelerator
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.options import METRICS_FILE, CalibrationOptions, EvaluationArguments
+from assocformer_hf.evaluation.options import CalibrationOptions, EvaluationArguments
 from assocformer_hf.evaluation.saved_model import (
     SavedModel,
     evaluate_saved_model,
@@ -42,6 +42,7 @@ from assocformer_hf.hub.model_folder import (
 )
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
 from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.saved_files import METRICS_FILE
 
 
 def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, dict]:

@@ -17,12 +17,12 @@ from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.saved_files import METRICS_FILE
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"

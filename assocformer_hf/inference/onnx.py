@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -13,13 +12,12 @@ import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
-from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
 from assocformer_hf.inference.images import array_image, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -232,15 +230,6 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
                 else:
                     quantize_onnx(float32, folder / file.name, calibration)
     return file
-
-
-def model_digest(model: PreTrainedModel) -> str:
-    """SHA-256 of configuration and weights, wherever they lie, as 64 hexadecimal digits."""
-    config = model.config.to_dict() | dict.fromkeys(("_name_or_path", "transformers_version"))
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for tensor in model.state_dict().values():
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 @torch.inference_mode()

@@ -20,11 +20,12 @@ from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
+from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.evaluation.evaluator import start_accelerator
+from assocformer_hf.evaluation.trained_model import model_digest
 from assocformer_hf.inference.images import InferenceImages, inference_batches, spread_images
-from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, model_digest
+from assocformer_hf.inference.onnx import CALIBRATION_IMAGES
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, refuse_file, write_file

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence, finding_name
-from assocformer_hf.data.checks.page import count_table, sections
+from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import shown, write_file

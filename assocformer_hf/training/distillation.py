@@ -17,8 +17,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.evaluation.trained_model import load_trained_model
-from assocformer_hf.inference.onnx import model_digest
+from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.progress import progress_bar

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from assocformer_hf.data.checks.check import check_labels
-from assocformer_hf.data.checks.page import brief_lines
+from assocformer_hf.data.checks.text import brief_lines
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.data.images.streaming import StreamedImages
 from assocformer_hf.data.images.transforms import (
@@ -31,16 +31,15 @@ from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
 from assocformer_hf.data.summary import MultiLabelDataset, counted
 from assocformer_hf.evaluation.evaluator import require_positives
-from assocformer_hf.evaluation.options import OPTIONS_FILE
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
-from assocformer_hf.inference.onnx import model_digest
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.quiet import quiet_libraries
+from assocformer_hf.saved_files import OPTIONS_FILE
 from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,

@@ -18,13 +18,14 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.evaluation.options import METRICS_FILE, OPTIONS_FILE, CalibrationOptions
+from assocformer_hf.evaluation.options import CalibrationOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model, with_own_dataset
 from assocformer_hf.hub.calibrate_model import calibrate_model
 from assocformer_hf.pages.evaluate_model import evaluate_model
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE
 
 COUNT = 30
 

@@ -10,7 +10,7 @@ from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.hub import loaded, open_streams
 from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
-from assocformer_hf.data.readers.tables import holds_images
+from assocformer_hf.data.readers.tables import embeds_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split_names import split_of
 from assocformer_hf.data.streams import Stream
@@ -72,7 +72,7 @@ def _shard_files(path: Path, ending: str) -> list[Path]:
     """The files of a kind in a folder and those in it; Parquet files only if the images are in them."""
     files = [path] if path.is_file() else sorted([*path.glob(f"*.{ending}"), *path.glob(f"*/*.{ending}")])
     files = [file for file in files if file.suffix == f".{ending}" and file.is_file() and file.name[0] != "."]
-    return [file for file in files if ending == "tar" or holds_images(file)]
+    return [file for file in files if ending == "tar" or embeds_images(file)]
 
 
 def _by_split(files: list[Path]) -> dict[str, list[str]]:

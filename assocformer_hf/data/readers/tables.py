@@ -122,10 +122,10 @@ def _usual_tables(folder: Path) -> list[Path]:
 
 def _is_table(path: Path) -> bool:
     usual = path.suffix.lower() in TABLE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    return usual and not holds_images(path)
+    return usual and not embeds_images(path)
 
 
-def holds_images(path: Path) -> bool:
+def embeds_images(path: Path) -> bool:
     """Whether a file is Parquet whose column of images has the images in it, not only their paths."""
     if path.suffix.lower() != ".parquet":
         return False

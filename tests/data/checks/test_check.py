@@ -16,7 +16,7 @@ from assocformer_hf.data.checks.check import (
     check_labels,
     cooccurrence,
 )
-from assocformer_hf.data.checks.page import brief_lines, text_report
+from assocformer_hf.data.checks.text import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import multilabel_features

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from assocformer_hf.data.checks.check import check_images, check_labels
-from assocformer_hf.data.checks.page import source_lines, text_report
 from assocformer_hf.data.checks.source import check_source, divided_by_spaces, similar_names
+from assocformer_hf.data.checks.text import source_lines, text_report
 from assocformer_hf.data.load import load_multilabel_dataset
 from tests import forked
 from tests.data.readers.files import picture

@@ -6,8 +6,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from assocformer_hf.data.result_shards import ShardFolder, write_bad_files
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.shards import ShardFolder, write_bad_files
 from assocformer_hf.output_folder import OutputFolder
 
 
