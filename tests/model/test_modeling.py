@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +28,13 @@ from tests.conftest import NAMES, TINY_BACKBONES, images
 @pytest.fixture(params=TINY_BACKBONES)
 def saved(request, create_model, tmp_path):
     """A model, and the folder in which it was saved with its processor."""
-    model = create_model(request.param)
-    model.save_pretrained(tmp_path / "model")
-    create_image_processor(64).save_pretrained(tmp_path / "model")
-    return model, tmp_path / "model"
+    return save(create_model(request.param), tmp_path / "model")
+
+
+def save(model: AssocFormerForMultiLabel, folder: Path) -> tuple[AssocFormerForMultiLabel, Path]:
+    model.save_pretrained(folder)
+    create_image_processor(64).save_pretrained(folder)
+    return model, folder
 
 
 def test_the_output_has_the_documented_shapes(create_model):
@@ -102,8 +106,8 @@ def test_pipeline_gives_sigmoid_scores_of_the_saved_processor(saved):
         assert row["score"] == pytest.approx(scores[NAMES.index(row["label"])].item(), abs=1e-6)
 
 
-def test_remote_code_gives_the_same_scores_where_the_package_is_not_installed(saved, tmp_path):
-    model, folder = saved
+def test_remote_code_gives_the_same_scores_where_the_package_is_not_installed(create_model, tmp_path):
+    saved = [save(create_model(preset), tmp_path / preset) for preset in TINY_BACKBONES]
     torch.save(images(), tmp_path / "images.pt")
     Image.new("RGB", (70, 50)).save(tmp_path / "image.png")
     script = f"""
@@ -111,20 +115,22 @@ import sys
 sys.modules["assocformer_hf"] = None  # any import of the package fails
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
-processor = AutoImageProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
-assert type(processor).__name__ == "AssocFormerImageProcessor"
-assert processor.decode({str(tmp_path / "image.png")!r}).size == (70, 50)
-model = AutoModelForImageClassification.from_pretrained({str(folder)!r}, trust_remote_code=True)
-tagger = pipeline("image-classification", model={str(folder)!r}, trust_remote_code=True)
-assert len(tagger({str(tmp_path / "image.png")!r})) == 4
-torch.save(model(torch.load({str(tmp_path / "images.pt")!r})).logits, {str(tmp_path / "logits.pt")!r})
-model.save_pretrained({str(tmp_path / "again")!r})
+for folder in {[folder.name for _, folder in saved]}:
+    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+    assert type(processor).__name__ == "AssocFormerImageProcessor"
+    assert processor.decode("image.png").size == (70, 50)
+    model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True)
+    tagger = pipeline("image-classification", model=folder, trust_remote_code=True)
+    assert len(tagger("image.png")) == 4
+    torch.save(model(torch.load("images.pt")).logits, folder + "/logits.pt")
+    model.save_pretrained(folder + "/again")
 """
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), model(images()).logits)
-    assert (tmp_path / "again" / "modeling_assocformer.py").exists()
+    for model, folder in saved:
+        torch.testing.assert_close(torch.load(folder / "logits.pt"), model(images()).logits)
+        assert (folder / "again/modeling_assocformer.py").exists()
 
 
 def test_from_backbone_keeps_the_backbone_of_timm_and_starts_a_fresh_head(create_model, tmp_path):
