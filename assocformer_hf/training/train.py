@@ -11,7 +11,6 @@ import numpy as np
 import yaml
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
 from assocformer_hf.data.checks.check import check_labels
 from assocformer_hf.data.checks.text import brief_lines
@@ -328,7 +327,11 @@ def hub_id(backbone: str) -> str | None:
 def publish(folder: str, evaluated: datasets.Dataset, args: DataArguments, hub: HubArguments) -> str:
     """Publishes a model folder, with some of the evaluated images to try it with; the model's URL."""
     if hub.hub_sample_images:
-        samples = MultiLabelImages(evaluated, to_pil_image, bad_images=args.bad_images)
-        count = min(hub.hub_sample_images, len(samples))
-        add_sample_images(folder, [samples[i]["pixel_values"] for i in range(count)])
+        add_sample_images(folder, first_pictures(evaluated, hub.hub_sample_images, args.bad_images))
     return publish_folder(folder, hub.hub_model_id, hub.hub_private_repo)
+
+
+def first_pictures(dataset: datasets.Dataset, count: int, bad_images: str = "error") -> list[Image.Image]:
+    """The first images of a dataset, upright and in RGB."""
+    images = MultiLabelImages(dataset, lambda image: image, bad_images=bad_images)
+    return [images[i]["pixel_values"] for i in range(min(count, len(images)))]

@@ -26,7 +26,7 @@ from assocformer_hf.training.arguments import (
     training_arguments,
 )
 from assocformer_hf.training.checkpoint import CheckpointError
-from assocformer_hf.training.train import write_options
+from assocformer_hf.training.train import first_pictures, write_options
 from tests import forked
 
 QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}
@@ -247,3 +247,9 @@ def test_it_trains_in_a_thread_of_a_web_application(splits, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", **QUICK}
         assert pool.submit(train, splits, **options).result().metrics["mAP"] > 0
+
+
+def test_pictures_for_the_models_page_are_the_first_of_the_dataset(splits):
+    pictures = first_pictures(splits["validation"], 2)
+    assert [picture.size for picture in pictures] == [splits["validation"][i]["image"].size for i in range(2)]
+    assert len(first_pictures(splits["validation"], 99)) == 12
