@@ -205,7 +205,7 @@ def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Split
     found, chosen = dict(found), dict(chosen)
     parts = {own: found[own]() for own in chosen.values()}
     seen = {image for part in parts.values() if isinstance(part.images, list) for image in part.images}
-    for own in found.keys() - parts.keys():
+    for own in [own for own in found if own not in parts]:
         part = found[own]()
         if isinstance(part.images, list):
             rows = [i for i, image in enumerate(part.images) if image not in seen]
@@ -277,9 +277,7 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     if path.exists() and shards.matches(path) is Match.SURE:
         loose = next((file for file in path.iterdir() if is_image_name(file.name)), None) if path.is_dir() else None
         if loose is not None:
-            raise DataError(
-                f"{source}: holds shards, and image files such as {loose.name}: give the ones or the others"
-            )
+            raise DataError(f"{source}: holds shards, and image files such as {loose.name}; give one or the other")
         return [images_only(split, image_column, source) for split in shards.load(path).values()]
     if path.is_dir():
         files = image_files(path)
