@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.association_worth import points
-from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (
     CARD_FILE,
@@ -28,6 +27,7 @@ from assocformer_hf.hub.model_folder import (
     write_recipe,
 )
 from assocformer_hf.inference.tagger import Tagger
+from assocformer_hf.saved_files import METRICS_FILE
 from benchmarks.tables import fill_page, header, row
 from model_cards import write_photographs_folder as photographs
 

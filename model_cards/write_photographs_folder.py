@@ -21,7 +21,6 @@ from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.options import METRICS_FILE
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
@@ -39,6 +38,7 @@ from assocformer_hf.hub.model_folder import (
     write_predictions,
     write_recipe,
 )
+from assocformer_hf.saved_files import METRICS_FILE
 from benchmarks.measure import report
 from benchmarks.photographs_fine_tuned import Runs, fine_tuned_runs, gain
 from benchmarks.photographs_training import average_precision
