@@ -18,6 +18,7 @@ from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, 
 
 Runs = Mapping[tuple[str, int], Results]
 BASELINE = "logistic"
+FAR_BELOW = 5  # points of mAP below the baseline; a plot that reaches there tells the other heads no more apart
 ASSOCIATIONS = ("am", "am-theta-c2", "am-theta", "am-k1", "am-k5", "am-k7", "am-static", "am-attention", "am-shuffled")
 
 
@@ -238,7 +239,7 @@ def runs_table(results: Runs) -> list[str]:
 
 
 def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
-    """mAP against parameters, milliseconds and megabytes, a row of axes for each size."""
+    """mAP against parameters, milliseconds and megabytes, a row of axes for each size; heads far below in words."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -249,11 +250,15 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
                   "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
     grid = figure.subplots(max(1, len(sizes)), 3, squeeze=False, sharex="col", sharey="row")
     for size, axes_row in zip(sizes, grid, strict=False):
+        baseline = scores(results, BASELINE, size)
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
-            points = []
+            points, below = [], []
             for number, arm in enumerate(arm for arm in shown if (arm.name, size) in results):
                 found, cost = scores(results, arm.name, size), costs.get(arm.cost_of or arm.name)
                 if found is None or cost is None:
+                    continue
+                if baseline is not None and found.mean() < baseline.mean() - FAR_BELOW:
+                    below.append(f"{arm.title}: {found.mean():.1f}")
                     continue
                 points.append((cost[key], found.mean()))
                 error = found.std(ddof=1) / len(found) ** 0.5
@@ -262,6 +267,8 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
             best = [(x, y) for x, y in sorted(points) if all(y > other for place, other in points if place < x)]
             axes.plot(*zip(*best, strict=True) if best else ((), ()), color="0.7", linewidth=1, zorder=0)
             axes.set(xscale="log", xlabel=title)
+            if below:
+                axes.set_title("far below: " + ", ".join(below), loc="right", fontsize=8)
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(alpha=0.3)
         axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
@@ -290,7 +297,7 @@ def plot_association(results: Runs, path: Path):
         axes.axhline(0, color="0.6", linewidth=1)
         axes.grid(alpha=0.3)
     if spread.get_legend_handles_labels()[0]:
-        spread.legend(fontsize=8)
+        figure.legend(*spread.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=110)
 
 
