@@ -44,6 +44,7 @@ class SavedModel:
         dataset: the images.
         images: the same, as the model takes them.
         evaluation: what came out.
+        held_out: whether these are the images that its weights were chosen on; None where it does not say which.
     """
 
     model: AssocFormerForMultiLabel
@@ -52,6 +53,7 @@ class SavedModel:
     dataset: datasets.Dataset
     images: MultiLabelImages
     evaluation: Evaluation
+    held_out: bool | None = None
 
 
 def evaluate_saved_model(
@@ -79,7 +81,7 @@ def evaluate_saved_model(
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
     names = list(model.config.id2label.values())
     given = dataset
-    dataset, seen = from_main_process(lambda: _load_unseen(args, source, names, given))
+    dataset, seen, held_out = from_main_process(lambda: _load_unseen(args, source, names, given))
     images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)
     loader = accelerator.prepare(
         DataLoader(
@@ -90,7 +92,7 @@ def evaluate_saved_model(
         )
     )
     evaluation = replace(evaluate({"model": model}, loader, accelerator)["model"], trained_on=seen)
-    return SavedModel(model, processor, names, dataset, images, evaluation)
+    return SavedModel(model, processor, names, dataset, images, evaluation, held_out)
 
 
 def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[EvaluationArguments, SourceOptions]:
@@ -143,8 +145,8 @@ def evaluation_split(args: EvaluationArguments) -> str:
 
 def _load_unseen(
     args: EvaluationArguments, source: SourceOptions, names: list[str], given: datasets.Dataset | None
-) -> tuple[datasets.Dataset, int]:
-    """The images to evaluate on, given or held out for the training, and how many of them it was trained on."""
+) -> tuple[datasets.Dataset, int, bool | None]:
+    """The images to evaluate on, how many of them were trained on, and whether they are those held out for it."""
     split = evaluation_split(args)
     dataset = _load(args, source, names, split) if given is None else given
     if label_names(dataset) != names:
@@ -152,10 +154,11 @@ def _load_unseen(
     require_positives(dataset)
     used = ImagesUsed.of_model(args.model)
     if used is None:
-        return dataset, 0
+        return dataset, 0, None
     digests = image_digests(dataset)
     own = given is None and used.divided and split == OWN_SPLITS[1]
-    if own and set(digests.tolist()) != set(used.held_out.tolist()):
+    held_out = set(used.held_out.tolist())
+    if own and set(digests.tolist()) != held_out:
         whole = _load(args, source, names, ALL)
         of_whole = image_digests(whole)
         rows = np.flatnonzero(np.isin(of_whole, used.held_out))
@@ -171,7 +174,7 @@ def _load_unseen(
             "%s: %s was trained on %d of these %d images: its numbers flatter it; give others",
             args.dataset, args.model, seen, len(digests),
         )  # fmt: skip
-    return dataset, seen
+    return dataset, seen, set(digests.tolist()) == held_out
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:

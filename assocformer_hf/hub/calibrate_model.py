@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.readers.options import SourceOptions
@@ -96,13 +95,13 @@ def summary(found: dict, model) -> str:
     return "\n".join(lines)
 
 
-def _same_images(used: ImagesUsed | None, saved: SavedModel, args: EvaluationArguments) -> bool:
+def _same_images(saved: SavedModel, args: EvaluationArguments) -> bool:
     """Whether the images are those that the training chose the weights on, as far as the model says which these were.
 
     Folders of one name may hold others; the name of a benchmark, or of a dataset on the Hub, says what it holds.
     """
-    if used is not None:
-        return set(image_digests(saved.dataset).tolist()) == set(used.held_out.tolist())
+    if saved.held_out is not None:
+        return saved.held_out
     return args.dataset in DEFAULT_SPLITS or not Path(args.dataset).exists()
 
 
@@ -126,7 +125,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     with OutputFolder(choice.output).replacing("model") as folder:
         run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
         named = (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args))
-        if named and _same_images(used, saved, args):
+        if named and _same_images(saved, args):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
             copy_sample_images(args.model, folder)
         else:  # what a card would say of the training and its evaluation is not known

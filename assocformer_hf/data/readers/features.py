@@ -9,6 +9,7 @@ from assocformer_hf.data.readers.labels import (
     UNKNOWN_COLUMN,
     class_names,
     find_column,
+    innermost,
     read_labels,
     state_of,
     table_labels,
@@ -99,8 +100,7 @@ def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
 
 
 def _is_of_numbers(kind) -> bool:
-    while isinstance(kind, datasets.List):
-        kind = kind.feature
+    kind = innermost(kind)
     return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint"))
 
 

@@ -234,10 +234,16 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def class_names(kind) -> list[str] | None:
-    """The names of a ClassLabel of `datasets`, alone or in lists."""
+def innermost(kind):
+    """What lists of a feature of `datasets` hold; the feature itself where it is none."""
     while isinstance(kind, datasets.List):
         kind = kind.feature
+    return kind
+
+
+def class_names(kind) -> list[str] | None:
+    """The names of a ClassLabel of `datasets`, alone or in lists."""
+    kind = innermost(kind)
     return list(kind.names) if isinstance(kind, datasets.ClassLabel) else None
 
 
