@@ -51,7 +51,7 @@ def main():
     chosen = [arm for arm in arms if options.arms is None or arm.name in options.arms]
     torch.set_num_threads(1)
     if options.costs or (options.quick and not options.tables):
-        measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 21)
+        measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 7)
     if not (options.tables or options.costs):
         limit = QUICK_PHOTOGRAPHS if options.quick else None
         splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)

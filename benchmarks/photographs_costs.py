@@ -1,5 +1,6 @@
 """What each head of `benchmarks.photographs` costs, side by side, from the feature map of EfficientNet-Lite0."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,30 +16,34 @@ from benchmarks.photographs_runs import Arm, create_head
 CHANNELS, POSITIONS, LABELS, BATCH = 1280, 36, 24, 16
 
 
-def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 21):
+def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 7):
     """Writes `costs.json`: parameters, milliseconds for 16 photographs, and megabytes of a training step.
 
-    The file then has these arms alone. The time of a head on pooled features includes the pooling. A training step is
-    forward and backward; its memory are the weights, their gradients and the most that is held beside them.
+    The file then has these arms alone. All take turns, in one thread, and what counts is the processor's time, which
+    other jobs do not lengthen. The time of a head on pooled features includes the pooling. A training step is forward
+    and backward; its memory are the weights, their gradients and the most that is held beside them.
     """
     maps = torch.rand(BATCH, POSITIONS, CHANNELS)
     labels = torch.randint(2, (BATCH, LABELS)).float()
+    heads = {
+        arm.name: create_head(arm, CHANNELS, labels, {axis: values[0] for axis, values in arm.start.items()}, seed=0)
+        for arm in arms
+    }
+    with torch.no_grad():
+        forward = {name: partial(score, head.eval(), maps) for name, head in heads.items()}
+        forward_seconds = seconds(forward, rounds, time.process_time)
+    training = {name: partial(step, head.train(), maps, labels) for name, head in heads.items()}
+    training_seconds = seconds(training, rounds, time.process_time)
     rows = []
-    for arm in arms:
-        head = create_head(arm, CHANNELS, labels, {axis: values[0] for axis, values in arm.start.items()}, seed=0)
-        forward, training = partial(score, head.eval(), maps), partial(step, head, maps, labels)
-        with torch.no_grad():
-            forward_ms = 1e3 * median(seconds({"": forward}, rounds)[""])
-        head.train()
-        times = seconds({"": training}, max(2, min(rounds, int(2000 / forward_ms))))[""]
+    for name, head in heads.items():
         parameters = sum(p.numel() for p in head.parameters())
         rows.append(
             {
-                "arm": arm.name,
+                "arm": name,
                 "parameters_M": parameters / 1e6,
-                "forward_ms": forward_ms,
-                "forward_backward_ms": 1e3 * median(times),
-                "peak_MB": (4 * parameters + peak_memory(training)) / 1e6,
+                "forward_ms": 1e3 * median(forward_seconds[name]),
+                "forward_backward_ms": 1e3 * median(training_seconds[name]),
+                "peak_MB": (4 * parameters + peak_memory(training[name])) / 1e6,
             }
         )
     report("costs", rows, "python -m benchmarks.photographs --costs", folder)
