@@ -5,7 +5,7 @@ from assocformer_hf.inference.options import ExplainOptions
 
 
 def explain(*, options: group(ExplainOptions, "Model and images")):
-    """Say why images got their labels: for each image where each label was seen, and what came of other labels."""
+    """Say why images got their labels: for each image where each label was seen, and the parts of its score."""
     from assocformer_hf.commands.running import quoted, require_model, say_next
     from assocformer_hf.inference.explain import explain as explain_images
 

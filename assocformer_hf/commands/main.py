@@ -25,8 +25,12 @@ VERBS = {
 USER_ERROR = 2  # exit code
 
 
-def create_app() -> App:
-    """The command with all its verbs; options are called as in Python, with underscores."""
+def create_app(asked: str | None = None) -> App:
+    """The command with all its verbs; options are called as in Python, with underscores.
+
+    Args:
+        asked: the verb whose whole description its help shows; the others' are not imported.
+    """
     app = App(
         name="assocformer",
         help="Multi-label image classification with learned label associations.",
@@ -43,7 +47,8 @@ def create_app() -> App:
         print_error=False,
     )
     for place, (verb, description) in enumerate(VERBS.items()):
-        app.command(f"{PACKAGE}.{verb}:{verb}", name=verb, help=description, sort_key=place)
+        short = None if verb == asked else description
+        app.command(f"{PACKAGE}.{verb}:{verb}", name=verb, help=short, sort_key=place)
     app.register_install_completion_command()
     return app
 
@@ -58,7 +63,7 @@ def main(words: Sequence[str] | None = None):
         SystemExit: with code 2 and one line on standard error where the user can help it.
     """
     words = list(sys.argv[1:] if words is None else words)
-    app = create_app()
+    app = create_app(words[0] if words else None)
     try:
         verb, bound, _ = app.parse_args(with_values(words))
     except (CycloptsError, ValueError) as error:  # the latter of a file of options, or of some that exclude each other

@@ -24,7 +24,7 @@ class SpaceOptions:
 
 
 def space(*, options: group(SpaceOptions, "Space")):
-    """Make a Gradio Space of a model: labels, threshold, association graph, and why a label was predicted."""
+    """Make a Gradio Space of a model: its labels, where in the picture each was seen, and why."""
     from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.hub.create_space import create_space

@@ -44,7 +44,8 @@ def train(
 ):
     """Train a model, and leave its best weights as a complete model folder.
 
-    The defaults shown are the paper's; the recipe that is taken, see --config, replaces them.
+    The defaults shown are the paper's. The recipe of the data replaces them, see --config: for your own a small
+    pretrained backbone at 224 pixels, for scenes a tiny one from random weights at 64.
     """
     from accelerate import PartialState
 

@@ -1,5 +1,6 @@
 """The command's options, help and errors."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -175,7 +176,15 @@ def test_help_names_the_verbs_and_their_options_by_group():
     for heading in ("Data", "Reading data of your own", "Model", "Training", "Hub"):
         assert f"─ {heading} ─" in page
     assert "--learning_rate" in page
+    assert "The recipe of the data replaces them" in " ".join(page.split())
     assert run("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_says_all_that_its_function_does(verb):
+    said = " ".join(run(verb, "--help").stdout.split())
+    described = getattr(importlib.import_module(f"assocformer_hf.commands.{verb}"), verb).__doc__
+    assert " ".join(described.split()) in said
 
 
 def test_options_are_understood_where_pydantic_is_imported_too():
