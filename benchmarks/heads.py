@@ -92,7 +92,8 @@ def compare_with_literal_convolutions(labels: int = 80) -> list[dict]:
 
 
 def tiled_step(head: AssociationHead, features: torch.Tensor, backward: bool):
-    scores = head(features)
+    """From the pooled feature, or from a map."""
+    scores = head(features.mean((2, 3)) if features.ndim == 4 else features)
     loss = scores.logits.square().mean() + 0.1 * association_penalty_from_sums(scores.association_sums)
     if backward:
         loss.backward()
@@ -111,7 +112,8 @@ def sigmoids(labels: int):
 def large_label_sets(sizes: tuple[int, ...] = (80, 640, 1280, 2560, 5120, OPEN_IMAGES), rounds: int = 3) -> list[dict]:
     """Ours with the l2 norm by the number of labels, in tiles and in the compiled loop, and ML-Decoder with 100 groups.
 
-    The floor of forward and backward is twice that of forward: A, which is not kept, is computed in both.
+    Ours is timed from the pooled feature; beside ML-Decoder both begin with the feature map. The floor of forward and
+    backward is twice that of forward: A, which is not kept, is computed in both.
     """
     rows = []
     pooled = torch.rand(BATCH, CHANNELS, device=DEVICE, requires_grad=True)
@@ -129,6 +131,8 @@ def large_label_sets(sizes: tuple[int, ...] = (80, 640, 1280, 2560, 5120, OPEN_I
             "training": partial(tiled_step, head, pooled, True),
             "fused_forward": torch.no_grad()(partial(tiled_step, fused, pooled, False)),
             "fused_training": partial(tiled_step, fused, pooled, True),
+            "forward_from_map": torch.no_grad()(partial(tiled_step, head, feature_map, False)),
+            "training_from_map": partial(tiled_step, head, feature_map, True),
             "ml_decoder_forward": torch.no_grad()(partial(forward, decoder, feature_map)),
             "ml_decoder_training": partial(train, decoder, feature_map),
         }
@@ -145,8 +149,8 @@ def large_label_sets(sizes: tuple[int, ...] = (80, 640, 1280, 2560, 5120, OPEN_I
                 "forward_backward_over_floor": ratio(times, "training", "sigmoids") / 2,
                 "fused_forward_over_floor": ratio(times, "fused_forward", "sigmoids"),
                 "fused_forward_backward_over_floor": ratio(times, "fused_training", "sigmoids") / 2,
-                "forward_over_ml_decoder": ratio(times, "forward", "ml_decoder_forward"),
-                "forward_backward_over_ml_decoder": ratio(times, "training", "ml_decoder_training"),
+                "forward_over_ml_decoder": ratio(times, "forward_from_map", "ml_decoder_forward"),
+                "forward_backward_over_ml_decoder": ratio(times, "training_from_map", "ml_decoder_training"),
                 "sigmoids_s": min(times["sigmoids"]),
                 "readout_s": min(times["readout"]),
                 "fused_first_call_s": first_call,

@@ -2,7 +2,8 @@
 
 All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`; the default of
 `size` is the published width. Label vectors that the papers take from word embeddings are random here, and so is
-ML-GCN's adjacency unless it is given: they change no cost.
+ML-GCN's adjacency unless it is given: they change no cost. Query2Label adds the positions once, before its encoder, and
+C-Tran's labels are all unknown, in training too.
 """
 
 import math
@@ -75,12 +76,12 @@ class MLGCN(nn.Module):
 def label_graph(targets: Tensor, threshold: float = 0.4, neighbours: float = 0.2) -> Tensor:
     """ML-GCN's adjacency `(labels, labels)` of multi-hot targets `(images, labels)`.
 
-    P(j | i) becomes 1 from `threshold` on, a label's neighbours then share the weight `neighbours` beside its own 1,
-    and the whole is scaled by the root of the degrees on both sides: the paper's eq. 7 and 8 with its code's values.
+    P(j | i) becomes 1 from `threshold` on, a label's neighbours then share the weight `neighbours`, it keeps the rest
+    of 1 itself, and the whole is scaled by the root of the degrees on both sides: the paper's eq. 7 and 8.
     """
     joint = targets.T @ targets
     linked = (joint / joint.diagonal().unsqueeze(1) >= threshold).float().fill_diagonal_(0)
-    weighted = linked * neighbours / (linked.sum(1, keepdim=True) + 1e-6) + torch.eye(len(joint))
+    weighted = linked * neighbours / (linked.sum(1, keepdim=True) + 1e-6) + (1 - neighbours) * torch.eye(len(joint))
     scale = weighted.sum(1) ** -0.5
     return (weighted * scale).T * scale
 
@@ -102,14 +103,14 @@ class ADDGCN(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         maps = self.attention(feature_map)
-        nodes = self.transform(feature_map).flatten(2) @ maps.flatten(2).sigmoid().mT  # (batch, size, labels)
-        static = F.leaky_relu(self.static_adjacency(nodes.mT), 0.2).mT
-        nodes = nodes + F.leaky_relu(self.static_weight(static), 0.2)
+        content = self.transform(feature_map).flatten(2) @ maps.flatten(2).sigmoid().mT  # (batch, size, labels)
+        static = F.leaky_relu(self.static_adjacency(content.mT), 0.2).mT
+        nodes = content + F.leaky_relu(self.static_weight(static), 0.2)
         context = F.leaky_relu(self.context_norm(self.context(nodes.mean(2, keepdim=True))), 0.2)
         joined = torch.cat([context.expand_as(nodes), nodes], dim=1)
         adjacency = self.dynamic_adjacency(joined).sigmoid()
         nodes = F.leaky_relu(self.dynamic_weight(F.leaky_relu(nodes @ adjacency, 0.2)), 0.2)
-        scores = self.classifier(nodes).diagonal(dim1=1, dim2=2)
+        scores = self.classifier(content + nodes).diagonal(dim1=1, dim2=2)
         return (scores + maps.flatten(2).amax(2)) / 2
 
 
@@ -125,14 +126,17 @@ class MLDecoder(nn.Module):
         self.attention = nn.MultiheadAttention(size, 8, dropout=0.1, batch_first=True)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
         self.mlp = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, size))
+        self.dropout = nn.Dropout(0.1)
         self.weight = nn.Parameter(torch.randn(groups, size, factor) / size**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
 
     def forward(self, feature_map: Tensor) -> Tensor:
         tokens = F.relu(self.embedding(feature_map.flatten(2).mT))
-        queries = self.norms[0](2 * self.queries).expand(len(tokens), -1, -1)
-        queries = self.norms[1](queries + self.attention(queries, tokens, tokens, need_weights=False)[0])
-        queries = self.norms[2](queries + self.mlp(queries))
+        queries = self.queries.expand(len(tokens), -1, -1)
+        queries = self.norms[0](queries + self.dropout(queries))
+        attended = self.attention(queries, tokens, tokens, need_weights=False)[0]
+        queries = self.norms[1](queries + self.dropout(attended))
+        queries = self.norms[2](queries + self.dropout(self.mlp(queries)))
         logits = torch.einsum("bgd,gdf->bgf", queries, self.weight).flatten(1)
         return logits[:, : self.labels] + self.bias
 
@@ -177,6 +181,7 @@ class CTran(nn.Module):
         self.projection = nn.Conv2d(channels, size, 1)
         self.label_embedding = nn.Parameter(torch.randn(labels, size))
         self.state_embedding = nn.Parameter(torch.randn(1, size))
+        self.norm = nn.LayerNorm(size)
         layer = nn.TransformerEncoderLayer(size, 4, dim_feedforward=size, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 3)
         self.weight = nn.Parameter(torch.randn(labels, size) / size**0.5)
@@ -185,7 +190,7 @@ class CTran(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         tokens = self.projection(feature_map).flatten(2).mT
         labels = (self.label_embedding + self.state_embedding).expand(len(tokens), -1, -1)
-        encoded = self.encoder(torch.cat([tokens, labels], dim=1))[:, tokens.shape[1] :]
+        encoded = self.encoder(self.norm(torch.cat([tokens, labels], dim=1)))[:, tokens.shape[1] :]
         return (encoded * self.weight).sum(-1) + self.bias
 
 

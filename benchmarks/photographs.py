@@ -54,12 +54,29 @@ def main():
         measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 7)
     if not (options.tables or options.costs):
         limit = QUICK_PHOTOGRAPHS if options.quick else None
-        splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
+        name, splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
+        try:
+            require_features(name, folder)
+        except ValueError as error:
+            parser.error(str(error))
         started = time.perf_counter()
         sizes = options.sizes or [scale.size for scale in scales]
         for scale, arm in product((scale for scale in scales if scale.size in sizes), chosen):
             print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
     write_pages({(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}, folder, page)
+
+
+def require_features(name: str, folder: Path):
+    """Writes down which maps the results of a folder are of.
+
+    Raises:
+        ValueError: if it holds results of other maps.
+    """
+    path = folder / "features.json"
+    found = json.loads(path.read_text())["features"] if path.exists() else name
+    if found != name:
+        raise ValueError(f"{folder} holds results of {found}, and these are {name}; name another folder as --output")
+    path.write_text(json.dumps({"features": name}) + "\n", encoding="utf-8")
 
 
 def write_pages(results: Runs, folder: Path, page: Path, readme: Path = README):

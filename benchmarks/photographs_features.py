@@ -2,9 +2,11 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import datasets
 import numpy as np
 import onnxruntime
 import torch
@@ -13,6 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 from transformers import AutoModel
 
+from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import backbone_image_processor, pixel_scaling
 from assocformer_hf.data.load import load_multilabel_dataset
@@ -35,38 +38,41 @@ class Split(NamedTuple):
     labels: Tensor
 
 
-def cache_folder(cache: Path, backbone: Path, image_size: int) -> Path:
-    """Where the maps of these weights at this input size are."""
-    digest = hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest()
-    return cache / f"{backbone.name}-{digest[:12]}-{image_size}"
+def features_name(photographs: Mapping[str, datasets.Dataset], backbone: Path, image_size: int) -> str:
+    """What tells these maps from others: the photographs and labels, the backbone's files, and the input size."""
+    content = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        content.update((backbone / name).read_bytes())
+    for split in SPLITS:
+        content.update(dataset_identity(photographs[split]).encode())
+    return f"{backbone.name}-{image_size}-{content.hexdigest()[:12]}"
 
 
 def load_features(
     dataset: Path, backbone: Path, cache: Path, image_size: int, limit: int | None = None
-) -> dict[str, Split]:
-    """The splits; what is not in the cache yet is computed and put there.
+) -> tuple[str, dict[str, Split]]:
+    """The name of the maps, see `features_name`, and the splits; what is not in the cache is computed and put there.
 
     Args:
         dataset: a source of `load_multilabel_dataset` with the three splits.
         backbone: folder of the backbone.
-        cache: folder of the caches, one for each backbone and input size; 92 kB a photograph at 192 pixels.
+        cache: folder of the caches, one for each name; 92 kB a photograph at 192 pixels.
         image_size: side of the square input in pixels.
         limit: how many photographs of each split, the first; all where it is None.
     """
-    folder = cache_folder(cache, backbone, image_size)
-    if limit is not None:
-        folder = folder.with_name(f"{folder.name}-first-{limit}")
-    folder.mkdir(parents=True, exist_ok=True)
     photographs = load_multilabel_dataset(dataset)
     if limit is not None:
         photographs = {split: photographs[split].select(range(limit)) for split in SPLITS}
+    name = features_name(photographs, backbone, image_size)
+    folder = cache / name
+    folder.mkdir(parents=True, exist_ok=True)
     num_labels = len(photographs["train"].features["labels"].feature.names)
     missing = [split for split in SPLITS if not (folder / f"{split}.npy").exists()]
     if missing:
         runner = BackboneRunner(backbone, image_size)
         for split in missing:
             _extract(photographs[split], runner, folder / f"{split}.npy")
-    return {split: _read(folder / f"{split}.npy", photographs[split], num_labels) for split in SPLITS}
+    return name, {split: _read(folder / f"{split}.npy", photographs[split], num_labels) for split in SPLITS}
 
 
 class BackboneRunner:

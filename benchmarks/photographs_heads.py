@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.device import is_slow_on_cpu
 from assocformer_hf.model.association import AssociationHead, AssociationModule, AssociationScores
 from assocformer_hf.model.losses import association_penalty
 from assocformer_hf.model.whole import shifted
@@ -160,10 +159,7 @@ class _FeatureBackbone(PreTrainedModel):
 
 
 class Peer(nn.Module):
-    """A head of `benchmarks.peers`, which takes maps `(batch, channels, height, width)`.
-
-    Its products run in bfloat16, as their authors train in mixed precision, where the CPU has it: in half the time.
-    """
+    """A head of `benchmarks.peers`, which takes maps `(batch, channels, height, width)`."""
 
     on_maps = True
 
@@ -173,6 +169,4 @@ class Peer(nn.Module):
 
     def forward(self, maps: Tensor) -> Scored:
         side = round(maps.shape[1] ** 0.5)
-        with torch.autocast(maps.device.type, torch.bfloat16, enabled=not is_slow_on_cpu("bf16")):
-            logits = self.peer(maps.mT.unflatten(2, (side, side)))
-        return logits.float(), maps.new_zeros(())
+        return self.peer(maps.mT.unflatten(2, (side, side))), maps.new_zeros(())

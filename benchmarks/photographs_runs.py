@@ -192,20 +192,22 @@ class Results:
             if any(point not in self.sweep for point in self._neighbours(self.best, place))
         ]
 
-    @property
-    def next_round(self) -> int:
-        """0 for the start of the search."""
-        return 1 + max((run["round"] for run in self.runs.values() if run["round"] is not None), default=-1)
+    def next_round(self) -> tuple[int, list[tuple[float, ...]]]:
+        """The number of the round of the search to go on with, 0 for the start, and the settings that it lacks.
 
-    def next_points(self) -> list[tuple[float, ...]]:
-        """The settings to try next: those of the start, then the untried neighbours of the best; [] once it is done."""
+        A round tries the untried neighbours of the setting that was the best before it; [] once the search is done.
+        """
         start = list(itertools.product(*self.arm.start.values()))
         if missing := [point for point in start if point not in self.sweep]:
-            return missing
-        if self.next_round > min(self.arm.rounds, self.scale.rounds):
-            return []
-        around = [self._neighbours(self.best, place) for place in range(len(self.arm.start))]
-        return [point for points in around for point in points if point not in self.sweep]
+            return 0, missing
+        tried = {point: run for (point, seed), run in self.runs.items() if seed == TUNING_SEED}
+        for number in range(1, min(self.arm.rounds, self.scale.rounds) + 1):
+            before = {point: run["validation"] for point, run in tried.items() if run["round"] < number}
+            best = max(before, key=before.get)
+            around = [self._neighbours(best, place) for place in range(len(self.arm.start))]
+            if missing := [point for points in around for point in points if point not in tried]:
+                return number, missing
+        return 0, []
 
     def _neighbours(self, point: tuple[float, ...], place: int) -> list[tuple[float, ...]]:
         values = AXES[list(self.arm.start)[place]]
@@ -215,8 +217,8 @@ class Results:
 
     @property
     def finished(self) -> list[dict] | None:
-        """The runs of the chosen setting by seed; None while one is missing."""
-        if not self.sweep:
+        """The runs of the chosen setting by seed; None while one is missing, or the search goes on."""
+        if self.next_round()[1]:
             return None
         runs = [self.runs.get((self.best, seed)) for seed in self.seeds]
         return None if None in runs else runs
@@ -225,8 +227,8 @@ class Results:
 def run_arm(arm: Arm, scale: Scale, splits: Mapping[str, Split], folder: Path) -> str:
     """Searches and trains an arm at a scale, as far as that is left to do, and says what came of it."""
     results = Results(arm, scale, folder)
-    while points := results.next_points():
-        number = results.next_round
+    while (following := results.next_round())[1]:
+        number, points = following
         for together in [points] if arm.batched else [[point] for point in points]:
             for record in run(arm, scale, splits, together, TUNING_SEED):
                 results.add(record | {"round": number})
@@ -258,7 +260,8 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         penalties = [setting["l2"] for setting in settings]
         made, curves = zip(*logistic_regression(training, photographs, validation, penalties), strict=True)
     else:
-        made = [create_head(arm, training.maps.shape[2], training.labels, setting, seed) for setting in settings]
+        known = training.labels[photographs]
+        made = [create_head(arm, training.maps.shape[2], known, setting, seed) for setting in settings]
         rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
         torch.manual_seed(seed)
         schedule = Schedule(scale.epochs, scale.looks, scale.batch)

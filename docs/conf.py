@@ -13,6 +13,9 @@ from latex2mathml.converter import convert
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+from assocformer_hf.commands.main import VERBS, create_app  # noqa: E402
+
 # The notebooks run in processes of their own, offline, with one thread each.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "TQDM_DISABLE": "1"}
@@ -58,7 +61,15 @@ def math_as_markup(inline: bool):
     return visit
 
 
+def add_options(app, page: str, source: list[str]):
+    """Writes the verbs of the command and their options on their page, from the command itself."""
+    if page == "command":
+        written = create_app(whole=VERBS).generate_docs()
+        source[0] += written[written.index("## assocformer ") :]
+
+
 def setup(app):
-    """Sphinx's way in: names in docstrings become links, equations MathML."""
+    """Sphinx's way in: names in docstrings become links, equations MathML, and the command says its options."""
+    app.connect("source-read", add_options)
     app.connect("autodoc-process-docstring", link_names)
     app.add_html_math_renderer("mathml", (math_as_markup(True), None), (math_as_markup(False), None))

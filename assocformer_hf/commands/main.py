@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -25,11 +25,12 @@ VERBS = {
 USER_ERROR = 2  # exit code
 
 
-def create_app(asked: str | None = None) -> App:
+def create_app(whole: Collection[str] = ()) -> App:
     """The command with all its verbs; options are called as in Python, with underscores.
 
     Args:
-        asked: the verb whose whole description its help shows; the others' are not imported.
+        whole: the verbs whose help is the whole description of their function, which is imported for it; of others it
+            is a line.
     """
     app = App(
         name="assocformer",
@@ -47,8 +48,8 @@ def create_app(asked: str | None = None) -> App:
         print_error=False,
     )
     for place, (verb, description) in enumerate(VERBS.items()):
-        short = None if verb == asked else description
-        app.command(f"{PACKAGE}.{verb}:{verb}", name=verb, help=short, sort_key=place)
+        shown = None if verb in whole else description
+        app.command(f"{PACKAGE}.{verb}:{verb}", name=verb, help=shown, sort_key=place)
     app.register_install_completion_command()
     return app
 
@@ -63,7 +64,7 @@ def main(words: Sequence[str] | None = None):
         SystemExit: with code 2 and one line on standard error where the user can help it.
     """
     words = list(sys.argv[1:] if words is None else words)
-    app = create_app(words[0] if words else None)
+    app = create_app(words[:1])
     try:
         verb, bound, _ = app.parse_args(with_values(words))
     except (CycloptsError, ValueError) as error:  # the latter of a file of options, or of some that exclude each other

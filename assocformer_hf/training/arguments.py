@@ -51,7 +51,9 @@ class ModelArguments:
             "looks at its own places of the feature map)."
         },
     )
-    attention_weight: float = field(default=1.0, metadata={"help": "Lambda of that attention, beside the mean."})
+    attention_weight: float = field(
+        default=1.0, metadata={"help": "How much that attention counts beside the mean of the map (lambda)."}
+    )
     attention_temperature: float = field(
         default=1.0, metadata={"help": "Of that attention: the larger, the narrower each label looks."}
     )
@@ -87,7 +89,9 @@ class DataArguments:
     shuffle_buffer: int = field(
         default=1000, metadata={"help": "Images of a stream that each process holds, undecoded, to shuffle them."}
     )
-    cutout: float = field(default=0.5, metadata={"help": "Side of the square that Cutout hides; 0 for none."})
+    cutout: float = field(
+        default=0.5, metadata={"help": "Side of the square that Cutout hides, as a share of the image's; 0 for none."}
+    )
     randaugment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment; 0 for none."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of RandAugment, 0 to 30."})
     horizontal_flip: float = field(default=0.0, metadata={"help": "Probability of a mirrored training image."})

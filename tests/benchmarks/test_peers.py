@@ -27,7 +27,13 @@ PARAMETERS = {
     + 2 * 2 * 2048
     + 2 * C * 2048
     + C,
-    "C-Tran": linear(D, 2048) + 3 * (TRANSFORMER + 2 * linear(2048, 2048) + 4 * 2048) + (C + 1) * 2048 + C * 2048 + C,
+    # A norm of the embeddings, then three encoder layers.
+    "C-Tran": linear(D, 2048)
+    + 2 * 2048
+    + 3 * (TRANSFORMER + 2 * linear(2048, 2048) + 4 * 2048)
+    + (C + 1) * 2048
+    + C * 2048
+    + C,
 }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from assocformer_hf import multilabel_metrics
 from benchmarks.peers import label_graph
-from benchmarks.photographs import FOLDER, PAGE, write_pages
+from benchmarks.photographs import FOLDER, PAGE, require_features, write_pages
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import AM
 from benchmarks.photographs_report import README, write_report
@@ -93,6 +93,27 @@ def test_an_interrupted_suite_goes_on_and_only_chosen_settings_see_the_test_spli
     assert Results(replace(arm, options={"kernel_size": 5}), SCALE, tmp_path).runs == {}
 
 
+def test_a_round_of_the_search_that_was_interrupted_is_finished_first(splits, tmp_path):
+    arm = replace(ARM["linear"], batched=False, rounds=2)
+    scale = replace(SCALE, rounds=2)
+    run_arm(arm, scale, splits, tmp_path)
+    path = tmp_path / "linear-96.jsonl"
+    lines = path.read_text().splitlines()
+    whole = [run["point"] for run in map(json.loads, lines)]
+    path.write_text("\n".join(lines[:3]) + "\n")  # the start, and two of its four neighbours
+    results = Results(arm, scale, tmp_path)
+    assert (len(results.next_round()[1]), results.finished) == (2, None)
+    run_arm(arm, scale, splits, tmp_path)
+    assert [run["point"] for run in map(json.loads, path.read_text().splitlines())] == whole
+
+
+def test_results_of_other_photographs_are_not_mixed(tmp_path):
+    require_features("these", tmp_path)
+    require_features("these", tmp_path)
+    with pytest.raises(ValueError, match="results of these, and these are others"):
+        require_features("others", tmp_path)
+
+
 def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
     arm = Arm("logistic", "", "logistic", start={"l2": (0.3,)}, rounds=len(AXES["l2"]))
     scale = replace(SCALE, rounds=len(AXES["l2"]))
@@ -104,7 +125,7 @@ def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
     assert results.at_edge == []
     assert len(tried) < len(AXES["l2"])
     start = Results(arm, replace(SCALE, size=97), tmp_path)
-    assert (start.next_points(), start.finished) == ([(0.3,)], None)
+    assert (start.next_round(), start.finished) == ((0, [(0.3,)]), None)
 
 
 def test_logistic_regression_ends_at_the_optimum(splits):
@@ -172,8 +193,8 @@ def test_a_label_that_no_photograph_has_does_not_stop_a_run(splits):
 def test_the_label_graph_by_hand():
     # Label 1 comes with 0 always, 0 with 1 in one of three; 2 is alone.
     targets = torch.tensor([[1.0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1]])
-    degrees = torch.tensor([1, 1.2, 1])
-    expected = torch.tensor([[1, 0, 0], [0.2, 1, 0], [0, 0, 1]]) / degrees.sqrt().outer(degrees.sqrt())
+    degrees = torch.tensor([0.8, 1, 0.8])
+    expected = torch.tensor([[0.8, 0, 0], [0.2, 0.8, 0], [0, 0, 0.8]]) / degrees.sqrt().outer(degrees.sqrt())
     torch.testing.assert_close(label_graph(targets), expected.T, rtol=1e-4, atol=1e-5)
 
 

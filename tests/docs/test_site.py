@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zlib
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import assocformer_hf
+from assocformer_hf.commands.main import VERBS
+from assocformer_hf.training.arguments import ARGUMENTS
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -62,6 +65,13 @@ def test_nothing_is_loaded_from_outside(site, pages):
     styles = [path for path in site.rglob("*.css") if foreign.search(path.read_text())]
     assert (outside, styles) == ([], [])
     assert "<math" in (site / "method.html").read_text(encoding="utf-8")
+
+
+def test_the_command_s_page_has_every_verb_and_its_options(site):
+    page = (site / "command.html").read_text(encoding="utf-8")
+    assert [verb for verb in VERBS if f'id="assocformer-{verb}"' not in page] == []
+    options = [option.name for owner in ARGUMENTS for option in fields(owner)]
+    assert [name for name in options if name != "output_dir" and f"--{name}" not in page] == []
 
 
 def test_every_link_within_the_site_leads_somewhere(pages):
