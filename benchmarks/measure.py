@@ -71,8 +71,11 @@ def environment() -> dict:
 
 
 def report(name: str, rows: list[dict], command: str, folder: Path = RESULTS):
-    """Prints rows of equal keys as a table and writes them with their environment to `NAME.json` in the folder."""
-    columns = list(rows[0])
+    """Prints rows of equal keys as a table and writes them with their environment to `NAME.json` in the folder.
+
+    A row that was measured elsewhere may have an `environment` of its own.
+    """
+    columns = [column for column in rows[0] if column != "environment"]
     cells = [columns] + [
         [f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows
     ]

@@ -217,23 +217,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", type=Path, default=Path("../shared/data/mirflickr25k-128"),
                         help="default: %(default)s")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=RESULTS / "photographs", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="folder of the results; tables then go there too")
     parser.add_argument("--limit", type=int, help="only the first photographs of each split, to try the code")
     parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], metavar="ARM", help="only these")
     parser.add_argument("--most", type=int, help="end after so many runs; the next call goes on")
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    published = RESULTS / "photographs"
+    folder = options.output or (published if options.limit is None else Path("outputs/photographs-backbones"))
+    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     scale = Scale() if options.limit is None else Scale(1, 1)
-    results, made = Results(options.output / FILE, scale), 0
+    results, made = Results(folder / FILE, scale), 0
     splits, names = load_photographs(options.dataset, options.limit)
     arms = [arm for arm in ARMS if options.arms is None or arm.name in options.arms]
     while made != options.most and (wanted := results.next_run(arms)) is not None:
         results.rows.add(run(*wanted, splits, names))
         print(json.dumps(results.rows[-1]), flush=True)
         made += 1
-    published = options.output == RESULTS / "photographs"
-    page = RESULTS.parent.parent / "docs/photographs.md" if published else options.output / "backbones.md"
+    page = RESULTS.parent.parent / "docs/photographs.md" if folder == published else folder / "backbones.md"
     fill_page(page, {"backbones": backbones_table(results)})
 
 

@@ -15,13 +15,15 @@ class Rows(list):
     """
 
     def __init__(self, path: Path, command: str = ""):
-        super().__init__(json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else [])
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+        shared = {"environment": content["environment"]} if "environment" in content else {}
+        super().__init__(shared | row for row in content["rows"])
         self.path, self.command = path, command
 
     def add(self, row: dict):
-        """Writes a finished run down, with what it ran on beside."""
-        self.append(row)
-        content = {"command": self.command, "environment": environment(), "rows": list(self)}
+        """Writes a finished run down, with what it ran on."""
+        self.append(row | {"environment": environment()})
+        content = {"command": self.command, "rows": list(self)}
         unfinished = self.path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(self.path)

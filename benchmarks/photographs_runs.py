@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence, cooccurrence_correlation
+from benchmarks.measure import environment
 from benchmarks.peers import label_graph
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import AM, MLP, Linear, MeanMax, Peer
@@ -167,8 +168,8 @@ class Results:
                 self.runs[tuple(record["point"].values()), record["seed"]] = record
 
     def add(self, record: dict):
-        """Writes a finished run down."""
-        record = {"settings": self.settings} | record
+        """Writes a finished run down, with what it ran on."""
+        record = {"settings": self.settings} | record | {"environment": environment()}
         self.runs[tuple(record["point"].values()), record["seed"]] = record
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

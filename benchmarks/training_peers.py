@@ -34,7 +34,7 @@ from transformers import TimmWrapperConfig, TimmWrapperModel
 from assocformer_hf import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.metrics import average_precision
-from benchmarks.measure import RESULTS, report
+from benchmarks.measure import RESULTS, environment, report
 from benchmarks.photographs_rows import Rows
 from benchmarks.tagging import memory_of
 from benchmarks.training_peers_worker import PEERS
@@ -182,7 +182,8 @@ def main(source: str, weights: str, *options: str):
         for number, backbone in enumerate(chosen):
             (place := folder / f"backbone-{number}").mkdir()
             settings = common | write_backbone(backbone, weights, place)
-            rows += compare(backbone, settings, targets, place / "runs", rounds)
+            compared = compare(backbone, settings, targets, place / "runs", rounds)
+            rows += [row | {"environment": environment()} for row in compared]
             rows.sort(key=lambda row: [*BACKBONES].index(row["backbone"]))
             report(name, rows, "python -m benchmarks.training_peers DATA WEIGHTS" + " --full" * full)
 

@@ -74,5 +74,5 @@ def test_the_search_ends_inside_and_the_runs_go_on_after_an_interruption(tmp_pat
     table = backbones_table(results)
     assert len(table) == 2 + len(ARMS)
     assert "| 31.00 ± 0.58 | +0.00 ± 0.00 | 0.500 |" in table[3]
-    assert json.loads((tmp_path / FILE).read_text())["environment"]["threads"]
+    assert all(row["environment"]["threads"] for row in json.loads((tmp_path / FILE).read_text())["rows"])
     assert "not run" in backbones_table(Results(tmp_path / "none.json", SCALE))[2]
