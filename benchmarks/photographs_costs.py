@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +13,16 @@ from benchmarks.measure import peak_memory, report, seconds
 from benchmarks.photographs_runs import Arm, create_head
 
 CHANNELS, POSITIONS, LABELS, BATCH = 1280, 36, 24, 16
+QUICK = 0.05  # seconds of a training step
 
 
 def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 7):
     """Writes `costs.json`: parameters, milliseconds for 16 photographs, and megabytes of a training step.
 
-    The file then has these arms alone. All take turns, in one thread, and what counts is the processor's time, which
-    other jobs do not lengthen. The time of a head on pooled features includes the pooling. A training step is forward
-    and backward; its memory are the weights, their gradients and the most that is held beside them.
+    The file then has these arms alone. They take turns in one thread, the quick ones among themselves and more often.
+    What counts is the processor's time, which other jobs do not stop, and of a head its least, as they slow it down.
+    The time of a head on pooled features includes the pooling. A training step is forward and backward; its memory are
+    the weights, their gradients and the most that is held beside them.
     """
     maps = torch.rand(BATCH, POSITIONS, CHANNELS)
     labels = torch.randint(2, (BATCH, LABELS)).float()
@@ -29,11 +30,16 @@ def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 7):
         arm.name: create_head(arm, CHANNELS, labels, {axis: values[0] for axis, values in arm.start.items()}, seed=0)
         for arm in arms
     }
-    with torch.no_grad():
-        forward = {name: partial(score, head.eval(), maps) for name, head in heads.items()}
-        forward_seconds = seconds(forward, rounds, time.process_time)
-    training = {name: partial(step, head.train(), maps, labels) for name, head in heads.items()}
-    training_seconds = seconds(training, rounds, time.process_time)
+    training = {name: partial(step, head, maps, labels) for name, head in heads.items()}
+    (trial,) = zip(*seconds(training, 1, time.process_time).values(), strict=True)
+    quick = {name for name, took in zip(heads, trial, strict=True) if took < QUICK}
+    forward_seconds, training_seconds = {}, {}
+    for names, times in ((quick, 30 * rounds), (heads.keys() - quick, rounds)):
+        forward = {name: partial(score, heads[name].eval(), maps) for name in heads if name in names}
+        with torch.no_grad():
+            forward_seconds |= seconds(forward, times, time.process_time)
+        steps = {name: partial(step, heads[name].train(), maps, labels) for name in forward}
+        training_seconds |= seconds(steps, times, time.process_time)
     rows = []
     for name, head in heads.items():
         parameters = sum(p.numel() for p in head.parameters())
@@ -41,8 +47,8 @@ def measure_costs(arms: Sequence[Arm], folder: Path, rounds: int = 7):
             {
                 "arm": name,
                 "parameters_M": parameters / 1e6,
-                "forward_ms": 1e3 * median(forward_seconds[name]),
-                "forward_backward_ms": 1e3 * median(training_seconds[name]),
+                "forward_ms": 1e3 * min(forward_seconds[name]),
+                "forward_backward_ms": 1e3 * min(training_seconds[name]),
                 "peak_MB": (4 * parameters + peak_memory(training[name])) / 1e6,
             }
         )

@@ -82,7 +82,8 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
     table.append(seeds_row(fine_tuned_runs(measured)))
     frozen = scores(results, BASELINE, max(size for _, size in results))
     if frozen is not None:
-        table.append(row("the best linear layer on the same backbone's frozen features", f"mAP {frozen.mean():.1f}"))
+        title = "a linear layer at its optimum on the same backbone's frozen features"
+        table.append(row(title, f"mAP {frozen.mean():.1f}"))
     lost, low, high = (points(worth["half"][key]) for key in ("lost", "low", "high"))
     title = "what the model above loses with ½ in place of its association matrix A"
     table.append(row(title, f"{lost} points of validation mAP ({low} to {high})"))
@@ -141,7 +142,7 @@ def heads_table(results: Runs, size: int) -> list[str]:
     """Every head that was run at a size, and what it gains over the linear optimum; the others by name."""
     arms = [arm for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
     p_values = holm({arm.name: p_value(results, arm.name, BASELINE, size) for arm in arms if arm.name != BASELINE})
-    table = header("head", "test mAP", "less the linear optimum", "p (Holm)", "seeds")
+    table = header("head", "test mAP", "less the linear optimum", "p over the seeds (Holm)", "seeds")
     missing = []
     for arm in arms:
         found = scores(results, arm.name, size)
@@ -176,6 +177,9 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
         "labels shuffled: AM over linear, both trained on them": lambda size: difference(
             results, "am-shuffled", "linear-shuffled", size
         ),
+        "labels shuffled: linear on them over linear on the real ones": lambda size: difference(
+            results, "linear-shuffled", "linear", size
+        ),
         "linear at its optimum": lambda size: difference(results, BASELINE, "linear", size),
     }
     table = header("mAP on test above the linear layer with AdamW", *[f"{size:,} photographs" for size in sizes])
@@ -185,7 +189,7 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
 def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
     """What A is like where it was run, beside what the arm gains over the head without A."""
     table = header("head", "photographs", "gain over the head without A", "with the mean A", "sd of A",
-                   "sd of the mean A over pairs", "sd over images", "Spearman's ρ [95%]")  # fmt: skip
+                   "sd of the mean A over pairs", "sd over images", "Spearman's ρ [mean ends of 95%]")  # fmt: skip
     for arm in (arm for arm in ARMS if arm.name in ASSOCIATIONS):
         for size in sizes:
             runs = results[arm.name, size].finished

@@ -328,11 +328,11 @@ class _Static(nn.Module):
 
 
 def shuffled_labels(training: Split, photographs: Tensor, seed: int) -> Tensor:
-    """Labels that no longer go together beyond what the photograph says, each as frequent and as predictable as before.
+    """Labels that no longer go together beyond what the photograph says, each as frequent as before.
 
     Each label is scored by a multi-layer perceptron that was trained on other photographs (5 folds). Among 10
     photographs that follow each other in the order of that score the label is handed on by chance, for every label
-    anew.
+    anew. What the perceptron does not see of a label is lost, so that a head learns less from the shuffled ones.
     """
     generator = torch.Generator().manual_seed(seed)
     scores = torch.zeros(len(photographs), training.labels.shape[1])

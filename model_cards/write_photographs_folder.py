@@ -41,7 +41,6 @@ from assocformer_hf.hub.model_folder import (
 from assocformer_hf.saved_files import METRICS_FILE
 from benchmarks.measure import report
 from benchmarks.photographs_fine_tuned import Runs, fine_tuned_runs, gain
-from benchmarks.photographs_training import average_precision
 
 CARDS = Path(__file__).parent
 FEW = 500  # photographs, for a test that takes seconds
@@ -113,22 +112,13 @@ def test_rows(folders: dict[str, Path], dataset: str) -> list[dict]:
             row |= {key: float(evaluation.metrics[key]), f"{key} from": low, f"{key} to": high}
         few = evaluation.indices < FEW
         row[f"mAP of the first {FEW}"] = multilabel_metrics(evaluation.scores[few], evaluation.targets[few])["mAP"]
-        low, high = paired_interval(first.scores, evaluation.scores, evaluation.targets).tolist()
+        compared = evaluation.scores, thresholds
+        below = bootstrap_metrics(first.scores, first.targets, resamples=RESAMPLES, compared=compared)
+        low, high = below["mAP"].tolist()
         row |= {"below the first": float(first.metrics["mAP"]) - row["mAP"]}
         row |= {"below the first from": low, "below the first to": high}
         rows.append(row)
     return rows
-
-
-def paired_interval(scores: np.ndarray, others: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The 95% interval `(2,)` of a difference of two mAPs; both models see the same resamples of the photographs."""
-    generator = np.random.default_rng(0)
-    differences = []
-    for _ in range(RESAMPLES):
-        chosen = generator.integers(len(targets), size=len(targets))
-        mAPs = [average_precision(each[chosen], targets[chosen]).mean() for each in (scores, others)]  # noqa: N806
-        differences.append(mAPs[0] - mAPs[1])
-    return np.percentile(differences, [2.5, 97.5])
 
 
 def sample_pictures() -> list[Image.Image]:

@@ -78,6 +78,18 @@ def test_a_student_learns_scores_whatever_the_labels_are(scenes, tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_the_loss_of_a_student_is_that_of_its_teacher_s_scores(scenes, tmp_path):
+    result = train(
+        {"train": scenes, "validation": load_scenes("validation", size=12)}, config="scenes", backbone="micro-swin",
+        image_size=64, epochs=1, batch_size=8, learning_rate=1e-12, cutout=0, randaugment_ops=0, gamma_neg=0,
+        association_norm="none", num_workers=0, report_to="none", teacher=str(TEACHER), output_dir=tmp_path / "model",
+    )  # fmt: skip
+    images = scenes["image"][:]
+    student, teacher = (np.stack([one.all_scores for one in Tagger(m)(images)]) for m in (result.output_dir, TEACHER))
+    cross_entropy = -(teacher * np.log(student) + (1 - teacher) * np.log(1 - student)).mean()
+    assert result.history[0]["loss"] == pytest.approx(cross_entropy, rel=1e-3)
+
+
 def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(create_model, scenes, tmp_path):
     splits = {"train": scenes, "validation": load_scenes("validation", size=12)}
     options = {"backbone": "tiny-cvt", "image_size": 64, "epochs": 1, "batch_size": 8, "num_workers": 0}

@@ -38,8 +38,11 @@ class Examples(list):
         return f"image {index}"
 
 
-def epoch(model, data, accumulation=1, hook=None, epochs=1, **options):
-    """Trains a copy of a model on prepared batches; returns it with its average and the last epoch's values."""
+def epoch(model, data, accumulation=1, hook=None, epochs=1, at_step=None, **options):
+    """Trains a copy of a model on prepared batches; returns it with its average and the last epoch's values.
+
+    `at_step` is called with the norm of the gradient that each step of the optimizer takes.
+    """
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
     set_seed(0)
@@ -48,6 +51,11 @@ def epoch(model, data, accumulation=1, hook=None, epochs=1, **options):
     if hook is not None:
         model.register_forward_pre_hook(hook, with_kwargs=True)
     ema, optimizer = ModelEmaV3(model, decay=0.5), create_optimizer(model, 1e-3, 1e-4)
+    if at_step is not None:
+        weights = list(model.parameters())
+        optimizer.register_step_pre_hook(
+            lambda *_: at_step(torch.cat([weight.grad.flatten() for weight in weights]).norm().item())
+        )
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, create_scheduler(optimizer, 20))
     size = len(data[0]["index"])
     recipe = RecipeArguments(batch_size=size, gradient_accumulation_steps=accumulation, **options)
@@ -149,6 +157,18 @@ def test_a_step_with_gradients_that_are_not_finite_leaves_no_trace(create_model)
     assert_same_weights(average, expected_average, rtol=0, atol=0)
     assert values["loss"] == others["loss"]  # the mean over the batches that count
     assert values["learning_rate"] == others["learning_rate"]
+
+
+def test_the_norm_of_a_step_s_whole_gradient_is_the_limit(create_model):
+    """Of all weights together, and of the batches of a step together."""
+    model, data, norms = create_model("tiny-swin"), batches(2, 4), {}
+    for limit in (None, 0.01, 1e6):
+        norms[limit] = []
+        epoch(model, data, accumulation=2, at_step=norms[limit].append, max_grad_norm=limit)
+    (free,) = norms[None]
+    assert free > 0.02
+    assert norms[0.01] == [pytest.approx(0.01, rel=1e-3)]
+    assert norms[1e6] == [free]
 
 
 def test_gradients_are_clipped_on_request(create_model):
