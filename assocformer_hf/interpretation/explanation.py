@@ -21,7 +21,7 @@ SHOWN_LABELS = 8  # of a figure
 SHOWN_PLACES = 5
 DRAWN = 640  # pixels of a side: more of a photograph than a figure shows
 COLUMNS = 5  # of a figure
-TILE, SCALE_WIDTH, TABLE_WIDTH = 2.3, 1.05, 7.0  # inches
+TILE, SCALE_WIDTH, TABLE_WIDTH = 2.3, 1.05, 7.5  # inches
 SEEN = 0.1  # share of the strongest evidence from which evidence against a label is told from nothing
 SUPPORTS, OPPOSES = "#1d4ed8", "#b45309"
 
@@ -55,7 +55,8 @@ class LabelExplanation:
         itself: alpha E_cc, the label's own message.
         influences: of all other labels, the largest absolute contribution first.
         name_others: whether text and figure say which other labels did most. Where A is worth nothing to a model, every
-            label's message counts alike, and naming the senders of the largest would mislead.
+            label's message counts alike, and naming the senders of the largest would mislead: all that the messages
+            gave together is then a second reading of the picture, and called so.
     """
 
     label: str
@@ -78,6 +79,11 @@ class LabelExplanation:
         """The labels that lowered the score, the strongest first."""
         return [influence for influence in self.influences if influence.contribution < 0]
 
+    @property
+    def called(self) -> str:
+        """What the influences together are called."""
+        return "other labels" if self.name_others else "second reading"
+
     def in_words(self) -> str:
         """Where the evidence came from, as half a sentence."""
         others = [(one.label, one.contribution) for one in self.influences]
@@ -97,7 +103,7 @@ class LabelExplanation:
         text = (
             f"{self.label} {self.score:.2f}, {verdict} (threshold {self.threshold:.2f}): {self.in_words()}\n"
             f"  logit {self.logit:+.2f} = image {self.image:+.2f}, bias {self.bias:+.2f}, itself "
-            f"{self.itself.contribution:+.2f}, other labels {sum(one.contribution for one in self.influences):+.2f}"
+            f"{self.itself.contribution:+.2f}, {self.called} {sum(one.contribution for one in self.influences):+.2f}"
         )
         if not self.name_others:
             return text
@@ -313,8 +319,8 @@ def _draw_table(figure, labels: list[LabelExplanation], left_out: int, high: flo
     width = figure.get_figwidth()
     axes = figure.add_axes((0, 0, 1, high / figure.get_figheight()))
     axes.axis("off")
-    stops = [0.15, 2.45, 3.2, 4.15, 4.75]  # inches
-    heads = ["label", "score", "picture", "other labels", "most of these" if labels[0].name_others else ""]
+    stops = [0.15, 2.25, 2.95, 4.15, 4.7]  # inches
+    heads = ["label", "score", "picture", labels[0].called, "most of these" if labels[0].name_others else ""]
 
     def write(y: float, cells: list[str], **style):
         for i, (x, text) in enumerate(zip(stops, cells, strict=True)):
@@ -332,7 +338,7 @@ def _draw_table(figure, labels: list[LabelExplanation], left_out: int, high: flo
         most = ", ".join(f"{plot_name(one.label, 16)} {one.contribution:+.2f}" for one in named)
         cells = [plot_name(label.label), f"{label.score:.2f}", f"{label.logit - others:+.2f}", f"{others:+.2f}", most]
         write(y, cells, color="#18181b" if label.score >= label.threshold else "#71717a")
-    note = "picture + other labels = logit; the score is 1 / (1 + exp(-logit))"
+    note = f"picture + {labels[0].called} = logit; the score is 1 / (1 + exp(-logit))"
     if left_out:
         note += f"; {left_out} more labels in explanations.json"
     axes.text(0.15 / width, y - 1.15 * step, note, va="center", fontsize=8, color="#52525b")
