@@ -31,6 +31,7 @@ from assocformer_hf import (
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import backbone_image_processor, evaluation_transform
 from assocformer_hf.data.schema import label_names
+from assocformer_hf.training.arguments import read_recipe
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
 from benchmarks.tables import header, mean_and_error, over_seeds, row
@@ -166,6 +167,9 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(RESULTS / "photographs" / FILE, COMMAND)
+    settings = read_recipe("photographs") | {"image_size": IMAGE_SIZE, "epochs": EPOCHS}
+    if other := [one for one in rows if one["settings"] != settings]:
+        parser.error(f"{rows.path} holds {len(other)} runs of another recipe; move it away")
     for name in options.sets:
         for seed in range(SEEDS):
             splits = photographs(name, seed, options.coco, options.mirflickr)
@@ -178,7 +182,8 @@ def main():
                 else:
                     value = fine_tuned(head, seed, splits, options.backbone)
                 seconds = round(time.perf_counter() - started)
-                rows.add({"set": name, "head": head, "seed": seed, "mAP": value, "seconds": seconds})
+                found = {"set": name, "head": head, "seed": seed, "mAP": value, "seconds": seconds}
+                rows.add(found | {"settings": settings})
                 print(rows[-1], flush=True)
     print(*own_data_table(rows), sep="\n")
 

@@ -78,7 +78,7 @@ def paper_card(backbone: str, dataset: str, config: AssocFormerConfig) -> ModelC
         num_labels=len(names),
         parameters=f"{parameters / 1e6:.1f}",
         image_size=IMAGE_SIZE,
-        command=f"accelerate launch examples/train.py {options} \\\n    --backbone {base_model} --output_dir {name}",
+        command=f"accelerate launch examples/train.py {options} \\\n    --backbone {base_model} --output {name}",
         paper=paper,
         labels=", ".join(names) + ".",
         threshold=config.threshold,

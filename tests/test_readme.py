@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModel
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
-from assocformer_hf.commands.main import VERBS, create_app
+from assocformer_hf.commands.main import VERBS, create_app, with_values
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+CARDS = sorted((ROOT / "model_cards").rglob("*.md"))
 # A smaller split is a part of a larger one: the snippets see fewer of the same pictures.
 FEWER_SCENES = """
 from assocformer_hf.data.scenes.scenes import SPLIT_SIZES
@@ -99,10 +100,28 @@ def test_predict_runs_as_a_page_says(workspace):
     assert "images/0.jpg" in printed
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def calls(text: str) -> list[list[str]]:
+    """The verbs with options that the code of a page calls, in its lines and in its sentences."""
+    code = re.findall(r"```[a-z]*\n(.*?)```|`([^`]+)`", text.replace("\\\n", " "), re.DOTALL)
+    called = rf"\bassocformer(?:_hf)? ({'|'.join(VERBS)})( --[^\n]+)|\bexamples/train.py()( --[^\n]+)"
+    found = [match for block in code for match in re.findall(called, "".join(block))]
+    return [
+        [verb or "train", *shlex.split(words or options, comments=True)]
+        for verb, words, _, options in found
+        if "…" not in words + options
+    ]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *CARDS], ids=lambda path: "/".join(path.parts[-2:]))
 def test_commands_name_existing_options(page):
-    for verb in VERBS:
-        starts = [f"assocformer {verb} ", f"accelerate launch -m assocformer_hf {verb} "]
-        starts += ["accelerate launch examples/train.py"] if verb == "train" else []
-        for words in commands(*starts, text=page.read_text(encoding="utf-8")):
-            create_app().parse_args([verb, *words], exit_on_error=False)
+    for words in calls(page.read_text(encoding="utf-8")):
+        # The file that a card names lies beside the model.
+        words = with_values(["photographs" if word == "recipe.yaml" else word for word in words])
+        create_app().parse_args(words, exit_on_error=False)
+
+
+def test_the_commands_of_the_pages_are_found():
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *PAGES, *CARDS)]
+    found = [words for page in pages for words in calls(page)]
+    assert {words[0] for words in found} == set(VERBS)
+    assert len(found) > 50
