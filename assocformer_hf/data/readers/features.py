@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import datasets
+from datasets.table import ConcatenationTable
 
 from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
@@ -42,7 +43,18 @@ def images_only(dataset, given: str | None, origin: str):
     column = image_column(dataset, given, origin)
     dataset = dataset.select_columns([column])
     dataset = dataset if column == "image" else dataset.rename_column(column, "image")
-    return dataset.cast_column("image", datasets.Image(decode=False))
+    dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    return _without_empty_blocks(dataset) if isinstance(dataset, datasets.Dataset) else dataset
+
+
+def _without_empty_blocks(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The same, without the blocks of its table that lost all their columns: beside one `add_column` fails."""
+    table = dataset.data
+    if not isinstance(table, ConcatenationTable):
+        return dataset
+    blocks = [[block for block in row if block.num_columns] for row in table.blocks]
+    table = ConcatenationTable.from_blocks(blocks)
+    return datasets.Dataset(table, dataset.info, dataset.split, dataset._indices, dataset._fingerprint)
 
 
 def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions) -> LabelledImages:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
-from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.schema import DataError, label_names, multilabel_features
 from tests.data.readers.files import by_file, picture
 
 
@@ -98,3 +98,23 @@ def test_datasets_and_dicts_of_splits(files):
 def test_what_is_no_dataset_is_named(source, message):
     with pytest.raises(DataError, match=message):
         load_multilabel_dataset(source)
+
+
+@pytest.mark.parametrize("chosen", [range(8), [7, 2, 5, 0, 1, 6]], ids=["contiguous", "in another order"])
+def test_what_was_read_from_shards_is_read_again(tmp_path, chosen):
+    """Its images lie on the disk, and the labels in memory."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    pictures = [datasets.Image().encode_example(Image.new("RGB", (8, 8), (20 * i, 0, 0))) for i in range(10)]
+    rows = {"image": pictures, "labels": [[i % 2] for i in range(10)]}
+    features = multilabel_features(["x", "y"]) | {"image": datasets.Image()}
+    for split in ("train", "validation"):
+        datasets.Dataset.from_dict(rows, datasets.Features(features)).to_parquet(folder / f"{split}-0.parquet")
+    whole = load_multilabel_dataset(folder)["train"]
+    part = whole.select(chosen)
+    again = load_multilabel_dataset({"train": part, "validation": part})
+    for split in again.values():
+        assert split["labels"] == part["labels"]
+        assert [image.getpixel((4, 4)) for image in split["image"]] == [
+            image.getpixel((4, 4)) for image in part["image"]
+        ]
