@@ -6,13 +6,14 @@ gives logits `(batch, labels)` and the weighted norm of A of eq. 9, 0 where it h
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.model.association import AssociationHead, AssociationModule, AssociationScores
 from assocformer_hf.model.losses import association_penalty
 from assocformer_hf.model.whole import shifted
 from benchmarks import peers
+from benchmarks.ablations_runs import FeatureBackbone
 
 Scored = tuple[Tensor, Tensor]
 
@@ -125,7 +126,7 @@ class AM(nn.Module):
         temperature: float = 1.0,
     ):
         super().__init__()
-        backbone = _FeatureBackbone(PreTrainedConfig(hidden_size=channels))
+        backbone = FeatureBackbone(PreTrainedConfig(hidden_size=channels))
         config = AssocFormerConfig(
             backbone_config=backbone.config, num_labels=labels, association_kernel_size=kernel_size, fusion=fusion
         )
@@ -152,10 +153,6 @@ class AM(nn.Module):
 
     def _score(self, features: Tensor) -> AssociationScores:
         return self.head(features.mean(1), places=features) if self.on_maps else self.head(features)
-
-
-class _FeatureBackbone(PreTrainedModel):
-    config_class = PreTrainedConfig
 
 
 class Peer(nn.Module):
