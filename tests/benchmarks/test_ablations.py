@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from assocformer_hf.data.scenes.scenes import label_set_distribution
+from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.model.losses import association_penalty
 from benchmarks.ablations_report import context_strength, rank_correlation
 from benchmarks.ablations_runs import (
@@ -125,6 +127,14 @@ def test_holm_and_rank_correlation():
     middle, low, high = rank_correlation(random)
     assert low < middle < high
     assert low < 0 < high
+
+    label_sets, probabilities = label_set_distribution(1.0)
+    chosen = np.random.default_rng(1).choice(len(label_sets), 200_000, p=probabilities)
+    drawn = label_sets[chosen].astype(np.float64)
+    given = conditional_cooccurrence(drawn.T @ drawn)
+    together = np.broadcast_to(((given + given.T) / 2)[np.triu_indices(LABELS, 1)], random.shape)
+    assert rank_correlation(together) == pytest.approx((1, 1, 1), abs=0.02)
+    assert rank_correlation(-together) == pytest.approx((-1, -1, -1), abs=0.02)
 
 
 @pytest.mark.parametrize("variant", ["offset", "off_diagonal"])
