@@ -172,13 +172,13 @@ def feature_bounds(results, arm: str) -> tuple[list[float], list[float]]:
 
 
 def rates_table(results) -> list[str]:
-    table = header("arm", "mAP on the tuning seeds by learning rate", "at the edge of what was tried")
+    table = header("arm", "mAP on the tuning seeds by learning rate")
     for name, result in results.items():
         best = result.best_rate if result.sweep else None
         cells = [f"{'**' * (rate == best)}{rate:.2g}: {value:.1f}{'**' * (rate == best)}"
                  for rate, value in result.sweep.items()]  # fmt: skip
-        edge = "yes" if best in {min(result.sweep, default=None), max(result.sweep, default=None)} - {None} else "–"
-        table.append(row(name, ", ".join(cells) or NOT_RUN, edge))
+        edge = bool(result.sweep) and best in (min(result.sweep), max(result.sweep))
+        table.append(row(name, (", ".join(cells) or NOT_RUN) + " (at the edge)" * edge))
     return table
 
 

@@ -2,8 +2,9 @@
 
 All take the last feature map `(batch, channels, height, width)` and give logits `(batch, labels)`; the default of
 `size` is the published width. Label vectors that the papers take from word embeddings are random here, and so is
-ML-GCN's adjacency unless it is given: they change no cost. Query2Label adds the positions once, before its encoder, and
-C-Tran's labels are all unknown, in training too.
+ML-GCN's adjacency unless it is given: they change no cost. Two differ from their authors' code: Query2Label, which here
+adds the positions and takes its queries once, at its beginning, and has a norm behind the encoder; and C-Tran, whose
+labels are all unknown here, in training too.
 """
 
 import math

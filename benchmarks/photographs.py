@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_costs import measure_costs
-from benchmarks.photographs_features import load_features
+from benchmarks.photographs_features import features_name, load_features, load_photographs
 from benchmarks.photographs_report import README, Runs, write_models, write_readme, write_report
 from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
 
@@ -54,11 +54,13 @@ def main():
         measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 7)
     if not (options.tables or options.costs):
         limit = QUICK_PHOTOGRAPHS if options.quick else None
-        name, splits = load_features(options.dataset, options.backbone, options.cache, options.image_size, limit)
+        photographs = load_photographs(options.dataset, limit)
+        name = features_name(photographs, options.backbone, options.image_size)
         try:
             require_features(name, folder)
         except ValueError as error:
             parser.error(str(error))
+        splits = load_features(photographs, options.backbone, options.cache / name, options.image_size)
         started = time.perf_counter()
         sizes = options.sizes or [scale.size for scale in scales]
         for scale, arm in product((scale for scale in scales if scale.size in sizes), chosen):
@@ -70,11 +72,11 @@ def require_features(name: str, folder: Path):
     """Writes down which maps the results of a folder are of.
 
     Raises:
-        ValueError: if it holds results of other maps.
+        ValueError: if it holds results of other maps, or does not say of which.
     """
     path = folder / "features.json"
-    found = json.loads(path.read_text())["features"] if path.exists() else name
-    if found != name:
+    found = json.loads(path.read_text())["features"] if path.exists() else "unknown maps"
+    if found != name and (path.exists() or any(folder.glob("*.jsonl"))):
         raise ValueError(f"{folder} holds results of {found}, and these are {name}; name another folder as --output")
     path.write_text(json.dumps({"features": name}) + "\n", encoding="utf-8")
 

@@ -48,23 +48,25 @@ def features_name(photographs: Mapping[str, datasets.Dataset], backbone: Path, i
     return f"{backbone.name}-{image_size}-{content.hexdigest()[:12]}"
 
 
+def load_photographs(dataset: Path, limit: int | None = None) -> dict[str, datasets.Dataset]:
+    """The three splits of a source of `load_multilabel_dataset`; of each the first `limit`, where one is given."""
+    photographs = load_multilabel_dataset(dataset)
+    if limit is None:
+        return photographs
+    return {split: photographs[split].select(range(limit)) for split in SPLITS}
+
+
 def load_features(
-    dataset: Path, backbone: Path, cache: Path, image_size: int, limit: int | None = None
-) -> tuple[str, dict[str, Split]]:
-    """The name of the maps, see `features_name`, and the splits; what is not in the cache is computed and put there.
+    photographs: Mapping[str, datasets.Dataset], backbone: Path, folder: Path, image_size: int
+) -> dict[str, Split]:
+    """The splits as heads see them; maps that are not in the folder are computed and put there.
 
     Args:
-        dataset: a source of `load_multilabel_dataset` with the three splits.
+        photographs: the three splits.
         backbone: folder of the backbone.
-        cache: folder of the caches, one for each name; 92 kB a photograph at 192 pixels.
+        folder: of these maps alone, see `features_name`; they take 92 kB a photograph at 192 pixels.
         image_size: side of the square input in pixels.
-        limit: how many photographs of each split, the first; all where it is None.
     """
-    photographs = load_multilabel_dataset(dataset)
-    if limit is not None:
-        photographs = {split: photographs[split].select(range(limit)) for split in SPLITS}
-    name = features_name(photographs, backbone, image_size)
-    folder = cache / name
     folder.mkdir(parents=True, exist_ok=True)
     num_labels = len(photographs["train"].features["labels"].feature.names)
     missing = [split for split in SPLITS if not (folder / f"{split}.npy").exists()]
@@ -72,7 +74,7 @@ def load_features(
         runner = BackboneRunner(backbone, image_size)
         for split in missing:
             _extract(photographs[split], runner, folder / f"{split}.npy")
-    return name, {split: _read(folder / f"{split}.npy", photographs[split], num_labels) for split in SPLITS}
+    return {split: _read(folder / f"{split}.npy", photographs[split], num_labels) for split in SPLITS}
 
 
 class BackboneRunner:

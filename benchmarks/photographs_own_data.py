@@ -88,14 +88,15 @@ def logistic(splits: dict[str, datasets.Dataset], backbone: Path) -> float:
         computed(model.pooled_feature, splits[split], processor) for split in ("train", "validation", "test")
     )
     scale = StandardScaler().fit(features)
+    features, others = scale.transform(features), [(scale.transform(new), targets) for new, targets in others]
     best, measured = -1.0, 0.0
     for penalty in INVERSE_PENALTIES:
         scores = [np.zeros_like(targets) for _, targets in others]
         for label, targets in enumerate(labels.T):
             if targets.min() != targets.max():
-                regression = LogisticRegression(C=penalty, max_iter=1000).fit(scale.transform(features), targets)
+                regression = LogisticRegression(C=penalty, max_iter=1000).fit(features, targets)
                 for own, (new, _) in zip(scores, others, strict=True):
-                    own[:, label] = regression.decision_function(scale.transform(new))
+                    own[:, label] = regression.decision_function(new)
         chosen_by, mean_ap = (
             multilabel_metrics(own, targets)["mAP"] for own, (_, targets) in zip(scores, others, strict=True)
         )
@@ -168,7 +169,7 @@ def main():
     torch.set_num_threads(1)
     rows = Rows(RESULTS / "photographs" / FILE, COMMAND)
     settings = read_recipe("photographs") | {"image_size": IMAGE_SIZE, "epochs": EPOCHS}
-    if other := [one for one in rows if one["settings"] != settings]:
+    if other := [one for one in rows if one.get("settings") != settings]:
         parser.error(f"{rows.path} holds {len(other)} runs of another recipe; move it away")
     for name in options.sets:
         for seed in range(SEEDS):

@@ -142,7 +142,7 @@ def heads_table(results: Runs, size: int) -> list[str]:
     """Every head that was run at a size, and what it gains over the linear optimum; the others by name."""
     arms = [arm for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
     p_values = holm({arm.name: p_value(results, arm.name, BASELINE, size) for arm in arms if arm.name != BASELINE})
-    table = header("head", "test mAP", "less the linear optimum", "p over the seeds (Holm)", "seeds")
+    table = header("head", "test mAP", "above the linear optimum", "p over the seeds (Holm)", "seeds")
     missing = []
     for arm in arms:
         found = scores(results, arm.name, size)
@@ -189,7 +189,7 @@ def causes_table(results: Runs, sizes: Sequence[int]) -> list[str]:
 def association_table(results: Runs, sizes: Sequence[int]) -> list[str]:
     """What A is like where it was run, beside what the arm gains over the head without A."""
     table = header("head", "photographs", "gain over the head without A", "with the mean A", "sd of A",
-                   "sd of the mean A over pairs", "sd over images", "Spearman's ρ [mean ends of 95%]")  # fmt: skip
+                   "sd of the mean A over pairs", "sd over images", "Spearman's ρ [95%, mean over seeds]")  # fmt: skip
     for arm in (arm for arm in ARMS if arm.name in ASSOCIATIONS):
         for size in sizes:
             runs = results[arm.name, size].finished

@@ -193,22 +193,21 @@ class Results:
             if any(point not in self.sweep for point in self._neighbours(self.best, place))
         ]
 
-    def next_round(self) -> tuple[int, list[tuple[float, ...]]]:
+    def next_round(self) -> tuple[int, list[tuple[float, ...]]] | None:
         """The number of the round of the search to go on with, 0 for the start, and the settings that it lacks.
 
-        A round tries the untried neighbours of the setting that was the best before it; [] once the search is done.
+        A round tries the untried neighbours of the setting that was the best before it; None once the search is done.
         """
         start = list(itertools.product(*self.arm.start.values()))
         if missing := [point for point in start if point not in self.sweep]:
             return 0, missing
-        tried = {point: run for (point, seed), run in self.runs.items() if seed == TUNING_SEED}
         for number in range(1, min(self.arm.rounds, self.scale.rounds) + 1):
-            before = {point: run["validation"] for point, run in tried.items() if run["round"] < number}
-            best = max(before, key=before.get)
+            before = [point for point in self.sweep if self.runs[point, TUNING_SEED]["round"] < number]
+            best = max(before, key=self.sweep.get)
             around = [self._neighbours(best, place) for place in range(len(self.arm.start))]
-            if missing := [point for points in around for point in points if point not in tried]:
+            if missing := [point for points in around for point in points if point not in self.sweep]:
                 return number, missing
-        return 0, []
+        return None
 
     def _neighbours(self, point: tuple[float, ...], place: int) -> list[tuple[float, ...]]:
         values = AXES[list(self.arm.start)[place]]
@@ -219,7 +218,7 @@ class Results:
     @property
     def finished(self) -> list[dict] | None:
         """The runs of the chosen setting by seed; None while one is missing, or the search goes on."""
-        if self.next_round()[1]:
+        if self.next_round() is not None:
             return None
         runs = [self.runs.get((self.best, seed)) for seed in self.seeds]
         return None if None in runs else runs
@@ -228,8 +227,8 @@ class Results:
 def run_arm(arm: Arm, scale: Scale, splits: Mapping[str, Split], folder: Path) -> str:
     """Searches and trains an arm at a scale, as far as that is left to do, and says what came of it."""
     results = Results(arm, scale, folder)
-    while (following := results.next_round())[1]:
-        number, points = following
+    while step := results.next_round():
+        number, points = step
         for together in [points] if arm.batched else [[point] for point in points]:
             for record in run(arm, scale, splits, together, TUNING_SEED):
                 results.add(record | {"round": number})

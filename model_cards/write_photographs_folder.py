@@ -99,12 +99,13 @@ def test_rows(folders: dict[str, Path], dataset: str) -> list[dict]:
         A row for each: mAP, CF1 and OF1 with the ends of their intervals, and how far the mAP of the first lies above
         it on the same resamples of the photographs.
     """
-    rows, first = [], None
+    rows, first, threshold_of_first = [], None, 0.5
     for name, folder in folders.items():
         args = EvaluationArguments(model=str(folder), dataset=dataset, split="test")
         saved = evaluate_saved_model(args, SourceOptions(), Accelerator(cpu=True))
         thresholds, evaluation = np.array(saved.model.config.thresholds), saved.evaluation
-        first = first or evaluation
+        if first is None:
+            first, threshold_of_first = evaluation, thresholds
         row = {"model": name, "photographs": len(evaluation.scores)}
         intervals = bootstrap_metrics(evaluation.scores, evaluation.targets, thresholds, resamples=RESAMPLES)
         for key in ("mAP", "CF1", "OF1"):
@@ -112,8 +113,8 @@ def test_rows(folders: dict[str, Path], dataset: str) -> list[dict]:
             row |= {key: float(evaluation.metrics[key]), f"{key} from": low, f"{key} to": high}
         few = evaluation.indices < FEW
         row[f"mAP of the first {FEW}"] = multilabel_metrics(evaluation.scores[few], evaluation.targets[few])["mAP"]
-        compared = evaluation.scores, thresholds
-        below = bootstrap_metrics(first.scores, first.targets, resamples=RESAMPLES, compared=compared)
+        both = first.scores, first.targets, threshold_of_first
+        below = bootstrap_metrics(*both, resamples=RESAMPLES, compared=(evaluation.scores, thresholds))
         low, high = below["mAP"].tolist()
         row |= {"below the first": float(first.metrics["mAP"]) - row["mAP"]}
         row |= {"below the first from": low, "below the first to": high}

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from assocformer_hf import multilabel_metrics
+from assocformer_hf.data.scenes.scenes import load_scenes
 from benchmarks.peers import label_graph
 from benchmarks.photographs import FOLDER, PAGE, require_features, write_pages
-from benchmarks.photographs_features import Split
+from benchmarks.photographs_features import Split, features_name
 from benchmarks.photographs_heads import AM
 from benchmarks.photographs_report import README, write_report
 from benchmarks.photographs_runs import ARMS, AXES, SCALES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
@@ -102,7 +103,8 @@ def test_a_round_of_the_search_that_was_interrupted_is_finished_first(splits, tm
     whole = [run["point"] for run in map(json.loads, lines)]
     path.write_text("\n".join(lines[:3]) + "\n")  # the start, and two of its four neighbours
     results = Results(arm, scale, tmp_path)
-    assert (len(results.next_round()[1]), results.finished) == (2, None)
+    number, missing = results.next_round()
+    assert (number, len(missing), results.finished) == (1, 2, None)
     run_arm(arm, scale, splits, tmp_path)
     assert [run["point"] for run in map(json.loads, path.read_text().splitlines())] == whole
 
@@ -112,6 +114,23 @@ def test_results_of_other_photographs_are_not_mixed(tmp_path):
     require_features("these", tmp_path)
     with pytest.raises(ValueError, match="results of these, and these are others"):
         require_features("others", tmp_path)
+    (tmp_path / "features.json").unlink()
+    (tmp_path / "linear-1000.jsonl").touch()
+    with pytest.raises(ValueError, match="results of unknown maps"):
+        require_features("these", tmp_path)
+
+
+def test_other_labels_and_another_backbone_are_other_features(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    scenes = load_scenes("train", size=4)
+    photographs = dict.fromkeys(("train", "validation", "test"), scenes)
+    names = [features_name(photographs, tmp_path, 192), features_name(photographs, tmp_path, 224)]
+    others = scenes.map(lambda row: {"labels": row["labels"][:-1]})
+    names.append(features_name(photographs | {"test": others}, tmp_path, 192))
+    (tmp_path / "config.json").write_text("another mean")
+    names.append(features_name(photographs, tmp_path, 192))
+    assert len(set(names)) == 4
 
 
 def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):

@@ -1,4 +1,4 @@
-"""Small sets of photographs: what chooses is not what measures, and the table pairs the seeds."""
+"""Small sets of photographs: what is computed of them, and a table that pairs the seeds."""
 
 import numpy as np
 import pytest

@@ -42,9 +42,10 @@ def images_only(dataset, given: str | None, origin: str):
     """A dataset reduced to its images, undecoded, in the column `image`."""
     column = image_column(dataset, given, origin)
     dataset = dataset.select_columns([column])
+    if isinstance(dataset, datasets.Dataset):
+        dataset = _without_empty_blocks(dataset.with_format(None))
     dataset = dataset if column == "image" else dataset.rename_column(column, "image")
-    dataset = dataset.cast_column("image", datasets.Image(decode=False))
-    return _without_empty_blocks(dataset) if isinstance(dataset, datasets.Dataset) else dataset
+    return dataset.cast_column("image", datasets.Image(decode=False))
 
 
 def _without_empty_blocks(dataset: datasets.Dataset) -> datasets.Dataset:
