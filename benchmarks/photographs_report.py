@@ -49,7 +49,7 @@ README = Path(__file__).parent.parent / "README.md"
 BUNDLED_FOLDER = README.parent / "model_cards/assocformer-efficientnet-lite0-mirflickr"
 BUNDLED = {
     "photographs_model": "EfficientNet-Lite0 fine-tuned, AM with attention",
-    "photographs_student": "tiny CvT from random weights, distilled from it",
+    "photographs_student": "tiny Swin from random weights, distilled from it",
 }
 
 

@@ -26,7 +26,6 @@ from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
     HANDLER,
-    MAP_FILE,
     MODEL_FILES,
     MODEL_ROOM,
     PREDICTIONS_FILE,
@@ -70,7 +69,7 @@ FINE_TUNED = Bundled(
     FOLDER, CARDS / "photographs_note.md", "photographs_model", base_model="timm/tf_efficientnet_lite0.in1k"
 )
 DISTILLED = Bundled(
-    CARDS / "assocformer-tiny-cvt-mirflickr", CARDS / "photographs_student_note.md", "photographs_student", None
+    CARDS / "assocformer-tiny-swin-mirflickr", CARDS / "photographs_student_note.md", "photographs_student", None
 )
 MODELS = {"fine-tuned": FINE_TUNED, "distilled": DISTILLED}
 TITLES = {
@@ -139,8 +138,7 @@ def main():
     bundled = MODELS[args.kind]
     folder = bundled.folder
     folder.mkdir(exist_ok=True)
-    # Without a map: A of heads on these photographs says nothing of a photograph (docs/photographs.md).
-    for name in sorted({*MODEL_FILES, *CALIBRATION_FILES} - {MAP_FILE}):
+    for name in sorted({*MODEL_FILES, *CALIBRATION_FILES}):  # a map of A is among them where A is worth it
         if (args.model / name).is_file():
             shutil.copyfile(args.model / name, folder / name)
     for file in (*(MODEL_ROOM / name for name in REMOTE_CODE), HANDLER):

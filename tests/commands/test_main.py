@@ -263,7 +263,7 @@ def test_output_that_nobody_reads_on_ends_in_silence():
 
 
 def test_what_would_not_work_on_the_hub_is_refused_before_anything_is_written(capsys, tmp_path):
-    shutil.copytree(ROOT / "model_cards/assocformer-tiny-cvt-mirflickr", tmp_path / "model")
+    shutil.copytree(ROOT / "model_cards/assocformer-tiny-swin-mirflickr", tmp_path / "model")
     before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*.*") if path.is_file()}
     publishing = ("publish", "--model", str(tmp_path / "model"), "--hub_model_id", "org/name")
     sample = str(tmp_path / "model/samples/temple.jpg")
