@@ -18,7 +18,8 @@ from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.training.machine import share_cores
 
 {first}
-torch.ones(64 << 20, dtype=torch.uint8)
+for _ in range(20):  # until the places between other memory are there
+    torch.ones(64 << 20, dtype=torch.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     torch.ones(64 << 20, dtype=torch.uint8)
@@ -36,7 +37,7 @@ def test_freed_memory_is_used_again(first):
     child = subprocess.run(
         [sys.executable, "-c", AFTER.format(first=first)], capture_output=True, text=True, check=True
     )
-    assert int(child.stdout.split()[-1]) < 5 * (64 << 20)  # of 20 times as many
+    assert int(child.stdout.split()[-1]) < 2 * (64 << 20)  # of 20 times as many
 
 
 def _cpu_flags() -> set[str]:
