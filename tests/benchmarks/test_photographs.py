@@ -83,6 +83,7 @@ def test_an_interrupted_suite_goes_on_and_only_chosen_settings_see_the_test_spli
     assert results.best == max(results.sweep, key=results.sweep.get)
     assert [run["seed"] for run in results.finished] == [0, 1]
     assert all(("test" in run) == (run["round"] is None) for run in map(json.loads, lines))
+    assert all(run["environment"]["versions"]["torch"] for run in map(json.loads, lines))
     assert str(len(lines)) in said
     path.write_text("\n".join(lines[:-1]) + "\n")
     run_arm(arm, SCALE, splits, tmp_path)
