@@ -46,6 +46,18 @@ class MLP(nn.Module):
         return logits if self.linear is None else logits + self.linear(features), features.new_zeros(())
 
 
+class HiddenLinear(nn.Linear):
+    """A linear layer with a hidden layer beside it."""
+
+    def __init__(self, channels: int, labels: int, hidden: int):
+        super().__init__(channels, labels)
+        self.hidden, self.output = nn.Linear(channels, hidden), nn.Linear(hidden, labels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features `(..., channels)` to scores `(..., labels)`."""
+        return super().forward(features) + self.output(nn.functional.gelu(self.hidden(features)))
+
+
 class MeanMax(Linear):
     """A linear layer on the mean and the maximum of each channel over the positions."""
 
@@ -112,6 +124,7 @@ class AM(nn.Module):
         association: a key of `ASSOCIATIONS`.
         lam: λ of class-specific residual attention, with which the head takes maps; None is without attention.
         temperature: of that.
+        hidden: size of a hidden layer beside the linear layer of N2, with attention at each place alike; 0 is none.
     """
 
     def __init__(
@@ -124,6 +137,7 @@ class AM(nn.Module):
         association: str = "image",
         lam: float | None = None,
         temperature: float = 1.0,
+        hidden: int = 0,
     ):
         super().__init__()
         backbone = FeatureBackbone(PreTrainedConfig(hidden_size=channels))
@@ -131,6 +145,8 @@ class AM(nn.Module):
             backbone_config=backbone.config, num_labels=labels, association_kernel_size=kernel_size, fusion=fusion
         )
         self.head: AssociationHead = AssocFormerForMultiLabel(config, backbone).head
+        if hidden:
+            self.head.embedding = HiddenLinear(channels, labels, hidden)
         if fusion != "linear":
             self.head.association.__class__ = ASSOCIATIONS[association]
         self.theta, self.on_maps = theta, lam is not None
