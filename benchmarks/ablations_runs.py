@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, multilabel_metrics
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.scenes.scenes import NOISE, label_set_distribution, load_scenes
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate
+from assocformer_hf.evaluation.metrics import average_precision
 from assocformer_hf.model.association import AssociationModule, AssociationScores
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.model.whole import shifted
@@ -321,7 +322,7 @@ def feature_oracle(coupling: float, noise: float, seeds: int, size: int) -> tupl
 
 
 def _mAP(scores: np.ndarray, targets: np.ndarray) -> float:  # noqa: N802
-    return 100 * multilabel_metrics(scores, targets)["mAP"]
+    return 100 * float(np.nanmean(average_precision(scores, targets)))
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

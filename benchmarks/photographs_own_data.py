@@ -76,7 +76,7 @@ def fine_tuned(head: str, seed: int, splits: dict[str, datasets.Dataset], backbo
             mixed_precision="no", **HEADS[head],
         )  # fmt: skip
         model = result.model.eval()
-        scores, labels = computed(lambda pixels: model(pixels).logits, splits["test"], result.processor)
+        scores, labels = computed(lambda pixels: model(pixels).logits.sigmoid(), splits["test"], result.processor)
     return 100 * multilabel_metrics(scores, labels)["mAP"]
 
 
@@ -96,7 +96,7 @@ def logistic(splits: dict[str, datasets.Dataset], backbone: Path) -> float:
             if targets.min() != targets.max():
                 regression = LogisticRegression(C=penalty, max_iter=1000).fit(features, targets)
                 for own, (new, _) in zip(scores, others, strict=True):
-                    own[:, label] = regression.decision_function(new)
+                    own[:, label] = regression.predict_proba(new)[:, 1]
         chosen_by, mean_ap = (
             multilabel_metrics(own, targets)["mAP"] for own, (_, targets) in zip(scores, others, strict=True)
         )

@@ -1,5 +1,6 @@
 """The one dataset schema of the package, what its readers fill it from, and the error they raise."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -100,8 +101,15 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
     if len(set(names)) != len(names) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         shown = ", ".join(map(str, names)) or "none"
         raise DataError(f"{splits[0].origin}: labels must have names, and each another one; got {shown}")
+    alike: dict[str, str] = {}
     for name in names:
         require_text(name, f"{splits[0].origin}: the label")
+        other = alike.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if other != name:
+            raise DataError(
+                f"{splits[0].origin}: the labels {other!a} and {name!a} look the same, and differ in spaces around "
+                "them or in how their letters are encoded; write them alike"
+            )
     return names
 
 

@@ -79,10 +79,23 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
 
     Raises:
-        DataError: if the labels are all present or all absent, which any confidence would fit.
+        DataError: if the labels are all present or all absent, which any confidence would fit, or none is confident
+            enough: images that the model separates without a mistake.
 
     Source: Guo et al. 2017, On calibration of modern neural networks.
     """
+    temperature = _best_temperature(scores, targets)
+    if not 1.01 / LARGEST_FACTOR < temperature < LARGEST_FACTOR / 1.01:
+        raise DataError(
+            f"no temperature between 1/{LARGEST_FACTOR} and {LARGEST_FACTOR} is the best for these images: the model "
+            "makes too few mistakes on them, or its scores say nothing about them; give more or other images, or leave "
+            "the temperature as it is (--temperature false)"
+        )
+    return temperature
+
+
+def _best_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The best temperature within the bounds."""
     if not ((targets == 1).any() and (targets == 0).any()):
         raise DataError("a temperature is fitted to labels that are present and labels that are absent; give both")
     known = targets != -1
@@ -103,7 +116,7 @@ def held_out_scale(scores: np.ndarray, targets: np.ndarray, count: int = 5, seed
     """Scores, each at the temperature that the other folds of the images give: what scaling does on new images."""
     scaled = np.empty(scores.shape)
     for rest, held_out in folds(len(scores), count, seed):
-        scaled[held_out] = scale(scores[held_out], fit_temperature(scores[rest], targets[rest]))
+        scaled[held_out] = scale(scores[held_out], _best_temperature(scores[rest], targets[rest]))
     return scaled
 
 

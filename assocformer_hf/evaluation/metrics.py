@@ -17,7 +17,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
     Equal scores count as one threshold, as in scikit-learn's `average_precision_score`.
 
     Args:
-        scores: `(images, labels)`, higher for more likely; may be a `numpy.memmap`, of which blocks are read.
+        scores: `(images, labels)`, finite, higher for more likely; may be a `numpy.memmap`, of which blocks are read.
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out of that label's ranking); likewise.
         interpolation: None, or `"11point"` for the mean of the highest precisions at recalls 0, 0.1, ... 1 (VOC 2007).
 
@@ -25,7 +25,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
         `(labels,)`, in [0, 1]; NaN for a label without positives.
 
     Raises:
-        ValueError: if the shapes do not fit, or on an unknown interpolation.
+        ValueError: if the shapes do not fit, a score is not finite, or on an unknown interpolation.
     """
     if interpolation not in (None, "11point"):
         raise ValueError(f"interpolation must be None or '11point', got {interpolation!r}")
@@ -33,6 +33,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
     values = np.empty(scores.shape[1])
     for start in range(0, scores.shape[1], LABEL_BLOCK):
         block = slice(start, start + LABEL_BLOCK)
+        _check_finite(scores[:, block])
         columns = zip(scores[:, block].T.copy(), targets[:, block].T.copy(), strict=True)
         values[block] = [_label_average_precision(*column, interpolation) for column in columns]
     return values
@@ -75,10 +76,12 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
         A precision without predictions counts as 0.
 
     Raises:
-        ValueError: if the shapes do not fit, a score is not finite, a target is not 1, 0 or -1, or no label at all has
-            a positive.
+        ValueError: if the shapes do not fit, a score or threshold is not between 0 and 1, a target is not 1, 0 or -1,
+            or no label at all has a positive.
     """
     scores, targets = _same_shape(scores, targets)
+    if not ((np.asarray(threshold) >= 0) & (np.asarray(threshold) <= 1)).all():
+        raise ValueError(f"threshold must be between 0 and 1, got {np.ravel(threshold)[:5].tolist()}")
     counts = _count(scores, targets, threshold)
     counted = counts["positives"] > 0
     if not counted.any():
@@ -185,6 +188,19 @@ def _same_shape(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
 
 def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
     """Of a block whose first image has that number."""
+    _check_finite(scores, first)
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(
+            f"scores must be probabilities between 0 and 1, got {scores.min():g} to {scores.max():g}; of logits take "
+            "the sigmoid, of percentages the hundredth part"
+        )
+    wrong = (targets != 0) & (targets != 1) & (targets != -1)
+    if wrong.any():
+        raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")
+
+
+def _check_finite(scores: np.ndarray, first: int = 0):
+    """Of a block whose first image has that number."""
     finite = np.isfinite(scores)
     if not finite.all():
         image = first + int((~finite).any(1).argmax())
@@ -192,9 +208,6 @@ def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
             f"{(~finite).sum()} scores are NaN or infinite, the first in image {image}; check the weights that gave "
             "them"
         )
-    wrong = (targets != 0) & (targets != 1) & (targets != -1)
-    if wrong.any():
-        raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")
 
 
 def evaluate_module_path() -> str:

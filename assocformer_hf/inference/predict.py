@@ -1,9 +1,8 @@
 """Tagging many images: a table on the screen, one file, or Parquet shards for millions."""
 
-import csv
 import hashlib
-import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -16,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 from accelerate import Accelerator
 
-from assocformer_hf.csv_file import write_csv
+from assocformer_hf.csv_file import FORMULA, write_csv
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
@@ -208,7 +207,8 @@ class _Run:
         if suffix == ".csv":
             lines = [
                 {
-                    "file_name": one.name,
+                    # What a spreadsheet would run as a formula would get an apostrophe, and be no path any more.
+                    "file_name": os.path.join(".", one.name) if one.name.startswith(FORMULA) else one.name,
                     "labels": _joined(one.labels),
                     "scores": LABEL_SEPARATOR.join(f"{score:.4f}" for score in one.scores),
                     "is_guess": str(one.is_guess).lower(),
@@ -229,12 +229,11 @@ class _Run:
 
 
 def _joined(labels: Sequence[str]) -> str:
-    """Labels in a cell, in quotes where they contain the separator."""
-    if len(labels) == 1 and LABEL_SEPARATOR not in labels[0]:
-        return labels[0]
-    cell = io.StringIO()
-    csv.writer(cell, delimiter=LABEL_SEPARATOR, lineterminator="").writerow(labels)
-    return cell.getvalue()
+    """Labels in a cell, in quotes where they contain the separator or would start a formula."""
+    return LABEL_SEPARATOR.join(
+        '"' + label.replace('"', '""') + '"' if LABEL_SEPARATOR in label or label.startswith((*FORMULA, '"')) else label
+        for label in labels
+    )
 
 
 def _name_unreadable(bad: Unreadable):

@@ -14,6 +14,7 @@ from torch import Tensor
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
+from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.images import array_image
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
@@ -185,7 +186,7 @@ class Tagger:
         if not np.isfinite(scores).all():
             return TaggedImage(name, [], [], error="the model gives scores that are no numbers")
         order = np.argsort(-scores, kind="stable")
-        chosen = order[scores[order] >= self.thresholds[order]][: self.top_k]
+        chosen = order[reaches(scores, self.thresholds)[order]][: self.top_k]
         is_guess = len(chosen) == 0
         chosen = order[:1] if is_guess else chosen
         return TaggedImage(

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.interpretation.label_names import plot_name
 from assocformer_hf.interpretation.why import why_in_words
 
@@ -176,7 +177,8 @@ def explain_image(
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)
     thresholds = np.array(config.thresholds) if thresholds is None else thresholds
-    chosen = [config.label2id[label] for label in labels or []] or np.flatnonzero(scores >= thresholds).tolist()
+    tagged = np.flatnonzero(reaches(scores.astype(np.float32), thresholds)).tolist()
+    chosen = [config.label2id[label] for label in labels or []] or tagged
     explanations = []
     for c in sorted(chosen or [int(scores.argmax())], key=lambda c: -scores[c]):
         influences = [

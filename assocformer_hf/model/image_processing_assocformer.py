@@ -16,6 +16,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM
 MAX_PIXELS = 178_956_970  # twice what PIL thinks safe, where PIL itself refuses
 MAX_SIDE = 65_535  # pixels; also JPEG's
 WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+WIDE_FORMATS = ("PNG", "PPM")  # whose 16 bits PIL may hold in 32, the mode I
 
 
 class ImageError(ValueError):
@@ -88,17 +89,22 @@ def decode_image(
         if image is not source:
             with image:
                 image.load()
+        image_format = image.format
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
-        return _to_rgb(image)
+        return _to_rgb(image, image_format)
     except Exception as error:  # of any kind, as above
         name = name or (str(source) if isinstance(source, (str, Path)) else "image")
         raise ImageError.of(name, _one_line(error)) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, image_format: str | None) -> Image.Image:
     if image.mode == "RGB":
         return image
+    if image.mode == "I" and image_format not in WIDE_FORMATS:
+        lowest, highest = image.getextrema()
+        if lowest < 0 or not 255 < highest <= 65535:
+            raise ValueError(f"pixels are 32-bit numbers from {lowest} to {highest}, no 16-bit grey; save 8 or 16 bits")
     if image.mode in WIDE_GREY:
         # PIL would clip the values at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")

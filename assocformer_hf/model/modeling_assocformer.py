@@ -225,6 +225,13 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """L of eq. 1 to 3: images `(batch, 3, height, width)` to the feature `(batch, d)` that the head gets."""
         return _pooled_feature(self._run_backbone(pixel_values))
 
+    def head_inputs(self, pixel_values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images to what the head gets: L `(batch, d)`, and the feature map `(batch, places, d)`, None where
+        `pooling="mean"` leaves it out."""
+        outputs = self._run_backbone(pixel_values)
+        places = self._places(outputs, pixel_values.shape[2:])[0] if self.config.pooling == "attention" else None
+        return _pooled_feature(outputs), places
+
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
         # Not all of transformers' backbones take float32 images where their weights are in half precision.
         pixel_values = pixel_values.to(self.backbone.dtype)

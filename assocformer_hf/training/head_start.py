@@ -43,7 +43,7 @@ def train_head(
         weight_decay: of the head's weights, decoupled.
         seed: of the order of the images.
     """
-    features, labels = _features(model, images, loader, accelerator)
+    features, means, labels = _features(model, images, loader, accelerator)
     head, config = model.head, model.config
     head.train()
     optimizer = create_optimizer(head, LEARNING_RATE, weight_decay)
@@ -53,9 +53,9 @@ def train_head(
     for epoch in range(epochs):
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
         for chosen in order.split(BATCH_SIZE):
-            pooled, target = (part[chosen].to(accelerator.device) for part in (features, labels))
+            pooled, mean, target = (part[chosen].to(accelerator.device) for part in (features, means, labels))
             # An image that is one place: the attention then has nothing to choose from.
-            places = pooled.unsqueeze(1) if config.pooling == "attention" else None
+            places = mean.unsqueeze(1) if config.pooling == "attention" else None
             logits = head(pooled, places=places).logits
             asymmetric_loss(logits, target, config.gamma_pos, config.gamma_neg, config.clip).backward()
             optimizer.step()
@@ -68,14 +68,15 @@ def train_head(
 @torch.no_grad()
 def _features(
     model: PreTrainedModel, images: MultiLabelImages, loader: DataLoader, accelerator: Accelerator
-) -> tuple[Tensor, Tensor]:
-    """L of every training image `(images, d)` and its labels `(images, labels)`, on the CPU of every process."""
+) -> list[Tensor]:
+    """L of every training image `(images, d)`, the mean of its feature map where the head reads that, else L again, and
+    its labels `(images, labels)`; on the CPU of every process."""
     model.eval()
-    features, labels = [], []
+    parts = []
     for batch in progress_bar(loader, accelerator.is_main_process, desc="head start", unit="batches"):
         with accelerator.autocast():
-            pooled = model.pooled_feature(images.scale(batch["pixel_values"]))
-        pooled, target = accelerator.gather_for_metrics((pooled.float(), batch["labels"]))
-        features.append(pooled.cpu())
-        labels.append(target.cpu())
-    return torch.cat(features), torch.cat(labels)
+            pooled, places = model.head_inputs(images.scale(batch["pixel_values"]))
+        mean = pooled if places is None else places.mean(1)
+        found = accelerator.gather_for_metrics((pooled.float(), mean.float(), batch["labels"]))
+        parts.append([part.cpu() for part in found])
+    return [torch.cat(part) for part in zip(*parts, strict=True)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import (
+    DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
     broadcast_object_list,
@@ -76,8 +77,12 @@ FREE_OPTIONS = {
 LOGS = "logs"
 
 
-def create_accelerator(recipe: RecipeArguments) -> Accelerator:
+def create_accelerator(recipe: RecipeArguments, unused_parameters: bool = False) -> Accelerator:
     """The accelerator of a run; seeds every process alike, so that all of them build the same model.
+
+    Args:
+        recipe: the options of the run.
+        unused_parameters: whether some parameters may get no gradient.
 
     Raises:
         ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
@@ -94,6 +99,7 @@ def create_accelerator(recipe: RecipeArguments) -> Accelerator:
         step_scheduler_with_optimizer=False,
         log_with=tracker_names(recipe.report_to) or None,
         project_dir=str(Path(recipe.output_dir) / LOGS),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused_parameters)],
     )
     require_all_processes()
     return accelerator
@@ -149,9 +155,10 @@ class TrainingRun:
         self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
         self.checkpoints = self.output.path / CHECKPOINTS
         self.hold = ExitStack()  # of the folder's lock, until the end of the run or of the process
+        self.goes_on = False  # with the run whose work is in the folder; known to the main process
         if accelerator.is_main_process:
             self.hold.enter_context(self.output.locked())
-            prepare_output_folder(self.output, recipe, saves)
+            self.goes_on = check_output_folder(self.output, recipe, saves)
         accelerator.wait_for_everyone()
         self.images_per_batch = recipe.batch_size * accelerator.num_processes
         if len(train_images) < self.images_per_batch:
@@ -210,6 +217,10 @@ class TrainingRun:
         self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
         if warning := size_warning(model.num_parameters(), accelerator.device):
             accelerator.print(warning)
+        if accelerator.is_main_process and not self.goes_on:  # nothing is left that could refuse the run
+            for checkpoint in checkpoints(self.checkpoints):
+                remove_checkpoint(checkpoint)
+            self.output.remove(self.output.owned(LOGS))
 
     def run(self) -> RunState:
         """Trains to the end.
@@ -307,10 +318,12 @@ class TrainingRun:
     def _leave_out_a_best_that_is_not_here(self):
         """A checkpoint that was taken from elsewhere came without the best weights of before. Called by every process.
 
+        A model that is here then is of another run.
+
         Raises:
             CheckpointError: if no epoch is left that could give others.
         """
-        state, saved = self.state, bool(self.output.owned("model"))
+        state, saved = self.state, self.goes_on and bool(self.output.owned("model"))
         (saved,) = broadcast_object_list([saved])
         if saved or not state.history:
             return
@@ -378,8 +391,11 @@ def _identify(train_images: MultiLabelImages, eval_images: MultiLabelImages) -> 
     return ImagesUsed(trained_on, held_out), {"train on": train_identity, "evaluate on": eval_identity}
 
 
-def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]):
+def check_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]) -> bool:
     """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
+
+    Returns:
+        Whether the run goes on with the one whose work is in the folder.
 
     Raises:
         CheckpointError: if there is an earlier run, and none is resumed or shall be replaced, or if the checkpoints of
@@ -388,7 +404,7 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
     """
     found = checkpoints(output.path / CHECKPOINTS)
     earlier = [CHECKPOINTS] if found else []
-    resumed = recipe.resume and (earlier or recipe.resume != "auto")
+    resumed = bool(recipe.resume and (earlier or recipe.resume != "auto"))
     if recipe.resume not in (None, "auto", "last"):
         whole_checkpoint(recipe.resume)
         # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
@@ -403,9 +419,7 @@ def prepare_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: 
     if not resumed:
         for other in sorted(set((output.path / CHECKPOINTS).glob("epoch-*")) - set(found)):
             raise in_the_way(other)
-        for checkpoint in found:
-            remove_checkpoint(checkpoint)
-        output.remove(output.owned(LOGS))
+    return resumed
 
 
 def log_line(entry: dict, epochs: int, best: float) -> str:

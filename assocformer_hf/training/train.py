@@ -116,7 +116,9 @@ def train(
     if not any(isinstance(group, DataArguments) for group in arguments):
         options.setdefault("dataset", str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY)
     model_args, data_args, recipe, source, hub = training_arguments(*arguments, config=config, **options)
-    accelerator = create_accelerator(recipe)
+    # With both, nothing reads L: what only L depends on gets no gradient.
+    unused = model_args.fusion == "linear" and model_args.pooling == "attention"
+    accelerator = create_accelerator(recipe, unused)
     if hub.push_to_hub and accelerator.is_main_process:
         create_repository(hub.hub_model_id, hub.hub_private_repo)
 
@@ -152,6 +154,7 @@ def train(
         "auto": [name for name, value in asdict(recipe).items() if value == "auto" and name not in FREE_OPTIONS],
     }
 
+    groups = (model_args, data_args, recipe, source)
     divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0
 
     def save_best(model, weights, evaluation, state):
@@ -162,6 +165,8 @@ def train(
         evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
         with run.output.replacing("model") as folder:
             save_model_folder(folder, model, processor, evaluation, details, images_used=used)
+        # Not before: until then the model in the folder may be an earlier run's, and so are its options.
+        run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
 
     fixed = asdict(model_args) | asdict(data_args) | asdict(source)
     # By its name: what is published says nothing of the folders of a machine.
@@ -186,9 +191,6 @@ def train(
         fixed,
         (*MODEL_FILES, OPTIONS_FILE),
     )
-    if accelerator.is_main_process:
-        groups = (model_args, data_args, recipe, source)
-        run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
     state = run.run()  # the best weights are on the disk before any process comes out
 
     result = TrainingResult(run.output.path, state.history, state.unreadable)

@@ -11,6 +11,7 @@ READOUTS = ("per_label", "shared")
 FUSIONS = ("equal", "association", "learnable", "linear")
 POOLINGS = ("mean", "attention")
 ASSOCIATION_NORMS = ("l2", "l1", "l1_l2", "nuclear", "none")
+RANDOM_MODELS = ("vit_mae",)
 PAPER_BACKBONE = {
     "model_type": "timm_wrapper",
     "architecture": "swin_large_patch4_window12_384",
@@ -118,6 +119,11 @@ class AssocFormerConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
+        if self.backbone_config.model_type in RANDOM_MODELS:
+            raise ConfigurationError(
+                f"{self.backbone_config.model_type} hides most of an image at random, in inference too; take the same "
+                "weights from timm, such as timm/vit_base_patch16_224.mae"
+            )
         self.backbone_config.num_labels = 0
         self.backbone_config._name_or_path = ""  # a folder of somebody's machine; the weights are in the model
         if self.id2label is None and self.label2id:

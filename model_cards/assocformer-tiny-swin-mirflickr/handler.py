@@ -18,7 +18,6 @@ probabilities of each label on its own and do not sum to one. What cannot be ans
 import base64
 import binascii
 import logging
-import math
 import re
 from pathlib import Path
 
@@ -152,7 +151,7 @@ class EndpointHandler:
         threshold, top_k = given.get("threshold", 0.0), given.get("top_k", 5)
         labels, explain = given.get("labels", self.names), given.get("explain", False)
         is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-        if threshold != "default" and not (is_number and math.isfinite(threshold) and 0 <= threshold <= 1):
+        if threshold != "default" and not (is_number and 0 <= threshold <= 1):
             raise RequestError("bad_parameter", 'threshold must be a number from 0 to 1, or "default"')
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise RequestError("bad_parameter", "top_k must be a whole number from 1 on")

@@ -240,3 +240,37 @@ def test_a_stream_of_numbers_that_can_be_read_in_two_ways_is_refused(tmp_path):
     options["label_names"] = ["a", "b", "c"]
     stream = load_multilabel_dataset(tmp_path / "train.parquet", **options)["train"]
     assert [(one["labels"], one["unknown"]) for one in stream] == [([0], [1]), ([1], []), ([0, 1], []), ([], [0])]
+
+
+def test_shards_that_number_their_classes_differently_are_refused(tmp_path):
+    """`datasets` would read the numbers of all by the names of the first."""
+    for name, classes in (("train", ["cat", "dog"]), ("validation", ["dog", "cat"])):
+        kinds = {"image": datasets.Image(), "labels": datasets.List(datasets.ClassLabel(names=classes))}
+        rows = {"image": [Image.new("RGB", (8, 8))], "labels": [[classes.index("cat")]]}
+        datasets.Dataset.from_dict(rows, datasets.Features(kinds)).to_parquet(tmp_path / f"{name}.parquet")
+    for options in ({}, {"label_names": ["cat", "dog"]}, {"streaming": True}):
+        with pytest.raises(DataError, match="train.parquet and .*validation.parquet declare .*in another order"):
+            load_multilabel_dataset(tmp_path, **options)
+    assert load_split(tmp_path / "validation.parquet", "all")["labels"][:] == [[1]]
+
+
+def test_a_stream_refuses_states_and_takes_the_classes_of_several_objects(tmp_path):
+    picture(tmp_path / "a.jpg")
+    flat = {"labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
+    nested = {"objects": [{"category": [0, 0, 1]}, {"category": [1, 1]}]}
+    for name, labels in (("flat", flat), ("nested", nested)):
+        rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.jpg")] * 2} | labels)
+        rows.cast_column("image", datasets.Image()).to_parquet(tmp_path / f"{name}.parquet")
+    options = {"streaming": True, "label_names": ["a", "b", "c"]}
+    with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0, and label_names has 3"):
+        list(load_multilabel_dataset(tmp_path / "flat.parquet", **options)["train"])
+    stream = load_multilabel_dataset(tmp_path / "nested.parquet", **options)["train"]
+    assert [one["labels"] for one in stream] == [[0, 1], [1]]
+
+
+def test_names_that_only_look_alike_are_refused(tmp_path):
+    """As folders that came from a Mac, whose letters and accents are apart."""
+    for split, name in (("train", "caf\u00e9"), ("validation", "cafe\u0301")):
+        picture(tmp_path / split / name / f"{split}.jpg")
+    with pytest.raises(DataError, match=r"'cafe\\u0301' and 'caf\\xe9' look the same, .* write them alike"):
+        load_multilabel_dataset(tmp_path)

@@ -57,6 +57,14 @@ def test_scores_of_zero_and_one_have_a_finite_loss():
         fit_temperature(np.array([[0.2]]), np.array([[1]]))
 
 
+def test_images_that_the_model_separates_have_no_temperature(overconfident):
+    scores, targets = overconfident
+    right = np.where(targets == 1, 0.6, 0.4)
+    for found in (right, 1 - right):
+        with pytest.raises(DataError, match="no temperature between 1/100 and 100 is the best for these images"):
+            fit_temperature(found, targets)
+
+
 @pytest.mark.parametrize(
     ("fusion", "pooling"),
     [

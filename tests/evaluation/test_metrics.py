@@ -180,11 +180,28 @@ def test_of_equal_scores_the_first_labels_are_the_top3():
         (np.array([[np.nan, 1]]), np.ones((1, 2)), "1 scores are NaN or infinite, the first in image 0"),
         (np.ones((1, 2)), np.array([[1, 2]]), r"targets must be 1, 0 or -1 \(unknown\), got \[2\]"),
         (np.ones((1, 2)), np.array([[0, -1]]), "no label is present in any image"),
+        (
+            np.array([[2.5, -1]]),
+            np.ones((1, 2)),
+            "must be probabilities between 0 and 1, got -1 to 2.5; of logits",
+        ),
     ],
 )
 def test_malformed_input_is_named(scores, targets, message):
     with pytest.raises(ValueError, match=message):
         multilabel_metrics(scores, targets)
+
+
+@pytest.mark.parametrize("threshold", [50, float("nan"), [0.5, -0.1]])
+def test_a_threshold_is_a_probability(threshold):
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1, got"):
+        multilabel_metrics(np.ones((1, 2)), np.ones((1, 2)), threshold)
+
+
+def test_logits_have_an_average_precision_and_nan_has_none():
+    assert average_precision(np.array([[3.0], [-2.0]]), np.array([[1], [0]])) == 1
+    with pytest.raises(ValueError, match="1 scores are NaN or infinite, the first in image 1"):
+        average_precision(np.array([[3.0], [np.nan]]), np.array([[1], [0]]))
 
 
 def test_an_unknown_interpolation_is_named():

@@ -324,9 +324,10 @@ def test_hostile_images_are_refused_in_plain_words(handler, name):
     "parameters",
     [
         {"threshold": math.nan}, {"threshold": math.inf}, {"threshold": -0.1}, {"threshold": 1.5}, {"threshold": "0.5"},
-        {"threshold": True}, {"threshold": [0.5]}, {"top_k": 0}, {"top_k": -1}, {"top_k": 2.5}, {"top_k": True},
-        {"top_k": "3"}, {"labels": []}, {"labels": "cat"}, {"labels": ["cat", 1]}, {"labels": ["unicorn"]},
-        {"labels": {"cat": 1}}, {"explain": 1}, {"explain": "yes"}, {"unknown": 1}, {1: 2}, [], "x", 3, math.nan,
+        {"threshold": True}, {"threshold": [0.5]}, {"threshold": 10**400}, {"top_k": 0}, {"top_k": -1}, {"top_k": 2.5},
+        {"top_k": True}, {"top_k": "3"}, {"labels": []}, {"labels": "cat"}, {"labels": ["cat", 1]},
+        {"labels": ["unicorn"]}, {"labels": {"cat": 1}}, {"explain": 1}, {"explain": "yes"}, {"unknown": 1}, {1: 2}, [],
+        "x", 3, math.nan,
     ],
     ids=str,
 )  # fmt: skip

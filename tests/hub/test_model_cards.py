@@ -18,7 +18,7 @@ from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM, write_recipe
+from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM, write_card, write_recipe
 from benchmarks.photographs_fine_tuned import fine_tuned_runs
 from model_cards.write_cards import worth_table
 from model_cards.write_paper_folders import PAPER as PAPER_NUMBERS
@@ -84,6 +84,15 @@ def test_what_is_generated_is_up_to_date(folder, tmp_path):
     assert "## How it was made" in card
     if folder == PHOTOGRAPHS:
         assert seeds_sentence(fine_tuned_runs()) in card
+
+
+def test_a_label_of_two_lines_stays_in_its_row(tmp_path):
+    metrics = json.loads((TRAINED / "metrics.json").read_text())
+    row = metrics["per_label"].pop("person")
+    metrics["per_label"]["a\nb|c"] = row
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    write_card(tmp_path)
+    assert f"| a b\\|c | {100 * row['AP']:.1f} | {row['positives']} |" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)

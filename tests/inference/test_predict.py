@@ -132,7 +132,7 @@ def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tm
 
 
 def test_labels_that_hold_the_separator_are_read_again(create_model, images, tmp_path):
-    labels = {0: "a|b", 1: "c", 2: 'd "e"', 3: "f, g"}
+    labels = {0: "a|b", 1: "@c", 2: 'd "e"', 3: "f, g"}
     create_model(id2label=labels).save_pretrained(tmp_path / "odd")
     create_image_processor(64).save_pretrained(tmp_path / "odd")
     predict(options(tmp_path / "odd", images, tmp_path / "tags.csv", threshold=0.0))

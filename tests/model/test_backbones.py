@@ -27,6 +27,8 @@ from transformers import (
     SwinModel,
     ViTConfig,
     ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEModel,
     ViTModel,
 )
 from transformers.models.timm_wrapper import TimmWrapperConfig, TimmWrapperModel
@@ -162,6 +164,12 @@ def test_a_backbone_that_is_loaded_as_a_model_points_to_from_backbone(kind, tmp_
 def test_a_text_model_is_refused(tmp_path):
     BertModel(BertConfig(vocab_size=10, **SMALL)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="BertModel takes input_ids, not images; use a vision backbone"):
+        AssocFormerForMultiLabel.from_backbone(tmp_path)
+
+
+def test_a_model_that_hides_most_of_an_image_is_refused(tmp_path):
+    ViTMAEModel(ViTMAEConfig(decoder_num_hidden_layers=1, **SMALL)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="vit_mae hides most of an image at random, .* same weights from timm"):
         AssocFormerForMultiLabel.from_backbone(tmp_path)
 
 

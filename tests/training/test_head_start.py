@@ -23,8 +23,9 @@ def scenes():
     return MultiLabelImages(dataset, augment, scale=pixel_scaling(processor)), label_names(dataset)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_the_head_learns_and_the_backbone_stays(create_model, scenes, pooling):
+@pytest.mark.parametrize(("pooling", "left"), [("mean", 0.5), ("attention", 0.3)])
+def test_the_head_learns_and_the_backbone_stays(create_model, scenes, pooling, left):
+    """With attention it learns from the mean of the map: CvT's pooled feature is that of its class token."""
     images, names = scenes
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
@@ -40,7 +41,7 @@ def test_the_head_learns_and_the_backbone_stays(create_model, scenes, pooling):
     again = deepcopy(model)
     for one in (model, again):
         train_head(one, images, loader, accelerator, epochs=20, weight_decay=3.0)
-    assert loss(model) < 0.95 * loss(before)
+    assert loss(model) < left * loss(before)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, again.state_dict()[name], rtol=0, atol=0)
         if name.startswith("backbone."):

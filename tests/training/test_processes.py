@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import Dinov2Config, Dinov2Model
+from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
 from tests import forked
 from tests.commands.commands import BINARIES, ENVIRONMENT, run, training
@@ -29,11 +29,21 @@ def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_backbone_with_parameters_that_it_does_not_use(small_coco, tmp_path):
-    """DINOv2's mask token has no part in the features; processes that wait for its gradient would end in an error."""
-    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
-    Dinov2Model(config).save_pretrained(tmp_path / "dinov2")
-    options = ("--backbone", str(tmp_path / "dinov2"), "--image_size", "56", "--epochs", "1", "--batch_size", "4")
+@pytest.mark.parametrize(
+    ("config_class", "model_class", "head"),
+    [(Dinov2Config, Dinov2Model, ()), (ViTConfig, ViTModel, ("--fusion", "linear", "--pooling", "attention"))],
+)
+def test_two_processes_train_a_backbone_with_parameters_that_are_not_used(
+    small_coco, tmp_path, config_class, model_class, head
+):
+    """Processes that wait for their gradient would end in an error.
+
+    DINOv2's mask token has no part in the features, and a linear head on the places none in what ViT makes of L.
+    """
+    config = config_class(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
+    model_class(config).save_pretrained(tmp_path / "backbone")
+    options = ("--backbone", str(tmp_path / "backbone"), "--image_size", "56", "--epochs", "1", "--batch_size", "4")
+    options += head
     run(training(small_coco, tmp_path / "model", *options, processes=2))
     assert (tmp_path / "model/model.safetensors").is_file()
 

@@ -25,7 +25,7 @@ from assocformer_hf.training.arguments import (
     read_recipe,
     training_arguments,
 )
-from assocformer_hf.training.checkpoint import CheckpointError
+from assocformer_hf.training.checkpoint import CheckpointError, checkpoints
 from assocformer_hf.training.train import first_pictures, write_options
 from tests import forked
 
@@ -207,10 +207,29 @@ def test_a_checkpoint_of_another_folder_does_not_replace_that_folders_model(spli
     assert other == {path: path.read_bytes() for path in (tmp_path / "other").glob("[!.]*.*")}
     with pytest.raises(CheckpointError, match="the run of this checkpoint is finished, and the model .* is not here"):
         train(splits, output_dir=tmp_path / "ended", resume=ended, **options)
+    with pytest.raises(CheckpointError, match="other: the run of this checkpoint is finished, and the model .* is not"):
+        train(splits, output_dir=tmp_path / "other", resume=ended, overwrite=True, **options)
+    assert other == {path: path.read_bytes() for path in (tmp_path / "other").glob("[!.]*.*")}
+    assert [path.name for path in checkpoints(tmp_path / "other/checkpoints")] == ["epoch-0001", "epoch-0002"]
+    replaced = train(splits, output_dir=tmp_path / "other", resume=begun, overwrite=True, **options)
+    assert replaced.metrics["run"]["options"]["seed"] == 0
     again = train(splits, output_dir=tmp_path / "again", resume=begun, **options)
     times = dict.fromkeys(("seconds", "images_per_second", "peak_memory_GiB"))
     assert [entry | times for entry in again.history] == [entry | times for entry in first.history]
     assert again.metrics["run"]["epoch"] == 2
+
+
+def test_a_run_that_is_refused_or_fails_leaves_the_earlier_one_whole(splits, tmp_path):
+    options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", **QUICK}
+    train(splits, **options | {"report_to": "tensorboard"})
+    before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match="24 training images are fewer than one batch of 500"):
+        train(splits, **options | {"batch_size": 500, "overwrite": True})
+    assert before == {path: path.read_bytes() for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigurationError, match="batch norm has one value for each channel"):
+        train(splits, **options | {"batch_size": 1, "image_size": 32, "overwrite": True})
+    for name in ("model.safetensors", "metrics.json", "options.yaml"):  # all of the same run
+        assert (tmp_path / "model" / name).read_bytes() == before[tmp_path / "model" / name]
 
 
 def test_images_that_are_in_both_splits_are_counted(splits, tmp_path):

@@ -25,7 +25,7 @@ UNREADABLE = {
     "empty": "file is empty",
     "huge": "too many pixels: a decompression bomb",
     "no image": "not an image, or of an unknown format",
-    "truncated": "begins as an image, but is truncated or damaged",
+    "truncated": "begins as an image, but is truncated, damaged, or has pixels of no known range",
 }
 REPAIRED = {
     "EXIF-rotated": "turned upright",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def similar_names(names: list[str]) -> list[list[str]]:
     """Groups of names that differ by case, punctuation, a plural s or, from five letters on, one letter."""
     groups: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        plain = re.sub(r"[\W_]+", "", name.casefold())
+        plain = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
         plain = plain or name
         keys = {plain, plain.removesuffix("s")}
         if len(plain) >= SHORT and not any(letter.isdigit() for letter in plain):

@@ -148,7 +148,9 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     unknown = by_column or unknown_column is not None
 
     def indices(example: dict, column: str) -> list[int]:
-        values = [_value(example[column.split(".")[0]], column.split(".")[1:])]
+        first, *path = column.split(".")
+        value = _value(example[first], path)
+        values = [list(dict.fromkeys(value)) if path and isinstance(value, list) else value]  # of several objects
         if declared:
             values = to_names(values, declared, f"{origin}: column {column!r}")
         (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)

@@ -17,7 +17,9 @@ OTHER_KINDS = (
     "textarea", "number", "rating", "datetime", "pairwise", "ranker", "relation", "rectangle", "polygon", "brush",
     "bitmask", "ellipse", "keypoint", "vector", "magicwand", "cube",
 )  # fmt: skip
+# Of JSON-MIN: keys whose text is a label, and those that Label Studio writes beside the data and the labels.
 SHORT_KEYS = ("choice", "choices", "label", "labels", "tag", "tags", "class", "classes", "category", "categories")
+OWN_KEYS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "inner_id")
 
 
 class LabelStudioReader(Reader):
@@ -47,11 +49,14 @@ class LabelStudioReader(Reader):
     def _read_tasks(self, path: Path) -> LabelledImages:
         places = [self.data_dir] if self.data_dir else [path.parent.resolve(), path.parent.resolve() / "images"]
         found, open_tasks = LabelledImages(str(path)), 0
-        for number, task in enumerate(read_json(path), 1):
+        tasks = read_json(path)
+        for number, task in enumerate(tasks, 1):
             if not isinstance(task, dict):
                 raise DataError(f"{path}: entry {number} is not a task")
+        questions, sources = _questions(tasks), {}
+        for number, task in enumerate(tasks, 1):
             origin = f"{path}: task {task.get('id', number)}"
-            given = [set(labels) for labels in _annotations(task, origin)]
+            given = [set(labels) for labels in _annotations(task, questions, sources, origin)]
             if given:
                 agreed = set.intersection(*given)
                 image = _image(task.get("data", task), places, origin)
@@ -82,12 +87,31 @@ def _holds_tasks(path: Path) -> bool:
     return "data" in content[0] or bool({"annotator", "annotation_id", "lead_time"} & content[0].keys())
 
 
-def _annotations(task: dict, origin: str) -> Iterator[list[str]]:
-    """The labels that each annotator gave."""
+def _questions(tasks: list[dict]) -> set[str]:
+    """The keys of short tasks whose text is a label: those with a usual name, and those of several choices elsewhere.
+
+    A single choice is text, several are a dictionary.
+    """
+    several = {key for task in tasks for key, value in task.items() if isinstance(value, dict) and "choices" in value}
+    return several.union(SHORT_KEYS)
+
+
+def _annotations(task: dict, questions: set[str], sources: dict[str, str], origin: str) -> Iterator[list[str]]:
+    """The labels that each annotator gave.
+
+    Args:
+        task: full or short.
+        questions: see [`_questions`].
+        sources: where each choice was found first, see [`_names`]; is added to.
+        origin: what errors call the task.
+    """
     if "data" not in task:
-        # Text is a label only where its key says so: others may be data, such as a caption.
-        single = [task[key] for key in SHORT_KEYS if isinstance(task.get(key), str)]
-        yield [*single, *(label for value in task.values() for label in _short_labels(value, origin))]
+        labels = []
+        for key, value in task.items():
+            labels += _short_labels(value, key, key in questions, sources, origin)
+        if not labels:
+            _refuse_text(task, questions, origin)
+        yield labels
         return
     done = task.get("annotations", task.get("completions")) or []
     if not isinstance(done, list) or not all(isinstance(entry, dict) for entry in done):
@@ -97,44 +121,68 @@ def _annotations(task: dict, origin: str) -> Iterator[list[str]]:
             results = entry.get("result") or []
             if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
                 raise DataError(f"{origin}: the result of an annotation is not a list of regions")
-            yield [label for result in results for label in _result_labels(result, origin)]
+            yield [label for result in results for label in _result_labels(result, sources, origin)]
 
 
-def _result_labels(result: dict, origin: str) -> list[str]:
+def _refuse_text(task: dict, questions: set[str], origin: str):
+    """Raises DataError where a short task without labels has text that may be one or may be data, such as a caption."""
+    for key, value in task.items():
+        if isinstance(value, str) and value and key not in questions.union(OWN_KEYS) and not _is_image(value):
+            raise DataError(
+                f"{origin}: no labels, but {value!r:.40} as {key!r}, which may be a single choice or data of the task; "
+                "export as JSON, which tells them apart"
+            )
+
+
+def _result_labels(result: dict, sources: dict[str, str], origin: str) -> list[str]:
     """The labels of one choice or region."""
     kind, value = result.get("type"), result.get("value")
     if isinstance(kind, str) and (kind in LABEL_KINDS or kind.lower().endswith("labels")):
         if not isinstance(value, dict):
             raise DataError(f"{origin}: a result of kind {kind!r} without a value")
-        return _names(value.get(kind, []), kind, origin)
+        return _names(value.get(kind, []), kind, str(result.get("from_name")), sources, origin)
     if kind not in OTHER_KINDS:
         raise DataError(f"{origin}: a result of an unknown kind, {kind!r}: cannot say whether it has labels; remove it")
     return []
 
 
-def _short_labels(value, origin: str) -> Iterator[str]:
+def _short_labels(value, key: str, is_question: bool, sources: dict[str, str], origin: str) -> Iterator[str]:
     """The labels in an entry of a short task: choices, or a list of regions."""
     for region in value if isinstance(value, list) else [value]:
+        if isinstance(region, str) and is_question:
+            yield from _names([region], "choices", key, sources, origin)
         if isinstance(region, dict):
             kinds = [kind for kind in region if kind in LABEL_KINDS or kind.lower().endswith("labels")]
             for kind in kinds:
-                yield from _names(region[kind], kind, origin)
+                yield from _names(region[kind], kind, key, sources, origin)
             if isinstance(value, list) and not kinds:
                 shown = ", ".join(map(str, region))
                 raise DataError(f"{origin}: a region of an unknown kind ({shown}): cannot say whether it has labels")
 
 
-def _names(labels, kind: str, origin: str) -> list[str]:
-    if kind == "taxonomy" and isinstance(labels, list):
-        labels = [path[-1] if isinstance(path, list) and path else path for path in labels]
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+def _names(given, kind: str, question: str, sources: dict[str, str], origin: str) -> list[str]:
+    """The labels of a kind; of a path in a taxonomy, its end.
+
+    Raises:
+        DataError: if they are no names, or one is a choice of two questions or stands at two places of a taxonomy.
+    """
+    entries = given if isinstance(given, list) else [None]
+    paths = [entry if isinstance(entry, list) and kind == "taxonomy" else [entry] for entry in entries]
+    if not all(path and isinstance(path[-1], str) for path in paths):
         raise DataError(f"{origin}: {kind} is not a list of names")
-    return labels
+    for *parents, label in paths if kind in LABEL_KINDS else ():
+        source = " / ".join([question, *map(str, parents)])
+        if sources.setdefault(label, source) != source:
+            raise DataError(
+                f"{origin}: {label!r} is a choice of {sources[label]!r} and of {source!r}, and would become one label; "
+                "give them different names, or leave one of the two out of the export"
+            )
+    return [path[-1] for path in paths]
 
 
 def _image(data, places: list[Path], origin: str) -> str:
     values = data.values() if isinstance(data, dict) else []
-    urls = [value for value in values if isinstance(value, str) and any(map(is_image_name, _names_in_url(value)))]
+    urls = [value for value in values if isinstance(value, str) and _is_image(value)]
     if not urls:
         raise DataError(
             f"{origin}: no image among {', '.join(map(str, data)) if isinstance(data, dict) else repr(data)}"
@@ -150,6 +198,10 @@ def _image(data, places: list[Path], origin: str) -> str:
     if not candidates:
         raise DataError(f"{origin}: {name} leads out of the folder of the images")
     return next((path for path in candidates if os.path.isfile(path)), candidates[-1])
+
+
+def _is_image(url: str) -> bool:
+    return any(map(is_image_name, _names_in_url(url)))
 
 
 def _names_in_url(url: str) -> list[str]:

@@ -203,7 +203,7 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
         DataError: if several of them occur, and no label set tells which one divides.
     """
     cells = {value.strip() for value in values if isinstance(value, str)} - {""}
-    if delimiter is not None or any(cell.startswith("[") for cell in cells):
+    if delimiter is not None or any(map(_is_list, cells)):
         return delimiter
     if names:
         for candidate in (None, *DELIMITERS, " "):
@@ -280,7 +280,7 @@ def read_labels(
 
     Args:
         values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
-            A text may be a list in JSON or Python's notation; else the delimiter divides it.
+            A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides it.
         origin: what errors call the column.
         delimiter: from [`find_delimiter`].
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
@@ -288,14 +288,17 @@ def read_labels(
             names.
 
     Raises:
-        DataError: if a column mixes types, or lists of 1 and 0 can be read in two ways.
+        DataError: if a column mixes types, or lists of 1 and 0 can be read in two ways, or are not as long as the
+            label set.
     """
     if all(type(value) is str for value in values):
-        if any(value.lstrip().startswith("[") for value in set(values)):
+        if any(map(_is_list, set(values))):
             lists = [_written_list(value, f"{origin}: row {i + 1}") for i, value in enumerate(values)]
             return read_labels(lists, origin, names=names)
         rows_of = {value: divide(value, delimiter) for value in set(values)}
-        return [rows_of[value] for value in values]
+        divided = [rows_of[value] for value in values]
+        _refuse_states(divided, ("0", "1"), origin, names)
+        return divided
     values = [None if is_empty(value) else _plain(value) for value in values]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
@@ -334,6 +337,17 @@ def _kind(value) -> str:
     return {str: "text", int: "whole number", list: "list"}[type(value)]
 
 
+def _is_list(value: str) -> bool:
+    """Whether text is meant as a list; parentheses and braces may also be part of a label."""
+    text = value.strip()
+    if not text.startswith(("(", "{", "set(")):
+        return text.startswith("[")
+    try:
+        return isinstance(ast.literal_eval(text), (tuple, set))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
 def _written_list(value: str, origin: str) -> list | None:
     """A list that is written as text."""
     if not value.strip():
@@ -343,10 +357,10 @@ def _written_list(value: str, origin: str) -> list | None:
             parsed = parse(value.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(parsed, list):
+        if isinstance(parsed, (list, tuple, set)):
             if parse is ast.literal_eval and _lacks_a_comma(value):
                 raise DataError(f'{origin}: {value!r:.80} has no comma between two labels; write ["cat", "dog"]')
-            return parsed
+            return list(parsed)
     raise DataError(f'{origin}: {value!r:.80} is not a list, as other rows are; write all rows alike, such as ["cat"]')
 
 
@@ -360,12 +374,11 @@ def _lacks_a_comma(value: str) -> bool:
 def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, lists: bool) -> list[list[str]]:
     filled = [row for row in rows if row]
     states = lists and all(set(row) <= {0, 1, -1} for row in filled)
-    length = len(filled[0]) if filled else 0
     if names is None:
-        if states and length > 1 and all(len(row) == length for row in filled):
+        if states and filled and len(filled[0]) > 1 and all(len(row) == len(filled[0]) for row in filled):
             raise DataError(
-                f"{origin}: lists of {length} numbers that are all 1 or 0: give the names of the {length} labels as "
-                "label_names"
+                f"{origin}: lists of {len(filled[0])} numbers that are all 1 or 0: give the names of the "
+                f"{len(filled[0])} labels as label_names"
             )
         return [[str(number) for number in row] for row in rows]
     of_each = states and all(len(row) == len(names) for row in filled)
@@ -387,6 +400,7 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
                 "names, and an empty list for no label"
             )
         return [[name for name, state in zip(names, row, strict=True) if state] for row in rows]
+    _refuse_states(rows, (0, 1, -1), origin, names)
     for i, row in enumerate(rows):
         outside = [number for number in row if not 0 <= number < len(names)]
         if outside:
@@ -394,3 +408,16 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
                 f"{origin}: row {i + 1}: label {outside[0]}, but there are {len(names)} (0 to {len(names) - 1})"
             )
     return [[names[number] for number in row] for row in rows]
+
+
+def _refuse_states(rows: Sequence[Sequence], states: Sequence, origin: str, names: Sequence[str] | None):
+    """Raises DataError where lists of one length that repeat 1 or 0 are states, but not of the label set."""
+    filled = [row for row in rows if row]
+    length = len(filled[0]) if filled else 0
+    alike = length > 1 and all(len(row) == length and set(row) <= set(states) for row in filled)
+    if alike and any(len(set(row)) < length for row in filled):
+        given = f", and label_names has {len(names)}" if names else ""
+        raise DataError(
+            f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "
+            "as label_names, and the numbers as lists, such as [1, 0, 1]"
+        )

@@ -8,9 +8,9 @@ import datasets
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.hub import loaded, open_streams
-from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN
+from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN, class_names
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
-from assocformer_hf.data.readers.tables import embeds_images
+from assocformer_hf.data.readers.tables import declared_features, embeds_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split_names import split_of
 from assocformer_hf.data.streams import Stream
@@ -59,6 +59,7 @@ class ShardReader(Reader):
             files = _by_split(tar)
             kinds = loaded(source, lambda: _features_of_tar(files))
             return {"path": "webdataset", "data_files": files, "features": datasets.Features(kinds)}
+        _require_same_classes(parquet)
         if parquet and not (source / "README.md").is_file():
             return {"path": "parquet", "data_files": _by_split(parquet)}
         return {"path": str(source)}
@@ -73,6 +74,21 @@ def _shard_files(path: Path, ending: str) -> list[Path]:
     files = [path] if path.is_file() else sorted([*path.glob(f"*.{ending}"), *path.glob(f"*/*.{ending}")])
     files = [file for file in files if file.suffix == f".{ending}" and file.is_file() and file.name[0] != "."]
     return [file for file in files if ending == "tar" or embeds_images(file)]
+
+
+def _require_same_classes(files: list[Path]):
+    """`datasets` reads the numbers of all files by the class names of the first.
+
+    Raises:
+        DataError: if one of them numbers its classes otherwise.
+    """
+    declared = {file: {name: class_names(kind) for name, kind in declared_features(file).items()} for file in files}
+    for file, classes in declared.items():
+        if classes != declared[files[0]]:
+            raise DataError(
+                f"{files[0]} and {file} declare different columns or classes, or their classes in another order; write "
+                "them with the same features, or keep the labels as text"
+            )
 
 
 def _by_split(files: list[Path]) -> dict[str, list[str]]:

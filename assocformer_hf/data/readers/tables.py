@@ -281,17 +281,20 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     for file in image_files(root):
         for name in {os.path.basename(file), os.path.splitext(os.path.basename(file))[0]}:
             files_of.setdefault(name, []).append(file)
-    found = {}
+    fits_of, folder = {}, str(root / split) + os.sep
     for path in paths:
+        tail = os.sep + os.path.relpath(path, root)
+        files = files_of.get(os.path.basename(path), [])
+        fits_of[path] = [file for file in files if file.endswith(tail) or os.path.splitext(file)[0].endswith(tail)]
+    in_folder = any(file.startswith(folder) for fits in fits_of.values() for file in fits)
+    found = {}
+    for path, fits in fits_of.items():
         tail = os.path.relpath(path, root)
-        fits = [
-            file
-            for file in files_of.get(os.path.basename(path), [])
-            if (os.sep + file).endswith(os.sep + tail) or os.path.splitext(os.sep + file)[0].endswith(os.sep + tail)
-        ]
-        own = [file for file in fits if file.startswith(str(root / split) + os.sep)]
+        if in_folder:  # one that is missing there is not its namesake of another split
+            fits = [file for file in fits if file.startswith(folder)]
         # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
-        fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
+        elif readable := [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]:
+            fits = readable
         if len(fits) > 1:
             raise DataError(f"{tail} can be {fits[0]} and {fits[1]}; give the folder of the images as data_dir")
         if fits:

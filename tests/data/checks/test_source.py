@@ -53,9 +53,11 @@ def test_names_that_may_mean_the_same():
         "traffic-light",
         "house 1",
         "house 2",
+        "\ud504",
+        "\u1111\u1173",
     ]
     assert similar_names(names) == [
-        ["Dogs", "dog"], ["Person", "persn", "person"], ["traffic light", "traffic-light"],
+        ["Dogs", "dog"], ["Person", "persn", "person"], ["traffic light", "traffic-light"], ["\u1111\u1173", "\ud504"],
     ]  # fmt: skip
 
 

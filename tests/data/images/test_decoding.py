@@ -39,6 +39,24 @@ def test_sixteen_bit_grey_keeps_its_upper_byte(tmp_path):
     Image.fromarray(grey).save(tmp_path / "scan.png")
     image = np.asarray(decode_image(tmp_path / "scan.png"))
     np.testing.assert_array_equal(image[..., 0], grey >> 8)
+    with Image.open(tmp_path / "scan.png") as scan:
+        scan.convert("I").save(tmp_path / "scan.ppm")  # the only other format that PIL may hold as mode I
+    np.testing.assert_array_equal(np.asarray(decode_image(tmp_path / "scan.ppm"))[..., 0], grey >> 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (PIXELS[..., 0].astype(np.int32), "pixels are 32-bit numbers from 0 to 255, no 16-bit grey"),
+        (PIXELS[..., 0].astype(np.int32) - 9, "from -9 to 246, no 16-bit grey"),
+        (PIXELS[..., 0].astype(np.int32) * 1000, "from 0 to 255000, no 16-bit grey"),
+        (PIXELS[..., 0].astype(np.float32), "pixels are floating-point numbers of no known range"),
+    ],
+)
+def test_pixels_of_no_known_range_are_refused(tmp_path, values, message):
+    Image.fromarray(values).save(tmp_path / "depth.tif")
+    with pytest.raises(ImageError, match=f"depth.tif.*{message}"):
+        decode_image(tmp_path / "depth.tif")
 
 
 def test_exif_orientation_is_applied(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError
 from tests.data.readers.files import labels_by_file, picture
 
@@ -100,3 +100,32 @@ def test_every_kind_of_labels_counts(tmp_path):
     found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
     assert found == {f"{i}.jpg": ([kind], []) for i, kind in enumerate(kinds)}
     assert splits.summary.left_out == {"1 tasks": "nobody has annotated them"}
+
+
+def short(folder, *values) -> dict[str, tuple[list[str], list[str]]]:
+    """The labels of tasks in the short form with what they say beside the image."""
+    rows = [{"image": f"/data/upload/1/{i}.jpg", "id": i, "annotator": 1} | value for i, value in enumerate(values)]
+    for i in range(len(rows)):
+        picture(folder / f"{i}.jpg")
+    (folder / "min.json").write_text(json.dumps(rows))
+    return labels_by_file(load_split(folder, "all"))
+
+
+def test_single_choices_of_a_question_with_a_name_of_its_own_count(tmp_path):
+    """Several choices are a dictionary, and one of the same question is text."""
+    found = short(tmp_path, {"animals": "cat"}, {"animals": {"choices": ["cat", "dog"]}}, {"choice": ["sofa"]})
+    assert found == {"0.jpg": (["cat"], []), "1.jpg": (["cat", "dog"], []), "2.jpg": (["sofa"], [])}
+    assert short(tmp_path, {"choice": "cat", "note": "grey"}, {}) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
+    with pytest.raises(DataError, match="task 1: no labels, but 'cat' as 'animals', which may be a single choice"):
+        short(tmp_path, {"choice": "dog"}, {"animals": "cat"})
+
+
+def test_one_name_of_two_questions_is_refused(tmp_path):
+    answers = [{"cat": {"choices": ["yes"]}, "dog": {"choices": ["no"]}}, {"cat": "no", "dog": "yes"}]
+    with pytest.raises(DataError, match="task 1: 'no' is a choice of 'dog' and of 'cat', and would become one label"):
+        short(tmp_path, *answers)
+    parts = [region("taxonomy", ["animal", "other"]), region("taxonomy", ["vehicle", "other"])]
+    task = {"id": 5, "data": {"image": "0.jpg"}, "annotations": [{"result": parts}]}
+    (tmp_path / "min.json").write_text(json.dumps([task]))
+    with pytest.raises(DataError, match="'other' is a choice of 'x / animal' and of 'x / vehicle'"):
+        load_split(tmp_path, "all")

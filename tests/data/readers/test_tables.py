@@ -307,3 +307,34 @@ def test_lists_as_numpy_prints_them_are_no_lists(folder):
     text = "file_name,labels\n0.jpg,['cat']\n1.jpg,['cat' 'dog']\n2.jpg,[]\n3.jpg,['dog']\n"
     with pytest.raises(DataError, match="row 2: .* has no comma between two labels"):
         load(folder, text)
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b", "c", "d", "e"]])
+def test_states_of_another_number_of_labels_are_no_indices(folder, names):
+    rows = [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    lines = "".join(json.dumps({"file_name": f"{i}.jpg", "labels": row}) + "\n" for i, row in enumerate(rows))
+    message = f"4 numbers in each row that are all 1 or 0, and label_names has {len(names)}: give the names of the 4"
+    with pytest.raises(DataError, match=message):
+        load(folder, lines, "metadata.jsonl", label_names=names)
+    (folder / "metadata.jsonl").unlink()
+    text = "file_name,labels\n" + "".join(f'{i}.jpg,"{",".join(map(str, row))}"\n' for i, row in enumerate(rows))
+    with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0: give the names of the 4 labels"):
+        load(folder, text)
+
+
+def test_tuples_and_sets_as_text_are_lists_and_parentheses_part_of_a_label(folder):
+    text = "file_name,labels\n0.jpg,\"('cat',)\"\n1.jpg,\"{'cat', 'dog'}\"\n2.jpg,()\n3.jpg,\"['dog']\"\n"
+    assert load(folder, text) == EXPECTED
+    text = "file_name,labels\n0.jpg,(cat)\n1.jpg,(cat)|{dog}\n2.jpg,\n3.jpg,{dog}\n"
+    assert load(folder, text) == [{"(cat)"}, {"(cat)", "{dog}"}, set(), {"{dog}"}]
+
+
+def test_a_missing_image_is_not_its_namesake_of_another_split(tmp_path):
+    for name in ("train/0.jpg", "train/1.jpg", "test/0.jpg", "test/1.jpg", "test/2.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "train.csv").write_text("id,cat,dog\n0,1,0\n1,0,1\n2,1,1\n")
+    with pytest.raises(DataError, match="2: missing, with 0 more of the 3 images"):
+        load_split(tmp_path, "all")
+    picture(tmp_path / "train/2.jpg")
+    paths = [image["path"] for image in load_split(tmp_path, "all").with_format("arrow")[:]["image"].to_pylist()]
+    assert paths == [str(tmp_path / f"train/{i}.jpg") for i in range(3)]
