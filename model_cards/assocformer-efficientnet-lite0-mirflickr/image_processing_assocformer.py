@@ -102,7 +102,8 @@ def _to_rgb(image: Image.Image, image_format: str | None) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode == "I" and image_format not in WIDE_FORMATS:
-        lowest, highest = np.min(image), np.max(image)
+        values = np.asarray(image)
+        lowest, highest = values.min(), values.max()
         if lowest < 0 or not 255 < highest <= 65535:
             raise ValueError(f"pixels are 32-bit numbers from {lowest} to {highest}, no 16-bit grey; save 8 or 16 bits")
     if image.mode in WIDE_GREY:
