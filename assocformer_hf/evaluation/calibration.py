@@ -79,8 +79,8 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
 
     Raises:
-        DataError: if the labels are all present or all absent, which any confidence would fit, or none is confident
-            enough: images that the model separates without a mistake.
+        DataError: if the labels are all present or all absent, which any confidence would fit, or none fits: images
+            that the model separates without a mistake, or scores that say nothing of them.
 
     Source: Guo et al. 2017, On calibration of modern neural networks.
     """

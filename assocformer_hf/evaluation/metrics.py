@@ -80,7 +80,7 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
             or no label at all has a positive.
     """
     scores, targets = _same_shape(scores, targets)
-    if not ((np.asarray(threshold) >= 0) & (np.asarray(threshold) <= 1)).all():
+    if not _are_probabilities(np.asarray(threshold)):
         raise ValueError(f"threshold must be between 0 and 1, got {np.ravel(threshold)[:5].tolist()}")
     counts = _count(scores, targets, threshold)
     counted = counts["positives"] > 0
@@ -189,7 +189,7 @@ def _same_shape(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
 def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
     """Of a block whose first image has that number."""
     _check_finite(scores, first)
-    if scores.min() < 0 or scores.max() > 1:
+    if not _are_probabilities(scores):
         raise ValueError(
             f"scores must be probabilities between 0 and 1, got {scores.min():g} to {scores.max():g}; of logits take "
             "the sigmoid, of percentages the hundredth part"
@@ -197,6 +197,11 @@ def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
     wrong = (targets != 0) & (targets != 1) & (targets != -1)
     if wrong.any():
         raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")
+
+
+def _are_probabilities(values: np.ndarray) -> bool:
+    """Whether they lie between 0 and 1, but for rounding, as that of a mean of models."""
+    return bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-6)
 
 
 def _check_finite(scores: np.ndarray, first: int = 0):

@@ -53,9 +53,9 @@ def train_head(
     for epoch in range(epochs):
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
         for chosen in order.split(BATCH_SIZE):
-            pooled, mean, target = (part[chosen].to(accelerator.device) for part in (features, means, labels))
+            pooled, target = (part[chosen].to(accelerator.device) for part in (features, labels))
             # An image that is one place: the attention then has nothing to choose from.
-            places = mean.unsqueeze(1) if config.pooling == "attention" else None
+            places = None if means is None else means[chosen].unsqueeze(1).to(accelerator.device)
             logits = head(pooled, places=places).logits
             asymmetric_loss(logits, target, config.gamma_pos, config.gamma_neg, config.clip).backward()
             optimizer.step()
@@ -68,15 +68,16 @@ def train_head(
 @torch.no_grad()
 def _features(
     model: PreTrainedModel, images: MultiLabelImages, loader: DataLoader, accelerator: Accelerator
-) -> list[Tensor]:
-    """L of every training image `(images, d)`, the mean of its feature map where the head reads that, else L again, and
-    its labels `(images, labels)`; on the CPU of every process."""
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """L of every training image `(images, d)`, the mean of its feature map `(images, d)`, None where the head does not
+    read that, and its labels `(images, labels)`; on the CPU of every process."""
     model.eval()
-    parts = []
+    features, means, labels = [], [], []
     for batch in progress_bar(loader, accelerator.is_main_process, desc="head start", unit="batches"):
         with accelerator.autocast():
             pooled, places = model.head_inputs(images.scale(batch["pixel_values"]))
-        mean = pooled if places is None else places.mean(1)
-        found = accelerator.gather_for_metrics((pooled.float(), mean.float(), batch["labels"]))
-        parts.append([part.cpu() for part in found])
-    return [torch.cat(part) for part in zip(*parts, strict=True)]
+        found = (pooled.float(), batch["labels"], *([] if places is None else [places.mean(1).float()]))
+        found = [part.cpu() for part in accelerator.gather_for_metrics(found)]
+        for kept, part in zip((features, labels, means), found, strict=False):
+            kept.append(part)
+    return torch.cat(features), torch.cat(means) if means else None, torch.cat(labels)

@@ -217,10 +217,6 @@ class TrainingRun:
         self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
         if warning := size_warning(model.num_parameters(), accelerator.device):
             accelerator.print(warning)
-        if accelerator.is_main_process and not self.goes_on:  # nothing is left that could refuse the run
-            for checkpoint in checkpoints(self.checkpoints):
-                remove_checkpoint(checkpoint)
-            self.output.remove(self.output.owned(LOGS))
 
     def run(self) -> RunState:
         """Trains to the end.
@@ -235,12 +231,17 @@ class TrainingRun:
             ConfigurationError: if the batches are too small for batch norm.
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
         """
-        self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
+        if self.accelerator.is_main_process:
+            self.earlier_logs = set((self.output.path / LOGS).rglob("*"))
         options = {  # TensorBoard takes no lists
             name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
             for name, value in self.state.options.items()
         }
         self.accelerator.init_trackers("assocformer", options)
+        if self.accelerator.is_main_process and not self.goes_on:  # nothing is left that could refuse the run
+            for checkpoint in checkpoints(self.checkpoints):
+                remove_checkpoint(checkpoint)
+            self.output.remove(self.output.owned(LOGS))
         try:
             with self.stop:
                 while self.state.epoch < self.epochs:
@@ -408,7 +409,7 @@ def check_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Se
     if recipe.resume not in (None, "auto", "last"):
         whole_checkpoint(recipe.resume)
         # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
-        resumed = Path(recipe.resume).resolve().parent == output.path / CHECKPOINTS
+        resumed = Path(recipe.resume).resolve().parent == (output.path / CHECKPOINTS).resolve()
     earlier += [name for name in ("model.safetensors",) if name in output.owned()]
     if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(

@@ -157,7 +157,10 @@ def train(
     groups = (model_args, data_args, recipe, source)
     divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0
 
+    options_written = False
+
     def save_best(model, weights, evaluation, state):
+        nonlocal options_written
         seconds = sum(entry["seconds"] for entry in state.history)
         details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
         details |= {"seconds": seconds} | hardware(accelerator)
@@ -165,8 +168,9 @@ def train(
         evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
         with run.output.replacing("model") as folder:
             save_model_folder(folder, model, processor, evaluation, details, images_used=used)
-        # Not before: until then the model in the folder may be an earlier run's, and so are its options.
-        run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
+        if not options_written:  # not before: until then the model in the folder may be an earlier run's
+            run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
+            options_written = True
 
     fixed = asdict(model_args) | asdict(data_args) | asdict(source)
     # By its name: what is published says nothing of the folders of a machine.

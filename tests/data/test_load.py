@@ -249,21 +249,40 @@ def test_shards_that_number_their_classes_differently_are_refused(tmp_path):
         rows = {"image": [Image.new("RGB", (8, 8))], "labels": [[classes.index("cat")]]}
         datasets.Dataset.from_dict(rows, datasets.Features(kinds)).to_parquet(tmp_path / f"{name}.parquet")
     for options in ({}, {"label_names": ["cat", "dog"]}, {"streaming": True}):
-        with pytest.raises(DataError, match="train.parquet and .*validation.parquet declare .*in another order"):
+        with pytest.raises(DataError, match=r"train.parquet and .*validation.parquet: column .* \(in another order\)"):
             load_multilabel_dataset(tmp_path, **options)
     assert load_split(tmp_path / "validation.parquet", "all")["labels"][:] == [[1]]
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files: validation.parquet\n---\n"
+    )
+    assert load_split(tmp_path, "all")["labels"][:] == [[1]]
+
+
+def test_shards_may_differ_in_columns_that_are_no_labels(tmp_path):
+    for name, classes in (("train", ["web"]), ("validation", ["book", "web"])):
+        kinds = {"image": datasets.Image(), "tags": datasets.List(datasets.Value("string"))}
+        kinds |= {"source": datasets.ClassLabel(names=classes)}
+        rows = {"image": [Image.new("RGB", (8, 8))], "tags": [["cat"]], "source": [0]}
+        if name == "train":
+            kinds, rows = kinds | {"id": datasets.Value("int8")}, rows | {"id": [1]}
+        datasets.Dataset.from_dict(rows, datasets.Features(kinds)).to_parquet(tmp_path / f"{name}.parquet")
+    splits = load_multilabel_dataset(tmp_path)
+    assert [(len(split), label_names(split)) for split in splits.values()] == [(1, ["cat"])] * 2
 
 
 def test_a_stream_refuses_states_and_takes_the_classes_of_several_objects(tmp_path):
     picture(tmp_path / "a.jpg")
-    flat = {"labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
+    flat = {"labels": [[0, 0], [0, 1, 0, 1], [1, 0, 0, 0]]}
     nested = {"objects": [{"category": [0, 0, 1]}, {"category": [1, 1]}]}
     for name, labels in (("flat", flat), ("nested", nested)):
-        rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.jpg")] * 2} | labels)
+        (values,) = labels.values()
+        rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.jpg")] * len(values)} | labels)
         rows.cast_column("image", datasets.Image()).to_parquet(tmp_path / f"{name}.parquet")
     options = {"streaming": True, "label_names": ["a", "b", "c"]}
+    rows = iter(load_multilabel_dataset(tmp_path / "flat.parquet", **options)["train"])
+    assert next(rows)["labels"] == [0]
     with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0, and label_names has 3"):
-        list(load_multilabel_dataset(tmp_path / "flat.parquet", **options)["train"])
+        next(rows)
     stream = load_multilabel_dataset(tmp_path / "nested.parquet", **options)["train"]
     assert [one["labels"] for one in stream] == [[0, 1], [1]]
 

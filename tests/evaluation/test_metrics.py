@@ -198,6 +198,11 @@ def test_a_threshold_is_a_probability(threshold):
         multilabel_metrics(np.ones((1, 2)), np.ones((1, 2)), threshold)
 
 
+def test_scores_may_be_above_one_by_rounding():
+    scores = np.array([[1 + 1e-12, -1e-12]])
+    assert multilabel_metrics(scores, np.array([[1, 0]]))["OF1"] == 1
+
+
 def test_logits_have_an_average_precision_and_nan_has_none():
     assert average_precision(np.array([[3.0], [-2.0]]), np.array([[1], [0]])) == 1
     with pytest.raises(ValueError, match="1 scores are NaN or infinite, the first in image 1"):

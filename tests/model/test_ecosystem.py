@@ -10,6 +10,7 @@ from accelerate import cpu_offload, disk_offload
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 from transformers import Trainer, TrainingArguments, pipeline
 from transformers.models.timm_wrapper import TimmWrapperConfig
 
@@ -252,7 +253,7 @@ def test_the_trainer_of_transformers_fine_tunes_it(create_model, tmp_path):
         data_collator=MultiLabelCollator(len(names)),
         train_dataset=dataset,
         eval_dataset=dataset,
-        compute_metrics=lambda p: {"mAP": multilabel_metrics(p.predictions, p.label_ids)["mAP"]},
+        compute_metrics=lambda p: {"mAP": multilabel_metrics(expit(p.predictions), p.label_ids)["mAP"]},
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -72,7 +72,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         DataError: if a column is missing or malformed.
     """
     image = image_column(dataset, options.image_column, origin)
-    flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
+    flat = {name: kind for name, kind in leaves(dataset.features) if name != image}
     found = _label_column(flat, options, origin)
     chosen = {name: name for name in flat}
     if found:
@@ -129,7 +129,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     if dataset.features is None:
         dataset = dataset.cast(datasets.Dataset.from_list(list(dataset.take(1))).features)
     image = image_column(dataset, options.image_column, origin)
-    flat = {name: kind for name, kind in _leaves(dataset.features) if name != image}
+    flat = {name: kind for name, kind in leaves(dataset.features) if name != image}
     found, names = _label_column(flat, options, origin), options.label_names
     by_column = found is None and bool(names) and set(names) <= flat.keys()
     declared = class_names(flat[found]) if found else None
@@ -178,12 +178,12 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     return undecoded.map(convert, remove_columns=others, features=features)
 
 
-def _leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
     """The columns with their types; those of structures and of lists of structures with dotted names."""
     for name, kind in features.items():
         inner = kind.feature if isinstance(kind, datasets.List) else kind
         if isinstance(inner, dict):
-            yield from _leaves(inner, f"{prefix}{name}.")
+            yield from leaves(inner, f"{prefix}{name}.")
         else:
             yield prefix + name, kind
 

@@ -1,8 +1,11 @@
 """Label Studio's JSON."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from assocformer_hf.data.readers.files import image_file, is_image_name, read_json, require_files
@@ -20,6 +23,20 @@ OTHER_KINDS = (
 # Of JSON-MIN: keys whose text is a label, and those that Label Studio writes beside the data and the labels.
 SHORT_KEYS = ("choice", "choices", "label", "labels", "tag", "tags", "class", "classes", "category", "categories")
 OWN_KEYS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "inner_id")
+
+
+class Choice(NamedTuple):
+    """A label that an annotator gave.
+
+    Attributes:
+        name: of the label.
+        question: of which it is an answer; None for the label of a region.
+        parents: above it in a taxonomy.
+    """
+
+    name: str
+    question: str | None
+    parents: tuple[str, ...]
 
 
 class LabelStudioReader(Reader):
@@ -53,10 +70,13 @@ class LabelStudioReader(Reader):
         for number, task in enumerate(tasks, 1):
             if not isinstance(task, dict):
                 raise DataError(f"{path}: entry {number} is not a task")
-        questions, sources = _questions(tasks), {}
+        questions, answers = _questions(tasks), []
+        data = _data_keys(tasks, questions)
         for number, task in enumerate(tasks, 1):
             origin = f"{path}: task {task.get('id', number)}"
-            given = [set(labels) for labels in _annotations(task, questions, sources, origin)]
+            annotations = list(_annotations(task, questions, data, origin))
+            answers += annotations
+            given = [{choice.name for choice in choices} for choices in annotations]
             if given:
                 agreed = set.intersection(*given)
                 image = _image(task.get("data", task), places, origin)
@@ -64,7 +84,10 @@ class LabelStudioReader(Reader):
             open_tasks += not given
         if not found.images:
             raise DataError(f"{path}: no task is annotated")
+        _refuse_shared_names(answers, path)
         require_files(found)
+        for key in sorted(data):
+            found.left_out[f"the text {key!r}"] = "may be data of the tasks, such as a caption"
         if open_tasks:
             found.left_out[f"{open_tasks} tasks"] = "nobody has annotated them"
         return found
@@ -92,26 +115,49 @@ def _questions(tasks: list[dict]) -> set[str]:
 
     A single choice is text, several are a dictionary.
     """
-    several = {key for task in tasks for key, value in task.items() if isinstance(value, dict) and "choices" in value}
+    several = {
+        key
+        for task in tasks
+        for key, value in task.items()
+        for one in (value if isinstance(value, list) else [value])
+        if isinstance(one, dict) and "choices" in one
+    }
     return several.union(SHORT_KEYS)
 
 
-def _annotations(task: dict, questions: set[str], sources: dict[str, str], origin: str) -> Iterator[list[str]]:
+def _data_keys(tasks: list[dict], questions: set[str]) -> set[str]:
+    """The keys of short tasks whose text is taken for data of the task: those that tasks with labels have too."""
+    labelled = [task for task in tasks if "data" not in task and any(task.get(key) for key in questions)]
+    return {key for task in labelled for key in _other_texts(task, questions)}
+
+
+def _other_texts(task: dict, questions: set[str]) -> Iterator[str]:
+    """The keys of a short task whose text may be data of the task or a single choice."""
+    for key, value in task.items():
+        texts = value if isinstance(value, list) else [value]
+        is_text = bool(texts) and all(isinstance(one, str) and one and not _is_image(one) for one in texts)
+        if is_text and key not in questions.union(OWN_KEYS):
+            yield key
+
+
+def _annotations(task: dict, questions: set[str], data: set[str], origin: str) -> Iterator[list[Choice]]:
     """The labels that each annotator gave.
 
     Args:
         task: full or short.
         questions: see [`_questions`].
-        sources: where each choice was found first, see [`_names`]; is added to.
+        data: see [`_data_keys`].
         origin: what errors call the task.
     """
     if "data" not in task:
-        labels = []
-        for key, value in task.items():
-            labels += _short_labels(value, key, key in questions, sources, origin)
-        if not labels:
-            _refuse_text(task, questions, origin)
-        yield labels
+        choices = [choice for key, value in task.items() for choice in _short_labels(value, key, questions, origin)]
+        unclear = [key for key in _other_texts(task, questions) if key not in data]
+        if not choices and unclear:
+            raise DataError(
+                f"{origin}: no labels, but {task[unclear[0]]!r:.40} as {unclear[0]!r}, which may be a single choice or "
+                "data of the task; export as JSON, which tells them apart"
+            )
+        yield choices
         return
     done = task.get("annotations", task.get("completions")) or []
     if not isinstance(done, list) or not all(isinstance(entry, dict) for entry in done):
@@ -121,63 +167,65 @@ def _annotations(task: dict, questions: set[str], sources: dict[str, str], origi
             results = entry.get("result") or []
             if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
                 raise DataError(f"{origin}: the result of an annotation is not a list of regions")
-            yield [label for result in results for label in _result_labels(result, sources, origin)]
+            yield [choice for result in results for choice in _result_labels(result, origin)]
 
 
-def _refuse_text(task: dict, questions: set[str], origin: str):
-    """Raises DataError where a short task without labels has text that may be one or may be data, such as a caption."""
-    for key, value in task.items():
-        if isinstance(value, str) and value and key not in questions.union(OWN_KEYS) and not _is_image(value):
-            raise DataError(
-                f"{origin}: no labels, but {value!r:.40} as {key!r}, which may be a single choice or data of the task; "
-                "export as JSON, which tells them apart"
-            )
+def _refuse_shared_names(annotations: list[list[Choice]], path: Path):
+    """One name of two questions that are asked together, or of two places in a taxonomy, would become one label.
+
+    Raises:
+        DataError: naming it.
+    """
+    sources, together = defaultdict(set), set()
+    for choices in annotations:
+        answered = [choice for choice in choices if choice.question is not None]
+        together |= set(combinations(sorted({choice.question for choice in answered}), 2))
+        for choice in answered:
+            sources[choice.name].add((choice.question, choice.parents))
+    for name, places in sources.items():
+        for first, second in combinations(sorted(places), 2):
+            if first[0] == second[0] or (first[0], second[0]) in together:
+                shown = [" / ".join([question, *parents]) for question, parents in (first, second)]
+                raise DataError(
+                    f"{path}: {name!r} is a choice of {shown[0]!r} and of {shown[1]!r}, and would become one label; "
+                    "give them different names, or leave one of the two out of the export"
+                )
 
 
-def _result_labels(result: dict, sources: dict[str, str], origin: str) -> list[str]:
+def _result_labels(result: dict, origin: str) -> list[Choice]:
     """The labels of one choice or region."""
     kind, value = result.get("type"), result.get("value")
     if isinstance(kind, str) and (kind in LABEL_KINDS or kind.lower().endswith("labels")):
         if not isinstance(value, dict):
             raise DataError(f"{origin}: a result of kind {kind!r} without a value")
-        return _names(value.get(kind, []), kind, str(result.get("from_name")), sources, origin)
+        return _choices(value.get(kind, []), kind, str(result.get("from_name")), origin)
     if kind not in OTHER_KINDS:
         raise DataError(f"{origin}: a result of an unknown kind, {kind!r}: cannot say whether it has labels; remove it")
     return []
 
 
-def _short_labels(value, key: str, is_question: bool, sources: dict[str, str], origin: str) -> Iterator[str]:
+def _short_labels(value, key: str, questions: set[str], origin: str) -> Iterator[Choice]:
     """The labels in an entry of a short task: choices, or a list of regions."""
     for region in value if isinstance(value, list) else [value]:
-        if isinstance(region, str) and is_question:
-            yield from _names([region], "choices", key, sources, origin)
+        if isinstance(region, str) and key in questions:
+            yield Choice(region, key, ())
         if isinstance(region, dict):
             kinds = [kind for kind in region if kind in LABEL_KINDS or kind.lower().endswith("labels")]
             for kind in kinds:
-                yield from _names(region[kind], kind, key, sources, origin)
+                yield from _choices(region[kind], kind, key, origin)
             if isinstance(value, list) and not kinds:
                 shown = ", ".join(map(str, region))
                 raise DataError(f"{origin}: a region of an unknown kind ({shown}): cannot say whether it has labels")
 
 
-def _names(given, kind: str, question: str, sources: dict[str, str], origin: str) -> list[str]:
-    """The labels of a kind; of a path in a taxonomy, its end.
-
-    Raises:
-        DataError: if they are no names, or one is a choice of two questions or stands at two places of a taxonomy.
-    """
+def _choices(given, kind: str, question: str, origin: str) -> list[Choice]:
+    """The labels of a kind; of a path in a taxonomy, its end."""
     entries = given if isinstance(given, list) else [None]
     paths = [entry if isinstance(entry, list) and kind == "taxonomy" else [entry] for entry in entries]
     if not all(path and isinstance(path[-1], str) for path in paths):
         raise DataError(f"{origin}: {kind} is not a list of names")
-    for *parents, label in paths if kind in LABEL_KINDS else ():
-        source = " / ".join([question, *map(str, parents)])
-        if sources.setdefault(label, source) != source:
-            raise DataError(
-                f"{origin}: {label!r} is a choice of {sources[label]!r} and of {source!r}, and would become one label; "
-                "give them different names, or leave one of the two out of the export"
-            )
-    return [path[-1] for path in paths]
+    asked = question if kind in LABEL_KINDS else None
+    return [Choice(path[-1], asked, tuple(map(str, path[:-1]))) for path in paths]
 
 
 def _image(data, places: list[Path], origin: str) -> str:

@@ -220,11 +220,12 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
 
 
 def divide(cell: str, delimiter: str | None) -> list[str]:
-    """The labels in a cell of text; those that contain the delimiter are in double quotes."""
+    """The labels in a cell of text; those that contain the delimiter are in double quotes, others may be."""
     if not cell.strip():
         return []
     if delimiter is None:
-        return [cell.strip()]
+        quoted = re.fullmatch(r'"((?:[^"]|"")+)"', cell.strip())
+        return [quoted[1].replace('""', '"') if quoted else cell.strip()]
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"delimiter must be a single character, such as | or a tab; got {delimiter!r}")
     try:
@@ -344,7 +345,7 @@ def _is_list(value: str) -> bool:
         return text.startswith("[")
     try:
         return isinstance(ast.literal_eval(text), (tuple, set))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return False
 
 
@@ -355,7 +356,7 @@ def _written_list(value: str, origin: str) -> list | None:
     for parse in (json.loads, ast.literal_eval):
         try:
             parsed = parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(parsed, (list, tuple, set)):
             if parse is ast.literal_eval and _lacks_a_comma(value):
@@ -411,11 +412,14 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
 
 
 def _refuse_states(rows: Sequence[Sequence], states: Sequence, origin: str, names: Sequence[str] | None):
-    """Raises DataError where lists of one length that repeat 1 or 0 are states, but not of the label set."""
+    """Raises DataError where lists of one length that repeat 1 or 0 are states, but not of the label set.
+
+    A single list, as a stream has it, must hold both.
+    """
     filled = [row for row in rows if row]
     length = len(filled[0]) if filled else 0
     alike = length > 1 and all(len(row) == length and set(row) <= set(states) for row in filled)
-    if alike and any(len(set(row)) < length for row in filled):
+    if alike and any(len(set(row)) < length for row in filled) and (len(filled) > 1 or len(set(filled[0])) > 1):
         given = f", and label_names has {len(names)}" if names else ""
         raise DataError(
             f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "

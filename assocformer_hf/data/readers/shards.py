@@ -6,7 +6,7 @@ from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.readers.features import read_dataset
+from assocformer_hf.data.readers.features import leaves, read_dataset
 from assocformer_hf.data.readers.hub import loaded, open_streams
 from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN, class_names
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
@@ -14,6 +14,8 @@ from assocformer_hf.data.readers.tables import declared_features, embeds_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split_names import split_of
 from assocformer_hf.data.streams import Stream
+
+LABELS = (*LABEL_COLUMNS, UNKNOWN_COLUMN)
 
 
 class ShardReader(Reader):
@@ -59,10 +61,35 @@ class ShardReader(Reader):
             files = _by_split(tar)
             kinds = loaded(source, lambda: _features_of_tar(files))
             return {"path": "webdataset", "data_files": files, "features": datasets.Features(kinds)}
-        _require_same_classes(parquet)
         if parquet and not (source / "README.md").is_file():
+            self._require_same_classes(parquet)
             return {"path": "parquet", "data_files": _by_split(parquet)}
+        if parquet:  # of which the README may choose
+            builder = loaded(source, lambda: {None: datasets.load_dataset_builder(str(source))})[None]
+            chosen = [Path(file) for part in (builder.config.data_files or {}).values() for file in part]
+            self._require_same_classes([file for file in chosen if file.is_file()])
         return {"path": str(source)}
+
+    def _require_same_classes(self, files: list[Path]):
+        """`datasets` reads the numbers of all files by the class names of the first.
+
+        Raises:
+            DataError: if another file numbers the classes of a label column otherwise.
+        """
+        seen: dict[str, tuple[Path, list[str]]] = {}
+        for file in files:
+            for name, kind in leaves(declared_features(file)):
+                of_labels = name == self.options.label_column or name.lower().rpartition(".")[2] in LABELS
+                if not of_labels or (classes := class_names(kind)) is None:
+                    continue
+                first, expected = seen.setdefault(name, (file, classes))
+                if classes != expected:
+                    different = sorted(set(classes) ^ set(expected))
+                    how = f"only one has {', '.join(different[:5])}" if different else "in another order"
+                    raise DataError(
+                        f"{first} and {file}: column {name!r} has other classes ({how}), and numbers would be read by "
+                        "those of the first; write both with the same classes, or the labels as text"
+                    )
 
 
 def _is_saved(path: Path) -> bool:
@@ -74,21 +101,6 @@ def _shard_files(path: Path, ending: str) -> list[Path]:
     files = [path] if path.is_file() else sorted([*path.glob(f"*.{ending}"), *path.glob(f"*/*.{ending}")])
     files = [file for file in files if file.suffix == f".{ending}" and file.is_file() and file.name[0] != "."]
     return [file for file in files if ending == "tar" or embeds_images(file)]
-
-
-def _require_same_classes(files: list[Path]):
-    """`datasets` reads the numbers of all files by the class names of the first.
-
-    Raises:
-        DataError: if one of them numbers its classes otherwise.
-    """
-    declared = {file: {name: class_names(kind) for name, kind in declared_features(file).items()} for file in files}
-    for file, classes in declared.items():
-        if classes != declared[files[0]]:
-            raise DataError(
-                f"{files[0]} and {file} declare different columns or classes, or their classes in another order; write "
-                "them with the same features, or keep the labels as text"
-            )
 
 
 def _by_split(files: list[Path]) -> dict[str, list[str]]:

@@ -275,6 +275,10 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
     return paths, []
 
 
+def _split_of_folder(file: str, root: Path) -> str | None:
+    return split_of(os.path.relpath(file, root).split(os.sep)[0])
+
+
 def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     """For paths that are no files the one image below the root whose name, or name without ending, is theirs."""
     files_of: dict[str, list[str]] = {}
@@ -290,11 +294,11 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     found = {}
     for path, fits in fits_of.items():
         tail = os.path.relpath(path, root)
+        own = [file for file in fits if file.startswith(folder)]
         if in_folder:  # one that is missing there is not its namesake of another split
-            fits = [file for file in fits if file.startswith(folder)]
+            fits = [file for file in fits if _split_of_folder(file, root) in (None, split_of(split))]
         # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
-        elif readable := [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]:
-            fits = readable
+        fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
         if len(fits) > 1:
             raise DataError(f"{tail} can be {fits[0]} and {fits[1]}; give the folder of the images as data_dir")
         if fits:

@@ -116,14 +116,25 @@ def test_single_choices_of_a_question_with_a_name_of_its_own_count(tmp_path):
     found = short(tmp_path, {"animals": "cat"}, {"animals": {"choices": ["cat", "dog"]}}, {"choice": ["sofa"]})
     assert found == {"0.jpg": (["cat"], []), "1.jpg": (["cat", "dog"], []), "2.jpg": (["sofa"], [])}
     assert short(tmp_path, {"choice": "cat", "note": "grey"}, {}) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
-    with pytest.raises(DataError, match="task 1: no labels, but 'cat' as 'animals', which may be a single choice"):
-        short(tmp_path, {"choice": "dog"}, {"animals": "cat"})
+    in_regions = [{"animals": [{"choices": ["cat"], "x": 1}]}, {"animals": ["cat", "dog"]}]
+    assert short(tmp_path, *in_regions) == {"0.jpg": (["cat"], []), "1.jpg": (["cat", "dog"], [])}
+    boxes = [{"caption": "x", "label": [{"rectanglelabels": ["cat"]}]}, {"caption": "y", "label": []}]
+    assert short(tmp_path, *boxes) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
+    left_out = load_multilabel_dataset(tmp_path, validation_share=0.5).summary.left_out
+    assert left_out == {"the text 'caption'": "may be data of the tasks, such as a caption"}
+    for animals in ("cat", ["cat", "dog"]):
+        with pytest.raises(
+            DataError, match="task 1: no labels, but .*cat.* as 'animals', which may be a single choice"
+        ):
+            short(tmp_path, {"choice": "dog"}, {"animals": animals})
 
 
 def test_one_name_of_two_questions_is_refused(tmp_path):
     answers = [{"cat": {"choices": ["yes"]}, "dog": {"choices": ["no"]}}, {"cat": "no", "dog": "yes"}]
-    with pytest.raises(DataError, match="task 1: 'no' is a choice of 'dog' and of 'cat', and would become one label"):
+    with pytest.raises(DataError, match="'(yes|no)' is a choice of 'cat' and of 'dog', and would become one label"):
         short(tmp_path, *answers)
+    renamed = short(tmp_path, {"choice": {"choices": ["cat"]}}, {"animals": {"choices": ["cat", "dog"]}})
+    assert renamed == {"0.jpg": (["cat"], []), "1.jpg": (["cat", "dog"], [])}
     parts = [region("taxonomy", ["animal", "other"]), region("taxonomy", ["vehicle", "other"])]
     task = {"id": 5, "data": {"image": "0.jpg"}, "annotations": [{"result": parts}]}
     (tmp_path / "min.json").write_text(json.dumps([task]))

@@ -335,6 +335,8 @@ def test_a_missing_image_is_not_its_namesake_of_another_split(tmp_path):
     (tmp_path / "train.csv").write_text("id,cat,dog\n0,1,0\n1,0,1\n2,1,1\n")
     with pytest.raises(DataError, match="2: missing, with 0 more of the 3 images"):
         load_split(tmp_path, "all")
+    (tmp_path / "train_more").mkdir()
+    (tmp_path / "train/1.jpg").rename(tmp_path / "train_more/1.jpg")
     picture(tmp_path / "train/2.jpg")
     paths = [image["path"] for image in load_split(tmp_path, "all").with_format("arrow")[:]["image"].to_pylist()]
-    assert paths == [str(tmp_path / f"train/{i}.jpg") for i in range(3)]
+    assert paths == [str(tmp_path / name) for name in ("train/0.jpg", "train_more/1.jpg", "train/2.jpg")]
