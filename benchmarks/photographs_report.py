@@ -213,13 +213,13 @@ def correlation(parts: Sequence[dict]) -> str:
 
 
 def settings_table(results: Runs, sizes: Sequence[int]) -> list[str]:
-    """The chosen settings, and how far the search went."""
+    """The chosen settings of the searches that are finished, and how far these went."""
     table = header("head", "photographs", "chosen on validation", "settings tried", "validation mAP of the tuning seed",
                    "further neighbours untried along")  # fmt: skip
     for arm in ARMS:
         for result in (results[arm.name, size] for size in sizes if (arm.name, size) in results):
             size = f"{result.scale.size:,}"
-            if not result.sweep:
+            if not result.finished:
                 continue
             setting = zip(arm.start, result.best, strict=True)
             chosen = ", ".join(f"{AXIS_NAMES[axis]} {value:g}" for axis, value in setting)
