@@ -79,17 +79,17 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
 
     Raises:
-        DataError: if the labels are all present or all absent, which any confidence would fit, or none fits: images
-            that the model separates without a mistake, or scores that say nothing of them.
+        DataError: if the labels are all present or all absent, which any confidence would fit, or none is confident
+            enough: images that the model separates without a mistake.
 
     Source: Guo et al. 2017, On calibration of modern neural networks.
     """
     temperature = _best_temperature(scores, targets)
-    if not 1.01 / LARGEST_FACTOR < temperature < LARGEST_FACTOR / 1.01:
+    if temperature < 1.01 / LARGEST_FACTOR:
         raise DataError(
-            f"no temperature between 1/{LARGEST_FACTOR} and {LARGEST_FACTOR} is the best for these images: the model "
-            "makes too few mistakes on them, or its scores say nothing about them; give more or other images, or leave "
-            "the temperature as it is (--temperature false)"
+            f"no temperature from 1/{LARGEST_FACTOR} on is the best for these images: the model makes no mistake on "
+            "them, and all its scores would become 0 or 1; give more or other images, or leave the temperature as it "
+            "is (--temperature false)"
         )
     return temperature
 
