@@ -33,9 +33,10 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
     values = np.empty(scores.shape[1])
     for start in range(0, scores.shape[1], LABEL_BLOCK):
         block = slice(start, start + LABEL_BLOCK)
-        _check_finite(scores[:, block])
-        columns = zip(scores[:, block].T.copy(), targets[:, block].T.copy(), strict=True)
-        values[block] = [_label_average_precision(*column, interpolation) for column in columns]
+        columns = scores[:, block].T.copy()
+        _check_finite(columns.T)
+        pairs = zip(columns, targets[:, block].T.copy(), strict=True)
+        values[block] = [_label_average_precision(*pair, interpolation) for pair in pairs]
     return values
 
 

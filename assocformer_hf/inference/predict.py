@@ -19,6 +19,7 @@ from assocformer_hf.csv_file import FORMULA, write_csv
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
+from assocformer_hf.data.readers.labels import DELIMITERS
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import start_accelerator
@@ -229,11 +230,14 @@ class _Run:
 
 
 def _joined(labels: Sequence[str]) -> str:
-    """Labels in a cell, in quotes where they contain the separator or would start a formula."""
-    return LABEL_SEPARATOR.join(
-        '"' + label.replace('"', '""') + '"' if LABEL_SEPARATOR in label or label.startswith((*FORMULA, '"')) else label
-        for label in labels
-    )
+    """Labels in a cell, in quotes where they hold what may divide labels, or would start a formula or a quote."""
+
+    def quoted(label: str) -> str:
+        if label.startswith((*FORMULA, '"')) or any(mark in label for mark in DELIMITERS):
+            return '"' + label.replace('"', '""') + '"'
+        return label
+
+    return LABEL_SEPARATOR.join(map(quoted, labels))
 
 
 def _name_unreadable(bad: Unreadable):

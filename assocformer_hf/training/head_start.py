@@ -72,12 +72,11 @@ def _features(
     """L of every training image `(images, d)`, the mean of its feature map `(images, d)`, None where the head does not
     read that, and its labels `(images, labels)`; on the CPU of every process."""
     model.eval()
-    features, means, labels = [], [], []
+    found = []
     for batch in progress_bar(loader, accelerator.is_main_process, desc="head start", unit="batches"):
         with accelerator.autocast():
             pooled, places = model.head_inputs(images.scale(batch["pixel_values"]))
-        found = (pooled.float(), batch["labels"], *([] if places is None else [places.mean(1).float()]))
-        found = [part.cpu() for part in accelerator.gather_for_metrics(found)]
-        for kept, part in zip((features, labels, means), found, strict=False):
-            kept.append(part)
-    return torch.cat(features), torch.cat(means) if means else None, torch.cat(labels)
+        parts = [pooled.float(), batch["labels"]] + ([] if places is None else [places.mean(1).float()])
+        found.append([part.cpu() for part in accelerator.gather_for_metrics(parts)])
+    features, labels, *means = (torch.cat(part) for part in zip(*found, strict=True))
+    return features, means[0] if means else None, labels

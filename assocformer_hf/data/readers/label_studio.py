@@ -70,13 +70,18 @@ class LabelStudioReader(Reader):
         for number, task in enumerate(tasks, 1):
             if not isinstance(task, dict):
                 raise DataError(f"{path}: entry {number} is not a task")
-        questions, answers = _questions(tasks), []
-        data = _data_keys(tasks, questions)
-        for number, task in enumerate(tasks, 1):
-            origin = f"{path}: task {task.get('id', number)}"
-            annotations = list(_annotations(task, questions, data, origin))
-            answers += annotations
+        questions = _questions(tasks)
+        origins = [f"{path}: task {task.get('id', number)}" for number, task in enumerate(tasks, 1)]
+        answers = [list(_annotations(*each, questions)) for each in zip(tasks, origins, strict=True)]
+        data = _data_keys(tasks, answers, questions)
+        for task, origin, annotations in zip(tasks, origins, answers, strict=True):
             given = [{choice.name for choice in choices} for choices in annotations]
+            unclear = [] if any(given) else [key for key in _other_texts(task, questions) if key not in data]
+            if unclear:
+                raise DataError(
+                    f"{origin}: no labels, but {task[unclear[0]]!r:.40} as {unclear[0]!r}, which may be a single "
+                    "choice or data of the task; export as JSON, which tells them apart"
+                )
             if given:
                 agreed = set.intersection(*given)
                 image = _image(task.get("data", task), places, origin)
@@ -84,7 +89,7 @@ class LabelStudioReader(Reader):
             open_tasks += not given
         if not found.images:
             raise DataError(f"{path}: no task is annotated")
-        _refuse_shared_names(answers, path)
+        _refuse_shared_names([choices for annotations in answers for choices in annotations], path)
         require_files(found)
         for key in sorted(data):
             found.left_out[f"the text {key!r}"] = "may be data of the tasks, such as a caption"
@@ -125,39 +130,31 @@ def _questions(tasks: list[dict]) -> set[str]:
     return several.union(SHORT_KEYS)
 
 
-def _data_keys(tasks: list[dict], questions: set[str]) -> set[str]:
+def _data_keys(tasks: list[dict], answers: list[list[list[Choice]]], questions: set[str]) -> set[str]:
     """The keys of short tasks whose text is taken for data of the task: those that tasks with labels have too."""
-    labelled = [task for task in tasks if "data" not in task and any(task.get(key) for key in questions)]
+    labelled = [task for task, annotations in zip(tasks, answers, strict=True) if any(annotations)]
     return {key for task in labelled for key in _other_texts(task, questions)}
 
 
 def _other_texts(task: dict, questions: set[str]) -> Iterator[str]:
     """The keys of a short task whose text may be data of the task or a single choice."""
-    for key, value in task.items():
+    for key, value in () if "data" in task else task.items():
         texts = value if isinstance(value, list) else [value]
         is_text = bool(texts) and all(isinstance(one, str) and one and not _is_image(one) for one in texts)
         if is_text and key not in questions.union(OWN_KEYS):
             yield key
 
 
-def _annotations(task: dict, questions: set[str], data: set[str], origin: str) -> Iterator[list[Choice]]:
+def _annotations(task: dict, origin: str, questions: set[str]) -> Iterator[list[Choice]]:
     """The labels that each annotator gave.
 
     Args:
         task: full or short.
+        origin: what errors call it.
         questions: see [`_questions`].
-        data: see [`_data_keys`].
-        origin: what errors call the task.
     """
     if "data" not in task:
-        choices = [choice for key, value in task.items() for choice in _short_labels(value, key, questions, origin)]
-        unclear = [key for key in _other_texts(task, questions) if key not in data]
-        if not choices and unclear:
-            raise DataError(
-                f"{origin}: no labels, but {task[unclear[0]]!r:.40} as {unclear[0]!r}, which may be a single choice or "
-                "data of the task; export as JSON, which tells them apart"
-            )
-        yield choices
+        yield [choice for key, value in task.items() for choice in _short_labels(value, key, questions, origin)]
         return
     done = task.get("annotations", task.get("completions")) or []
     if not isinstance(done, list) or not all(isinstance(entry, dict) for entry in done):

@@ -239,7 +239,7 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
 
     Names are relative to the folder. Where all are absolute, and no folder is given, they are taken as they are.
     Where none of them is a file there, they are looked for in the folders below, with and without their endings, first
-    in a folder that is called as the split.
+    in a folder that is called as the split; where that has one of them, not in those of other splits.
 
     Args:
         names: the cells of the table.
@@ -293,13 +293,13 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     in_folder = any(file.startswith(folder) for fits in fits_of.values() for file in fits)
     found = {}
     for path, fits in fits_of.items():
-        tail = os.path.relpath(path, root)
         own = [file for file in fits if file.startswith(folder)]
         if in_folder:  # one that is missing there is not its namesake of another split
             fits = [file for file in fits if _split_of_folder(file, root) in (None, split_of(split))]
         # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
         fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
         if len(fits) > 1:
+            tail = os.path.relpath(path, root)
             raise DataError(f"{tail} can be {fits[0]} and {fits[1]}; give the folder of the images as data_dir")
         if fits:
             found[path] = fits[0]

@@ -118,8 +118,9 @@ def test_single_choices_of_a_question_with_a_name_of_its_own_count(tmp_path):
     assert short(tmp_path, {"choice": "cat", "note": "grey"}, {}) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
     in_regions = [{"animals": [{"choices": ["cat"], "x": 1}]}, {"animals": ["cat", "dog"]}]
     assert short(tmp_path, *in_regions) == {"0.jpg": (["cat"], []), "1.jpg": (["cat", "dog"], [])}
-    boxes = [{"caption": "x", "label": [{"rectanglelabels": ["cat"]}]}, {"caption": "y", "label": []}]
-    assert short(tmp_path, *boxes) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
+    for question in ("label", "boxes"):
+        boxes = [{"caption": "x", question: [{"rectanglelabels": ["cat"]}]}, {"caption": "y", question: []}]
+        assert short(tmp_path, *boxes) == {"0.jpg": (["cat"], []), "1.jpg": ([], [])}
     left_out = load_multilabel_dataset(tmp_path, validation_share=0.5).summary.left_out
     assert left_out == {"the text 'caption'": "may be data of the tasks, such as a caption"}
     for animals in ("cat", ["cat", "dog"]):
