@@ -39,7 +39,7 @@ from assocformer_hf.hub.model_folder import (
 )
 from assocformer_hf.saved_files import METRICS_FILE
 from benchmarks.measure import report
-from benchmarks.photographs_fine_tuned import Runs, fine_tuned_runs, gain
+from benchmarks.photographs_fine_tuned import Runs, bundled_above, fine_tuned_runs, shared_seeds
 
 CARDS = Path(__file__).parent
 FEW = 500  # photographs, for a test that takes seconds
@@ -185,8 +185,9 @@ def comparisons(rows: list[dict]) -> str:
 
 def seeds_sentence(runs: Runs) -> str:
     """What the fine-tuned model's head is above the linear one over the seeds, in points of mAP."""
-    difference = f"{gain(runs)} points of mAP on test (± standard error)"
-    return f"Over {len(runs['am'])} seeds of both, the others in float32, the difference is {difference}."
+    difference = f"{bundled_above(runs, 'linear')} points of mAP on test (± standard error)"
+    seeds = len(shared_seeds(runs, "linear"))
+    return f"Over {seeds} seeds of both, the others in float32, the difference is {difference}."
 
 
 if __name__ == "__main__":

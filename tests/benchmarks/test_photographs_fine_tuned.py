@@ -29,7 +29,11 @@ def test_the_table_pairs_the_seeds():
     ]
     bundled = [{"mAP": 0.7 + gain, "CF1": 0.7, "OF1": 0.7} for gain in (0.008, 0.0)]
     runs = with_seed_0(rows, bundled)
-    assert "| 3 | 71.60 ± 0.49 |" in fine_tuned_table(runs)[2]
-    assert fine_tuned_table(runs)[2].endswith("| +0.60 ± 0.10 |")
+    table = fine_tuned_table(runs)
+    assert "| 3 | 71.60 ± 0.49 |" in table[2]
+    assert table[3].endswith("| +0.60 ± 0.10 |")
+    assert len(table) == 4, "a head without a run has no row"
     assert "the same over 3 seeds" in seeds_row(runs)
+    one_more = with_seed_0([*rows, {**rows[1], "head": "linear-attention", "mAP": 0.711}], bundled)
+    assert fine_tuned_table(one_more)[4].endswith("| 1 | 71.10 | 70.00 | 70.00 | +0.40 |")
     assert "+0.65 ± 0.15" in seeds_row(with_seed_0(rows[:2], bundled))
