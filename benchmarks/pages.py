@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md from the results: `python -m benchmarks.pages`."""
+"""The tables of docs/benchmarks.md, and a row of the README, from the results: `python -m benchmarks.pages`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 from benchmarks.measure import RESULTS
 from benchmarks.tables import NOT_RUN, fill_page, header, row
 
-PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
+README = Path(__file__).parent.parent / "README.md"
+PAGE = README.parent / "docs/benchmarks.md"
+NO_PEERS = ("AssocFormer", "AssocFormer, literal convolutions", "linear")
 
 
-def write_page(page: Path = PAGE, results: Path = RESULTS):
-    """Fills the tables of the page; one whose results are missing says so."""
+def write_pages(page: Path = PAGE, readme: Path = README, results: Path = RESULTS):
+    """Fills the tables of the page, and that of the README; one whose results are missing says so."""
     tables = {
         "heads": heads(*read(results, "heads")),
         "low rank": low_rank(*read(results, "low_rank")),
@@ -23,6 +25,8 @@ def write_page(page: Path = PAGE, results: Path = RESULTS):
         "imports": imports(*read(results, "imports")),
     }
     fill_page(page, {name: list(lines) for name, lines in tables.items()})
+    beside = beside_other_heads(read(results, "heads")[0], read(results, "large_label_sets")[0])
+    fill_page(readme, {"head": [*header("the head's time, forward and backward", "measured"), *beside]})
 
 
 def read(results: Path, name: str) -> tuple[list[dict], str]:
@@ -42,6 +46,17 @@ def heads(rows: Sequence[dict], ran: str) -> Iterable[str]:
     for one in rows:
         ratios = (times(one[key]) for key in ("forward_over_ours", "forward_backward_over_ours"))
         yield row(one["head"], f"{one['parameters_M']:.3g} M", *ratios)
+
+
+def beside_other_heads(at_80: Sequence[dict], by_labels: Sequence[dict]) -> Iterable[str]:
+    """The range over the other label-correlation heads, and ML-Decoder's by the number of labels; of both passes."""
+    ratios = [one["forward_backward_over_ours"] for one in at_80 if one["head"] not in NO_PEERS]
+    found = f"{min(ratios):.1f} to {max(ratios):,.0f} times faster" if ratios else NOT_RUN
+    yield row("at 80 labels, beside other label-correlation heads", found)
+    parts = [(one["labels"], one["forward_backward_over_ml_decoder"]) for one in by_labels]
+    shorter, longer = ([labels for labels, ratio in parts if (ratio < 1) == below] for below in (True, False))
+    found = f"shorter up to {shorter[-1]:,} labels, longer at {longer[0]:,}" if shorter and longer else NOT_RUN
+    yield row("beside ML-Decoder's", found)
 
 
 def low_rank(rows: Sequence[dict], ran: str) -> Iterable[str]:
@@ -139,4 +154,4 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 if __name__ == "__main__":
-    write_page()
+    write_pages()
