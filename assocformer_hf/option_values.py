@@ -16,7 +16,7 @@ def require(
     between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ):
-    """Refuses values that options cannot have; None and auto stand for values to be found.
+    """Refuses values that options cannot have; None, and auto in the place of a number, stand for values to be found.
 
     Args:
         values: of the options by their names, such as `vars` of a dataclass.
@@ -39,7 +39,8 @@ def require(
     ]
     for name, holds, expected in rules:
         value = values[name]
-        if value not in (None, "auto") and not holds(value):
+        found_later = value is None or value == "auto" and name not in one_of
+        if not found_later and not holds(value):
             raise OptionError(f"{name} must be {expected}; got {value!r}")
 
 

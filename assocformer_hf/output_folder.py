@@ -37,14 +37,15 @@ class OutputFolder:
 
     Args:
         path: the folder; `""` and `"."` are the working directory.
-        overwrite: whether files of others may be replaced by files of the same name.
+        overwrite: whether files of others may be replaced by files of the same name; None where that is no option of
+            the job, and so no advice either.
 
     Attributes:
         path: the folder, absolute, with symbolic links followed.
 
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False):
+    def __init__(self, path: str | Path, overwrite: bool | None = None):
         self.overwrite = overwrite
         self.path = Path(path).resolve()
         self._make()
@@ -97,10 +98,11 @@ class OutputFolder:
         entries, names = self._entries(), list(names)
         foreign = [name for name in names if self._is_foreign(name, entries)]
         if foreign:
+            ways = f"move {'it' if len(foreign) == 1 else 'them'} away"
+            ways += ", allow replacing with --overwrite," if self.overwrite is not None else ""
             raise OutputError(
-                f"{self}: holds {_listed(foreign)}, which this package did not write or which changed since; move "
-                f"{'it' if len(foreign) == 1 else 'them'} away, allow replacing with --overwrite, or choose another "
-                "folder"
+                f"{self}: holds {_listed(foreign)}, which this package did not write or which changed since; {ways} "
+                "or choose another folder"
             )
         others = {name: entries[name]["group"] for name in names if os.path.lexists(self.path / name)}
         taken = [name for name, owner in others.items() if owner != group and not {owner, group} <= MODEL]
@@ -273,7 +275,7 @@ class OutputFolder:
             file.replace(self.path / MANIFEST)
 
 
-def refuse_file(path: str | Path, overwrite: bool = False, wait: float = LOCK_SECONDS):
+def refuse_file(path: str | Path, overwrite: bool | None = None, wait: float = LOCK_SECONDS):
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:
@@ -286,7 +288,7 @@ def refuse_file(path: str | Path, overwrite: bool = False, wait: float = LOCK_SE
 
 
 def write_file(
-    path: str | Path, write: Callable[[Path], object], overwrite: bool = False, wait: float = LOCK_SECONDS
+    path: str | Path, write: Callable[[Path], object], overwrite: bool | None = None, wait: float = LOCK_SECONDS
 ) -> Path:
     """Writes one file, in place of one that the package wrote before: see `OutputFolder.write`.
 

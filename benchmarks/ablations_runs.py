@@ -241,7 +241,7 @@ def run(arm: Arm, scale: Scale, rate: float, seed: int) -> dict:
     for epoch in range(scale.epochs):
         shuffled = batches(*train, torch.randperm(scale.train, generator=order))
         progress = Progress(epoch, 0, steps, torch.zeros(SUMS))
-        losses = train_one_epoch(model, ema, shuffled, optimizer, scheduler, accelerator, recipe, progress, guard)
+        losses = train_one_epoch(model, ema, shuffled, scheduler, accelerator, recipe, progress, guard)
         result = evaluate_on(model, test, accelerator)
         history.append({"mAP": 100 * result.metrics["mAP"], "asl": losses["asl"]} | moments(result))
     record = {"mAP": history[-1]["mAP"], "CF1": 100 * result.metrics["CF1"], "history": history}

@@ -99,7 +99,7 @@ def loop_overhead(batch: int = 16, rounds: int = 12) -> list[dict]:
         tracked = batch | {"index": torch.arange(images), "readable": torch.ones(images, dtype=torch.bool)}
         recipe = RecipeArguments(batch_size=images, log_every=1)
         train_one_epoch(
-            model, ema, [tracked], optimizer, scheduler, accelerator, recipe, Progress(0, 0, 1, torch.zeros(SUMS)),
+            model, ema, [tracked], scheduler, accelerator, recipe, Progress(0, 0, 1, torch.zeros(SUMS)),
             GradientGuard(model, optimizer, accelerator, recipe), lambda step: stop.agreed(accelerator),
         )  # fmt: skip
 

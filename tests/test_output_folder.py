@@ -70,7 +70,9 @@ def test_files_of_others_stay_and_own_ones_are_replaced(tmp_path_factory, theirs
 def test_with_overwrite_files_of_the_same_name_are_replaced_and_no_others(tmp_path):
     write(tmp_path, {"README.md": "mine", "thesis.txt": "mine"})
     with pytest.raises(OutputError, match=r"holds README.md, which this package did not write .* --overwrite"):
-        replace(OutputFolder(tmp_path), "model", {"README.md": "card"})
+        replace(OutputFolder(tmp_path, overwrite=False), "model", {"README.md": "card"})
+    with pytest.raises(OutputError, match=r"did not write .*; move it away or choose another folder"):
+        replace(OutputFolder(tmp_path), "model", {"README.md": "card"})  # of a job that has no such option
     replace(OutputFolder(tmp_path, overwrite=True), "model", {"README.md": "card"})
     assert contents(tmp_path) == {"README.md": "card", "thesis.txt": "mine"}
 

@@ -1,8 +1,8 @@
 """`assocformer train`."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -52,8 +52,10 @@ def train(
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.training.train import train as train_model
 
-    data, run = data or DataArguments(), run or RunOptions()
-    others = source or SourceOptions(), model or ModelArguments(), hub or HubArguments()
-    train_model(data.dataset, data, run, *others)
+    others = source or SourceOptions(), model or ModelArguments(), run or RunOptions(), hub or HubArguments()
+    options: dict[str, Any] = {}
+    for given in (data or DataArguments(), *others):  # all of them: the recipe is beneath what is given already
+        options |= asdict(given)
+    train_model(**options)
     PartialState().destroy_process_group()
-    say_next(f"assocformer predict --model {quoted(run.output_dir)} --images FILES_OR_FOLDERS")
+    say_next(f"assocformer predict --model {quoted(options['output_dir'])} --images FILES_OR_FOLDERS")

@@ -64,12 +64,12 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
         if data_dir is None:
             raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
         return (load_coco if source == "coco" else load_voc)(data_dir, split, **options)
-    given = [options.pop(key, None) for key in ("train_split", "eval_split", "test_split")]
+    train_split, eval_split = (options.pop(key, None) for key in ("train_split", "eval_split"))
     options = SourceOptions(**options)
     reader, found = _open(source, data_dir, options)
     name = _shown(source)
     own = split in found and split not in SPLIT_NAMES
-    chosen = {} if own else choose_splits(name, found, *given, needs_train=False)
+    chosen = {} if own else choose_splits(name, found, train_split, eval_split, options.test_split, needs_train=False)
     if own or split in found and split not in chosen:
         chosen = {split: split}
     if split == ALL:
@@ -91,7 +91,6 @@ def load_multilabel_dataset(
     train_split: str | None = None,
     eval_split: str | None = None,
     streaming: bool = False,
-    test_split: str | None = None,
     **options,
 ) -> MultiLabelDataset | StreamedDataset:
     """A dataset with the splits `train` and `validation`, and `test` where there is one.
@@ -109,7 +108,6 @@ def load_multilabel_dataset(
             called so.
         eval_split: the same of the split to evaluate on.
         streaming: whether to read a Hub dataset or shards example by example, without a copy on the disk.
-        test_split: the same of the test split.
         options: those of [`SourceOptions`].
 
     Returns:
@@ -129,9 +127,9 @@ def load_multilabel_dataset(
         return _load_benchmark(source, data_dir, train_split, eval_split)
     name = _shown(source)
     if streaming:
-        return _stream(source, data_dir, train_split, eval_split, test_split, options)
+        return _stream(source, data_dir, train_split, eval_split, options)
     reader, found = _open(source, data_dir, options)
-    chosen = choose_splits(name, found, train_split, eval_split, test_split)
+    chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
     return _assemble(name, reader, found, chosen, options)
 
 
@@ -324,7 +322,6 @@ def _stream(
     data_dir: str | Path | None,
     train_split: str | None,
     eval_split: str | None,
-    test_split: str | None,
     options: SourceOptions,
 ) -> StreamedDataset:
     name = _shown(source)
@@ -334,7 +331,7 @@ def _stream(
     if reader is None:
         raise DataError(f"{name}: only Hub datasets and {ShardReader.looks_for} can be streamed")
     found = reader.stream(place)
-    chosen = choose_splits(name, found, train_split, eval_split, test_split)
+    chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
     streams = StreamedDataset(
         {key: stream_dataset(found[own].dataset, f"{name} ({own})", options) for key, own in chosen.items()}
     )

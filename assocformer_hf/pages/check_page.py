@@ -10,6 +10,7 @@ from PIL import Image
 from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence, finding_name
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import shown, write_file
 from assocformer_hf.pages.html import Thumbnails, embedded_figure, picture_url, render
@@ -77,7 +78,7 @@ def html_report(
         groups = [{"names": pair, "pictures": pictured(pair)} for pair in images.similar]
         duplicates.append({"what": "alike in two splits", "bad": True, "groups": groups})
     order = np.argsort(-labels.positives["train"], kind="stable")[:PLOTTED]
-    counts, _ = cooccurrence(splits["train"])
+    counts = cooccurrence(splits["train"])
     together = _matrix(counts, labels.names, np.sort(order))
     header, *rows = count_table(labels)
     content = render(
@@ -91,7 +92,7 @@ def html_report(
         duplicates=duplicates,
         findings=labels.findings(),
         figures=[embedded_figure(_bars(labels, order), "Images per label"), embedded_figure(together, "Co-occurrence")],
-        pairs=_pairs(counts, labels.names),
+        pairs=_pairs(*counts, labels.names),
         header=header,
         rows=rows,
         shown_names=SAMPLES,
@@ -132,11 +133,14 @@ def _batch(images: MultiLabelImages, names: Sequence[str]) -> list[dict]:
     ]
 
 
-def _pairs(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
-    """The pairs of labels that are most often in the same image, for how often they are there by themselves."""
-    images = np.diag(counts)
+def _pairs(counts: np.ndarray, annotated: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """The pairs of labels that are most often in the same image, for how often they are there by themselves.
+
+    Images where one of the two is unknown do not count.
+    """
     first, second = np.triu_indices(len(counts), 1)
-    both, either = counts[first, second], images[first] + images[second] - counts[first, second]
+    both = counts[first, second]
+    either = annotated[first, second] + annotated[second, first] - both
     share = both / np.maximum(either, 1)
     order = np.argsort(-share, kind="stable")[:PAIRS]
     return [
@@ -163,14 +167,14 @@ def _bars(check: LabelCheck, shown: np.ndarray):
     return figure
 
 
-def _matrix(counts: np.ndarray, names: list[str], shown: np.ndarray):
-    """How often the label of the column is there too where that of the row is."""
+def _matrix(counts: tuple[np.ndarray, np.ndarray], names: list[str], shown: np.ndarray):
+    """How often the label of the column is there too where that of the row is, and its own is known."""
     from matplotlib.figure import Figure
 
     side = 3 + 0.18 * len(shown)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
-    together = counts[np.ix_(shown, shown)] / np.maximum(np.diag(counts)[shown, None], 1)
+    together = conditional_cooccurrence(*(part[np.ix_(shown, shown)] for part in counts))
     np.fill_diagonal(together, np.nan)
     picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
     labels = plot_names([names[i] for i in shown])

@@ -225,40 +225,24 @@ class RecipeArguments:
 ARGUMENTS = (ModelArguments, DataArguments, RecipeArguments, SourceOptions, HubArguments)
 
 
-def training_arguments(*groups: object, config: str | Path | None = None, **options) -> tuple[Any, ...]:
+def training_arguments(config: str | Path | None = None, **options) -> tuple[Any, ...]:
     """All options of a training: those that are given, over those of a recipe, over the defaults.
 
     Args:
-        groups: whole groups of options, each an object of one of the classes of `ARGUMENTS`.
         config: see [`read_recipe`]; default: the recipe that goes with the dataset.
-        options: single options by their names.
+        options: by their names.
 
     Returns:
         One object for each class of `ARGUMENTS`, in their order.
 
     Raises:
-        TypeError: if there is no option of a name, or it is given twice.
+        TypeError: if there is no option of a name.
         OptionError: if an option has a value that it cannot have.
     """
-    given: dict[type, Any] = {
-        next((owner for owner in ARGUMENTS if isinstance(group, owner)), type(group)): group for group in groups
-    }
-    owners = {option.name: owner for owner in ARGUMENTS for option in fields(owner)}
-    for name in options:
-        if name not in owners:
-            raise TypeError(f"no option {name!r}{suggestion(name, owners)}")
-        if owners[name] in given:
-            raise TypeError(f"{name!r} is given in {owners[name].__name__} and by its name; give it once")
-    for group in given:
-        if group not in ARGUMENTS:
-            raise TypeError(
-                f"{group.__name__} is no group of options; expected {', '.join(c.__name__ for c in ARGUMENTS)}"
-            )
-    dataset = given[DataArguments].dataset if DataArguments in given else options.get("dataset", DataArguments.dataset)
-    backbone = given[ModelArguments].backbone if ModelArguments in given else options.get("backbone")
-    values = recipe_for(dataset, backbone, config) | converted(options)
-    own = {owner: {name: value for name, value in values.items() if owners[name] is owner} for owner in ARGUMENTS}
-    return tuple(given.get(owner) or owner(**own[owner]) for owner in ARGUMENTS)
+    given = converted(options)
+    values = recipe_for(options.get("dataset", DataArguments.dataset), options.get("backbone"), config) | given
+    names = {owner: {option.name for option in fields(owner)} for owner in ARGUMENTS}
+    return tuple(owner(**{name: values[name] for name in names[owner] & values.keys()}) for owner in ARGUMENTS)
 
 
 def default_recipe(dataset: str | None) -> str:
@@ -323,7 +307,7 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
     hints = {name: hint for owner in ARGUMENTS for name, hint in get_type_hints(owner).items()}
     for name in options:
         if name not in hints:
-            raise TypeError(f"unknown option {name!r}{suggestion(str(name), hints)}")
+            raise TypeError(f"no option {name!r}{suggestion(str(name), hints)}")
     return {name: _converted(name, value, hints[name]) for name, value in options.items()}
 
 

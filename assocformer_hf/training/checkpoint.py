@@ -48,7 +48,7 @@ class RunState:
     learning_rate: float = 0.0
     skipped_in_a_row: int = 0
     unreadable: list[str] = field(default_factory=list)
-    best_mAP: float = -1.0  # noqa: N815
+    best_mAP: float = -1.0
     history: list[dict] = field(default_factory=list)
     options: dict = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)

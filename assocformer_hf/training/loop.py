@@ -85,7 +85,7 @@ def create_accelerator(recipe: RecipeArguments, unused_parameters: bool = False)
         unused_parameters: whether some parameters may get no gradient.
 
     Raises:
-        ConfigurationError: if `report_to` names a tracker that is unknown or not installed.
+        OptionError: if `report_to` names a tracker that is unknown or not installed.
         DataError: if the processes that were started do not see each other.
     """
     set_seed(recipe.seed)
@@ -148,50 +148,70 @@ class TrainingRun:
         self.epochs = epochs_for(len(train_images)) if recipe.epochs == "auto" else recipe.epochs
         usual_decay = head_decay_for(len(train_images))
         head_decay = usual_decay if recipe.head_weight_decay == "auto" else recipe.head_weight_decay
-        recipe = replace(recipe, epochs=self.epochs, head_weight_decay=head_decay)
-        self.recipe, self.accelerator, self.save_best = recipe, accelerator, save_best
+        self.recipe = replace(recipe, epochs=self.epochs, head_weight_decay=head_decay)
+        self.accelerator, self.save_best = accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
         num_workers = share_cores(accelerator, num_workers)
         self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
         self.checkpoints = self.output.path / CHECKPOINTS
-        self.hold = ExitStack()  # of the folder's lock, until the end of the run or of the process
         self.goes_on = False  # with the run whose work is in the folder; known to the main process
-        if accelerator.is_main_process:
-            self.hold.enter_context(self.output.locked())
-            self.goes_on = check_output_folder(self.output, recipe, saves)
-        accelerator.wait_for_everyone()
+        with ExitStack() as hold:  # of the folder's lock, until the end of the run, or here if something is refused
+            if accelerator.is_main_process:
+                hold.enter_context(self.output.locked())
+                self.goes_on = check_output_folder(self.output, recipe, saves)
+            accelerator.wait_for_everyone()
+            self._create_loaders(model.config.num_labels, num_workers)
+            self._prepare_model(model, head_decay, usual_decay)
+            self._start_or_resume(options or {})
+            self.hold = hold.pop_all()
+        self.stop = StopRequest()
+        left = (self.epochs - self.state.epoch) * self.batches - self.state.batches
+        # Raw and averaged weights are evaluated.
+        self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
+        if warning := size_warning(model.num_parameters(), accelerator.device):
+            accelerator.print(warning)
+
+    def _create_loaders(self, num_labels: int, num_workers: int):
+        """The loaders of both splits, and how many batches and optimizer steps an epoch has."""
+        recipe, accelerator = self.recipe, self.accelerator
         self.images_per_batch = recipe.batch_size * accelerator.num_processes
-        if len(train_images) < self.images_per_batch:
+        if len(self.train_images) < self.images_per_batch:
             raise DataError(
-                f"{len(train_images)} training images are fewer than one batch of {recipe.batch_size} "
+                f"{len(self.train_images)} training images are fewer than one batch of {recipe.batch_size} "
                 f"x {accelerator.num_processes} processes; use a smaller --batch_size"
             )
-        loading = {
-            "collate_fn": MultiLabelCollator(model.config.num_labels, with_index=True),
+        self.loading = {
+            "collate_fn": MultiLabelCollator(num_labels, with_index=True),
             "num_workers": num_workers,
             "worker_init_fn": leave_signals_to_the_main_process,
         }
-        self.train_loader, self.sampler = training_loader(train_images, recipe, accelerator, loading)
-        self.eval_loader = accelerator.prepare(DataLoader(eval_images, 2 * recipe.batch_size, **loading))
+        self.train_loader, self.sampler = training_loader(self.train_images, recipe, accelerator, self.loading)
+        self.eval_loader = accelerator.prepare(DataLoader(self.eval_images, 2 * recipe.batch_size, **self.loading))
         self.batches = len(self.train_loader)
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
+
+    def _prepare_model(self, model: PreTrainedModel, head_decay: float | None, usual_decay: float):
+        """The model with its head start, its moving average, and what trains it."""
+        recipe, accelerator = self.recipe, self.accelerator
         model.to(accelerator.device)
         if accelerator.distributed_type != DistributedType.FSDP:  # which takes no such weights
             # Convolutions of pretrained CNNs train 1.6 times as fast on a CPU so; Swin and CvT do not mind.
             model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
-            plain = head_start_loader(train_images, recipe, accelerator, loading)
+            plain = head_start_loader(self.train_images, recipe, accelerator, self.loading)
             decay = usual_decay if head_decay is None else head_decay
-            train_head(model, train_images, plain, accelerator, recipe.head_epochs, decay, recipe.seed)
+            train_head(model, self.train_images, plain, accelerator, recipe.head_epochs, decay, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(
             model, recipe.learning_rate, recipe.weight_decay, recipe.backbone_learning_rate, head_decay
         )
         scheduler = create_scheduler(optimizer, self.epochs * self.steps, recipe.pct_start)
-        self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
+        self.model, optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
+        self.guard = GradientGuard(self.model, optimizer, accelerator, recipe)
 
-        self.guard = GradientGuard(self.model, self.optimizer, accelerator, recipe)
-
+    def _start_or_resume(self, options: dict):
+        """The state of a new run, or of the checkpoint to go on from."""
+        recipe, accelerator = self.recipe, self.accelerator
         fixed = {name: value for name, value in asdict(recipe).items() if name not in FREE_OPTIONS}
         launched = {
             "processes": accelerator.num_processes,
@@ -200,9 +220,9 @@ class TrainingRun:
         }
         identities = None
         if accelerator.is_main_process:
-            self.images_used, identities = _identify(train_images, eval_images)
+            self.images_used, identities = _identify(self.train_images, self.eval_images)
         (identities,) = broadcast_object_list([identities])
-        self.state = RunState(options=fixed | (options or {}) | launched, images=identities)
+        self.state = RunState(options=fixed | options | launched, images=identities)
         if recipe.resume:
             restored = load_checkpoint(accelerator, self.ema, self.state, self.checkpoints, recipe.resume)
             if restored is not None:
@@ -211,12 +231,6 @@ class TrainingRun:
                 self._leave_out_a_best_that_is_not_here()
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {self.epochs}{place}")
-        self.stop = StopRequest()
-        left = (self.epochs - self.state.epoch) * self.batches - self.state.batches
-        # Raw and averaged weights are evaluated.
-        self.estimate = TimeEstimate(left, 2 * len(eval_images) / (self.batches * self.images_per_batch))
-        if warning := size_warning(model.num_parameters(), accelerator.device):
-            accelerator.print(warning)
 
     def run(self) -> RunState:
         """Trains to the end.
@@ -226,7 +240,7 @@ class TrainingRun:
 
         Raises:
             DataError: if an image cannot be read.
-            CheckpointError: if `output_dir` cannot be written to.
+            OutputError: if `output_dir` cannot be written to.
             TrainingError: if the gradients stay infinite or NaN.
             ConfigurationError: if the batches are too small for batch norm.
             Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
@@ -282,8 +296,8 @@ class TrainingRun:
         )
 
         losses = train_one_epoch(
-            self.model, self.ema, self.train_loader, self.optimizer, self.scheduler, accelerator, recipe, self.progress,
-            self.guard, self._after_step, self.train_images.scale,
+            self.model, self.ema, self.train_loader, self.scheduler, accelerator, recipe, self.progress, self.guard,
+            self._after_step, self.train_images.scale,
         )  # fmt: skip
         images = self.batches * self.images_per_batch - losses["replaced_images"]
         speed = images / (time.perf_counter() - self.started)

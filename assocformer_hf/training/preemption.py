@@ -12,7 +12,7 @@ from accelerate import Accelerator
 PREEMPTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 
-class Preempted(Exception):  # noqa: N818
+class Preempted(Exception):
     """The run was asked to stop, has written a checkpoint, and can be resumed."""
 
 

@@ -53,7 +53,6 @@ def train_one_epoch(
     model: nn.Module,
     ema: ModelEmaV3,
     loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     accelerator: Accelerator,
     recipe: RecipeArguments,
@@ -65,15 +64,14 @@ def train_one_epoch(
     """One pass over the training images, or over those that are left of it.
 
     Args:
-        model: prepared by the accelerator, as are the loader, the optimizer and the schedule.
+        model: prepared by the accelerator, as are the loader and the schedule.
         ema: moving average of the weights.
         loader: of the batches that `progress` has not seen.
-        optimizer: of all weights.
         scheduler: advances with every optimizer step.
         accelerator: devices, precision, processes and accumulation.
         recipe: the options of the run.
         progress: where the epoch stands; kept up to date.
-        guard: of the run.
+        guard: of the run; it takes the optimizer's steps.
         after_step: called with the number of each optimizer step of the epoch, once the step is done.
         scale: the loader's images to the model's input, on the device.
 

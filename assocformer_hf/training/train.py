@@ -87,19 +87,16 @@ class TrainingResult:
 
 
 @quiet_libraries()
-def train(
-    dataset: object = "scenes", *arguments: object, config: str | Path | None = None, **options
-) -> TrainingResult:
+def train(dataset: object = "scenes", *, config: str | Path | None = None, **options) -> TrainingResult:
     """Trains a model on a dataset and saves the best weights as a complete model folder.
 
     Several processes call it alike, under `accelerate launch` or `accelerate.notebook_launcher`.
 
     Args:
         dataset: what [`load_multilabel_dataset`] takes, such as `"scenes"`, a path or a Hub id, or what it returned.
-        arguments: whole groups of options, objects of [`ModelArguments`], [`DataArguments`], [`RecipeArguments`],
-            [`SourceOptions`] or [`HubArguments`].
         config: a YAML file of options, beneath those that are given here.
-        options: single options of these groups by their names, such as `backbone` or `output_dir`.
+        options: those of [`ModelArguments`], [`DataArguments`], [`RecipeArguments`], [`SourceOptions`] and
+            [`HubArguments`] by their names, such as `backbone` or `output_dir`.
 
     Returns:
         The model folder, the model in it, its metrics and the history of the training.
@@ -113,9 +110,8 @@ def train(
         TrainingError: if the gradients stay infinite or NaN.
         Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
     """
-    if not any(isinstance(group, DataArguments) for group in arguments):
-        options.setdefault("dataset", str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY)
-    model_args, data_args, recipe, source, hub = training_arguments(*arguments, config=config, **options)
+    options["dataset"] = str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY
+    model_args, data_args, recipe, source, hub = training_arguments(config, **options)
     # With both, nothing reads L: what only L depends on gets no gradient.
     unused = model_args.fusion == "linear" and model_args.pooling == "attention"
     accelerator = create_accelerator(recipe, unused)

@@ -89,7 +89,7 @@ def test_resume_needs_no_value():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch: 3", "unknown option 'epoch'; did you mean 'epochs'?"),
+        ("epoch: 3", "no option 'epoch'; did you mean 'epochs'?"),
         ("epochs: many", "epochs must be int or auto, got 'many'"),
         ("- a", "expected `option: value` lines"),
         ("a: [", "not valid YAML"),

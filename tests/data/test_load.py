@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from dataclasses import asdict
 
 import datasets
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from assocformer_hf.data.load import load_images, load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
+from assocformer_hf.training.arguments import training_arguments
 from tests.data.readers.files import by_file, labels_by_file, picture
 
 
@@ -49,6 +51,19 @@ def test_splits_that_are_called_alike_are_refused(names, both, option):
     with pytest.raises(DataError, match=rf"the splits {both}; join them, or choose one as {option}"):
         choose_splits("photos", names)
     assert choose_splits("photos", names, **{option: names[-1]})
+
+
+def test_one_of_two_test_splits_is_chosen_by_an_option(tmp_path):
+    for split in ("train", "val", "test1", "test2"):
+        picture(tmp_path / split / f"{split}.jpg")
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,labels\n{split}.jpg,x\n")
+    with pytest.raises(DataError, match="both mean test; join them, or choose one as test_split"):
+        load_multilabel_dataset(tmp_path)
+    *_, source, _ = training_arguments(dataset=str(tmp_path), test_split="test2")
+    found = load_multilabel_dataset(tmp_path, **asdict(source))
+    assert found.summary.splits == {
+        "test1": "is not used", "test2": "is test", "train": "is train", "val": "is validation"
+    }  # fmt: skip
 
 
 def test_splits_of_voc_and_unusual_names():

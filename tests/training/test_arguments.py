@@ -28,6 +28,7 @@ from assocformer_hf.training.arguments import DataArguments, HubArguments, Model
         (lambda: DataArguments(cutout=2), "cutout must be from 0 to 1; got 2"),
         (lambda: DataArguments(num_workers=-1), "num_workers must be at least 0; got -1"),
         (lambda: DataArguments(bad_images="ignore"), "bad_images must be error or skip; got 'ignore'"),
+        (lambda: DataArguments(bad_images="auto"), "bad_images must be error or skip; got 'auto'"),
         (lambda: ModelArguments(normalization="mean"), "normalization must be none or backbone; got 'mean'"),
         (lambda: HubArguments(hub_sample_images=-1), "hub_sample_images must be at least 0; got -1"),
     ],

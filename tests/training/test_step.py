@@ -63,7 +63,7 @@ def epoch(model, data, accumulation=1, hook=None, epochs=1, at_step=None, **opti
     guard = GradientGuard(model, optimizer, accelerator, recipe)
     for number in range(epochs):
         progress = Progress(number, 0, len(data), torch.zeros(SUMS))
-        values = train_one_epoch(model, ema, loader, optimizer, scheduler, accelerator, recipe, progress, guard)
+        values = train_one_epoch(model, ema, loader, scheduler, accelerator, recipe, progress, guard)
     return model, ema.module, values
 
 

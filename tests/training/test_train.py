@@ -53,27 +53,11 @@ def test_train_returns_model_processor_metrics_and_history(trained):
     assert trained.url is None
 
 
-def test_groups_and_single_options_train_alike(trained, splits, tmp_path):
-    model = ModelArguments(
-        backbone="tiny-cvt",
-        image_size=64,
-        normalization="backbone",
-        association_norm="none",
-        pooling="attention",
-        attention_weight=2,
-    )
-    again = train(splits, model, output_dir=tmp_path / "model", **QUICK)
-    assert again.metrics["mAP"] == trained.metrics["mAP"]
-
-
 def test_options_lie_over_the_recipe_of_the_dataset(tmp_path):
     model, data, recipe, *_ = training_arguments(dataset="photos/", epochs=3)
     assert (model.backbone, model.image_size) == ("timm/tf_efficientnet_lite0.in1k", 224)
     assert (model.association_norm, data.horizontal_flip, recipe.epochs) == ("none", 0.5, 3)
-    assert (
-        training_arguments(dataset="photos/", config="paper")[:2]
-        == training_arguments(ModelArguments(), dataset="photos/", config="paper")[:2]
-    )
+    assert training_arguments(dataset="photos/", config="paper")[0] == ModelArguments()
     assert training_arguments(dataset="coco")[2] == RecipeArguments()
     assert training_arguments()[0].backbone == "tiny-cvt"
     own = tmp_path / "own.yaml"
@@ -113,6 +97,18 @@ def test_splits_that_cannot_be_compared_or_measured_are_refused_before_the_train
         with pytest.raises(DataError, match=message):
             train(splits | {"validation": validation}, output_dir=tmp_path / "model", backbone="tiny-cvt", **QUICK)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_run_that_is_refused_leaves_its_folder_to_others(splits, tmp_path):
+    options = {"output_dir": tmp_path / "model", "backbone": "tiny-cvt", "image_size": 64} | QUICK
+    with pytest.raises(DataError, match="24 training images are fewer than one batch of 25") as refused:
+        train(splits, **(options | {"batch_size": 25}))
+    code = (
+        "from assocformer_hf.output_folder import OutputFolder as O; import sys; O(sys.argv[1]).locked(0).__enter__()"
+    )
+    done = forked.run([sys.executable, "-c", code, str(tmp_path / "model")])
+    assert done.returncode == 0, done.stderr
+    assert refused.tb is not None  # as a notebook keeps it, and with it what the run held
 
 
 def test_epochs_follow_the_number_of_photographs(tmp_path):

@@ -17,7 +17,7 @@ from assocformer_hf.data.readers.labels import (
     to_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
-from assocformer_hf.data.readers.tables import IMAGE_COLUMNS
+from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
 from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
 
 

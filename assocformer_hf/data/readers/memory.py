@@ -12,9 +12,9 @@ from PIL import Image
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.files import image_file, require_files
-from assocformer_hf.data.readers.labels import declared_names, find_column, is_empty, table_labels, with_class_names
+from assocformer_hf.data.readers.labels import is_empty
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
-from assocformer_hf.data.readers.tables import ID_COLUMNS, IMAGE_COLUMNS, row_splits
+from assocformer_hf.data.readers.rows import Images, labelled_splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 
 
@@ -45,40 +45,16 @@ class MemoryReader(Reader):
                 found[name] = partial(read_dataset, part, shown, self.options)
                 continue
             features = part.features if isinstance(part, datasets.Dataset) else {}
-            for own, rows in self._read_columns(_columns(part, shown), shown, features).items():
+            locate = partial(self._images, origin=shown)
+            rows_of = labelled_splits(_columns(part, shown), features, shown, self.options, locate, name)
+            for own, rows in rows_of.items():
                 if (own or name) in found:
                     raise DataError(f"{shown}: has images of the split {own or name}, which there is too; join them")
                 found[own or name] = lambda rows=rows: rows
         return found
 
-    def _read_columns(
-        self, columns: dict[str, list], origin: str, features: Mapping
-    ) -> dict[str | None, LabelledImages]:
-        options, columns = self.options, with_class_names(columns, features, origin)
-        image = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, origin, "image")
-        if image is None:
-            raise DataError(f"{origin}: no column of images; name it as image_column; it has {', '.join(columns)}")
-        if not columns[image]:
-            raise DataError(f"{origin}: no images")
-        split_column, split_of_row = row_splits(columns, [name for name in columns if name != image], origin)
-        others = [name for name in columns if name not in (image, split_column)]
-        labels = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
-        rows_of: dict[str | None, list[int]] = {}
-        for i, split in enumerate(split_of_row or [None] * len(columns[image])):
-            rows_of.setdefault(split, []).append(i)
-        used = {"image": image} | labels.columns | ({"split": split_column} if split_column else {})
-        found = {}
-        for split, rows in rows_of.items():
-            part = LabelledImages(origin, self._images([columns[image][i] for i in rows], origin))
-            part.names = declared_names(labels, features)
-            part.labels, part.unknown = [labels.present[i] for i in rows], [labels.unknown[i] for i in rows]
-            part.columns = used
-            part.left_out |= dict.fromkeys(map(repr, labels.ignored), "columns that are not used")
-            found[split] = part
-        return found
-
-    def _images(self, values: list, origin: str) -> list[str] | datasets.Dataset:
-        """Paths of files, or a dataset that holds the images."""
+    def _images(self, values: list, origin: str) -> tuple[Images, list[str]]:
+        """Paths of files, or a dataset that holds the images; there is nothing to note of them."""
         if all(isinstance(value, (str, os.PathLike)) for value in values):
             folder = self.data_dir or os.getcwd()
             # Objects come from the user's own program, unlike tables: their absolute paths may lead anywhere.
@@ -89,7 +65,7 @@ class MemoryReader(Reader):
                 for i, (root, path) in enumerate(zip(roots, paths, strict=True))
             ]
             require_files(LabelledImages(origin, paths))
-            return paths
+            return paths, []
         kinds = (Image.Image, np.ndarray, bytes, dict)
         for i, value in enumerate(values):
             if not isinstance(value, kinds) or isinstance(value, dict) and not {"bytes", "path"} & value.keys():
@@ -98,7 +74,7 @@ class MemoryReader(Reader):
                 )
         features = datasets.Features({"image": datasets.Image(decode=False)})
         try:
-            return datasets.Dataset.from_dict({"image": values}, features=features)
+            return datasets.Dataset.from_dict({"image": values}, features=features), []
         except (TypeError, ValueError, OSError) as error:
             raise DataError(f"{origin}: an image that cannot be stored ({str(error).splitlines()[0]})") from error
 

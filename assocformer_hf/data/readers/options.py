@@ -24,6 +24,9 @@ class SourceOptions:
     label_names: list[str] | None = field(
         default=None, metadata={"help": "The label set, in order. Default: what the dataset declares or holds."}
     )
+    test_split: str | None = field(
+        default=None, metadata={"help": "The dataset's own name of the test split. Default: what is usually called so."}
+    )
     validation_share: float = field(
         default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
     )

@@ -20,30 +20,15 @@ from assocformer_hf.data.readers.files import (
     read_text,
     require_files,
 )
-from assocformer_hf.data.readers.labels import (
-    NoLabelsError,
-    TableLabels,
-    declared_names,
-    find_column,
-    is_empty,
-    state_of,
-    table_labels,
-    with_class_names,
-)
+from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 NAMES = ("metadata", "_classes")  # the first of `datasets`, the second of Roboflow
-IMAGE_COLUMNS = (
-    "file_name", "image", "image_path", "filename", "file", "path", "img", "image_file", "filepath", "fname",
-    "image_name",
-)  # fmt: skip
-ID_COLUMNS = ("image_id", "id")  # the image column where there is no other
-SPLIT_COLUMN = "split"
-VALID_COLUMN = "is_valid"  # fastai's: true for the images of the validation split
 
 
 class TableReader(Reader):
@@ -154,7 +139,7 @@ def _names_images(path: Path) -> bool:
 def read_table(
     path: Path, options: SourceOptions, folder: Path | None = None, name: str | None = None, labels: bool = True
 ) -> dict[str | None, LabelledImages]:
-    """The images of a table by split, as `split_column` finds it.
+    """The images of a table by split, see [`labelled_splits`].
 
     Args:
         path: a file of `TABLE_SUFFIXES`.
@@ -166,72 +151,12 @@ def read_table(
     Raises:
         DataError: if the table is malformed or lacks a column, or an image is missing or outside the folder.
     """
-    features = declared_features(path)
-    columns = with_class_names(read_columns(path), features, path)
-    image_column = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, path, "image")
-    if image_column is None:
-        raise DataError(
-            f"{path}: no column with the image files; expected one of {', '.join(IMAGE_COLUMNS)}, or image_column; "
-            f"the columns are {', '.join(columns)}"
-        )
-    files = columns[image_column]
-    if not files:
-        raise DataError(f"{path}: a table without rows")
-    split_column, split_of_row = row_splits(columns, [name for name in columns if name != image_column], path)
-    others = [name for name in columns if name not in (image_column, split_column)]
-    found = TableLabels([()] * len(files), [()] * len(files), None)
-    if labels:
-        found = table_labels(columns, path, others, options.label_column, options.delimiter, options.label_names)
-    if split_column is None:
-        folders = [str(file).replace("\\", "/").rpartition("/")[0].partition("/")[0] for file in files]
-        split_of_row = folders if all(map(split_of, set(folders))) else [None] * len(files)
-    paths, notes = locate_images(files, path, folder, name or path.stem)
-    used = {"image": image_column} | found.columns | ({"split": split_column} if split_column else {})
-    splits: dict[str | None, LabelledImages] = {}
-    row_of: dict[tuple[str | None, str], int] = {}
-    for i, (split, image, present, unknown) in enumerate(
-        zip(split_of_row, paths, found.present, found.unknown, strict=True)
-    ):
-        if split not in splits:
-            splits[split] = LabelledImages(str(path), columns=used, notes=list(notes))
-            splits[split].names = declared_names(found, features)
-            splits[split].left_out |= dict.fromkeys(map(repr, found.ignored), "columns that are not used")
-        source = splits[split]
-        row = row_of.setdefault((split, image), len(source.images))
-        if row == len(source.images):
-            source.images.append(image)
-            source.labels.append(present)
-            source.unknown.append(unknown)
-        elif found.names:
-            raise DataError(f"{path}: row {i + 1}: {files[i]} is in an earlier row too; keep one of them")
-        else:
-            source.labels[row] = [*source.labels[row], *present]
-            source.unknown[row] = [n for n in [*source.unknown[row], *unknown] if n not in source.labels[row]]
-    return splits
 
+    def locate(files: list) -> tuple[list[str], list[str]]:
+        return locate_images(files, path, folder, name or path.stem)
 
-def row_splits(columns: dict[str, list], names: Sequence[str], origin) -> tuple[str | None, list[str | None]]:
-    """The column that says which split each row is of, and what it says; None where there is none.
-
-    Raises:
-        DataError: if two columns may say it, or `is_valid` is not true or false.
-    """
-    column = find_column(names, None, (SPLIT_COLUMN, VALID_COLUMN), origin, SPLIT_COLUMN, alternatives=False)
-    if column is None:
-        return None, []
-    values = columns[column]
-    if column.lower() == SPLIT_COLUMN:
-        wrong = next((i for i, value in enumerate(values) if isinstance(value, (list, dict))), None)
-        if wrong is not None:
-            raise DataError(
-                f"{origin}: row {wrong + 1}, column {column!r}: {values[wrong]!r:.80} is no name of a split"
-            )
-        name_of = {value: None if is_empty(value) else str(value).strip() for value in set(values)}
-        return column, [name_of[value] for value in values]
-    states = [state_of(value) for value in values]
-    if wrong := [i for i, state in enumerate(states) if state not in (0, 1)]:
-        raise DataError(f"{origin}: row {wrong[0] + 1}, column {column!r}: {values[wrong[0]]!r} is not true or false")
-    return column, ["validation" if state else "train" for state in states]
+    split = name if name and split_of(name) else None
+    return labelled_splits(read_columns(path), declared_features(path), path, options, locate, split, labels)
 
 
 def locate_images(names: Sequence, table: Path, folder: Path | None, split: str) -> tuple[list[str], list[str]]:

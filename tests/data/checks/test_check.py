@@ -21,7 +21,7 @@ from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import multilabel_features
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.pages.check_page import html_report
+from assocformer_hf.pages.check_page import _matrix, _pairs, html_report
 from assocformer_hf.training.train import first_batch
 from tests.conftest import OVERLAPS
 
@@ -141,6 +141,9 @@ def test_an_unknown_label_is_neither_beside_another_nor_missing():
     np.testing.assert_array_equal(annotated, [[4, 2], [1, 1]])
     shares = conditional_cooccurrence(together, annotated)
     np.testing.assert_allclose(shares, [[1, 0.5], [1, 1]])
+    assert _pairs(together, annotated, ["a", "b"]) == [{"label": "a", "other": "b", "both": 1, "share": 0.5}]
+    plotted = _matrix((together, annotated), ["a", "b"], np.arange(2)).axes[0].images[0].get_array()
+    assert (plotted[0, 1], plotted[1, 0]) == (0.5, 1)
 
 
 def test_labels_are_counted_and_the_odd_ones_named(broken):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
-from tests.data.readers.files import by_file, picture
+from tests.data.readers.files import by_file, labels_by_file, picture
 
 
 @pytest.fixture
@@ -37,6 +37,20 @@ def test_dataframes(files, tmp_path):
     stored = pandas.DataFrame({"file_name": files, "labels": LISTS})
     stored.to_parquet(tmp_path / "lists.parquet")
     assert read(pandas.read_parquet(tmp_path / "lists.parquet")) == EXPECTED  # lists come back as arrays
+
+
+def test_rows_are_read_as_those_of_a_table(files, tmp_path):
+    rows = pandas.DataFrame({"image": [files[0], *files[1:2] * 2, *files[2:]], "labels": ["x", "x", "y", None, "y"]})
+    assert read(rows) == EXPECTED
+    with pytest.raises(DataError, match=r"a DataFrame: row 2: .*0.jpg is in an earlier row too; keep one of them"):
+        read(pandas.DataFrame({"image": [files[0]] * 2, "x": [1, 0]}))
+    for folder in ("train", "valid"):
+        picture(tmp_path / folder / "a.jpg")
+    by_folder = pandas.DataFrame({"image": ["train/a.jpg", "valid/a.jpg"], "labels": ["x", "y"]})
+    found = load_multilabel_dataset(by_folder, data_dir=tmp_path)
+    assert {key: len(split) for key, split in found.items()} == {"train": 1, "validation": 1}
+    folds = {"train": by_folder.iloc[1:], "validation": by_folder.iloc[:1]}
+    assert labels_by_file(load_multilabel_dataset(folds, data_dir=tmp_path)["validation"]) == {"a.jpg": (["x"], [])}
 
 
 def test_lists_of_dicts_with_paths_or_images(files):
@@ -86,7 +100,10 @@ def test_datasets_and_dicts_of_splits(files):
         ([], "a list: no column of images"),
         (7, "a int: no dataset found; looked for"),
         ([1, 2], "a list: expected a DataFrame, a Dataset or a list of dicts"),
-        ([{"labels": ["x"]}], "a list: no column of images; name it as image_column; it has labels"),
+        (
+            [{"labels": ["x"]}],
+            "a list: no column of images; expected one of file_name, .*, or image_column; the columns are labels",
+        ),
         ([{"image": 5, "labels": ["x"]}], "a list: row 1: 5 is not an image"),
         ([{"image": "gone.jpg", "labels": ["x"]}], "gone.jpg: missing, with 0 more of the 1 images"),
         ([{"image": "a.jpg"}], "a list: no labels; expected a column labels"),

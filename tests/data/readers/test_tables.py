@@ -154,7 +154,7 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("labels\ncat\n", {}, "metadata.csv: no column with the image files; expected one of file_name, image, "),
+        ("labels\ncat\n", {}, "metadata.csv: no column of images; expected one of file_name, image, "),
         ("file_name,author\n0.jpg,me\n", {}, "no labels; expected a column labels or label or tags, label_column, or"),
         (ROWS, {"label_column": "tags"}, "no column 'tags' for label_column; the columns are labels"),
         (ROWS, {"image_column": "photo"}, "no column 'photo' for image_column; the columns are file_name, labels"),
@@ -170,7 +170,7 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
         ("file_name,labels\n0.jpg,\"cat\n", {}, "not valid CSV"),
         ("file_name,labels,labels\n0.jpg,a,b\n", {}, "two columns have the same name"),
         ("", {}, "an empty table; the first line must name the columns"),
-        ("file_name,labels\n", {}, "metadata.csv: a table without rows"),
+        ("file_name,labels\n", {}, "metadata.csv: no rows"),
         (b"file_name,labels\n0.jpg,M\xfcller\n", {}, r"not in UTF-8 \(invalid start byte at byte 24\)"),
         ("file_name,labels\n0.jpg,[\"cat\"]\n1.jpg,dog\n", {}, "row 2: 'dog' is not a list, as other rows are"),
         (ROWS, {"form": "csv"}, "unknown form 'csv'; expected one of coco, cvat, hub, imagefolder, .*table, voc, yolo"),

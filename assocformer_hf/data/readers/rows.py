@@ -1,0 +1,142 @@
+"""Rows of images and labels, of tables and of objects in memory alike: their columns, their splits, their images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import datasets
+
+from assocformer_hf.data.readers.labels import (
+    TableLabels,
+    declared_names,
+    find_column,
+    is_empty,
+    state_of,
+    table_labels,
+    with_class_names,
+)
+from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.split_names import split_of
+
+IMAGE_COLUMNS = (
+    "file_name", "image", "image_path", "filename", "file", "path", "img", "image_file", "filepath", "fname",
+    "image_name",
+)  # fmt: skip
+ID_COLUMNS = ("image_id", "id")  # the image column where there is no other
+SPLIT_COLUMN = "split"
+VALID_COLUMN = "is_valid"  # fastai's: true for the images of the validation split
+Images = list[str] | datasets.Dataset  # paths, or a dataset that holds the images
+
+
+def labelled_splits(
+    columns: dict[str, list],
+    features: Mapping,
+    origin: str | Path,
+    options: SourceOptions,
+    locate: Callable[[list], tuple[Images, list[str]]],
+    split: str | None = None,
+    labels: bool = True,
+) -> dict[str | None, LabelledImages]:
+    """The images and labels of rows, by split: that of a column `split` or `is_valid`, or of the images' folders.
+
+    Args:
+        columns: by name, each as long as the others.
+        features: what `datasets` knows of their types, such as the names of classes.
+        origin: what errors call them.
+        options: the columns, the delimiter, the label set.
+        locate: finds the images that the image column names, and notes where.
+        split: which all rows are of where no column says it; then folders say nothing.
+        labels: whether to read the labels; without, the images have none.
+
+    Returns:
+        The images by split, None for rows that name none. An image may have several rows, each with some of its labels.
+
+    Raises:
+        DataError: if there is no column of images or labels, no row, or a row that cannot be read.
+    """
+    columns = with_class_names(columns, features, origin)
+    image_column = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, origin, "image")
+    if image_column is None:
+        raise DataError(
+            f"{origin}: no column of images; expected one of {', '.join(IMAGE_COLUMNS)}, or image_column; the columns "
+            f"are {', '.join(columns)}"
+        )
+    values = columns[image_column]
+    if not values:
+        raise DataError(f"{origin}: no rows")
+    split_column, split_of_row = row_splits(columns, [name for name in columns if name != image_column], origin)
+    if split_column is None:
+        split_of_row = folder_splits(values) if split is None else [None] * len(values)
+    others = [name for name in columns if name not in (image_column, split_column)]
+    found = TableLabels([()] * len(values), [()] * len(values), None)
+    if labels:
+        found = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
+    images, notes = locate(values)
+    rows_of: dict[str | None, list[int]] = {}
+    for row, own in enumerate(split_of_row):
+        rows_of.setdefault(own, []).append(row)
+    splits = {}
+    for own, rows in rows_of.items():
+        part = splits[own] = LabelledImages(str(origin), notes=list(notes), names=declared_names(found, features))
+        part.columns = {"image": image_column} | found.columns | ({"split": split_column} if split_column else {})
+        part.left_out |= dict.fromkeys(map(repr, found.ignored), "columns that are not used")
+        if isinstance(images, datasets.Dataset):
+            part.images = images.select(rows)
+            part.labels, part.unknown = [found.present[row] for row in rows], [found.unknown[row] for row in rows]
+        else:
+            _add_files(part, rows, values, images, found)
+    return splits
+
+
+def _add_files(part: LabelledImages, rows: Sequence[int], cells: Sequence, images: Sequence[str], found: TableLabels):
+    """Adds the images of some rows; rows of one image become one, unless each says all of its labels.
+
+    Raises:
+        DataError: if a row with a column for each label has the image of an earlier one.
+    """
+    place_of: dict[str, int] = {}
+    for row in rows:
+        image, present, unknown = images[row], found.present[row], found.unknown[row]
+        place = place_of.setdefault(image, len(part.images))
+        if place == len(part.images):
+            part.images.append(image)
+            part.labels.append(present)
+            part.unknown.append(unknown)
+        elif part.names:
+            raise DataError(f"{part.origin}: row {row + 1}: {cells[row]} is in an earlier row too; keep one of them")
+        else:
+            part.labels[place] = [*part.labels[place], *present]
+            part.unknown[place] = [n for n in [*part.unknown[place], *unknown] if n not in part.labels[place]]
+
+
+def folder_splits(images: Sequence) -> list[str | None]:
+    """The splits that the first folders of relative paths are called as; None for each where not all are."""
+    if all(isinstance(image, str) for image in images):
+        folders = [image.replace("\\", "/").rpartition("/")[0].partition("/")[0] for image in images]
+        if all(map(split_of, set(folders))):
+            return folders
+    return [None] * len(images)
+
+
+def row_splits(columns: dict[str, list], names: Sequence[str], origin) -> tuple[str | None, list[str | None]]:
+    """The column that says which split each row is of, and what it says; None where there is none.
+
+    Raises:
+        DataError: if two columns may say it, or `is_valid` is not true or false.
+    """
+    column = find_column(names, None, (SPLIT_COLUMN, VALID_COLUMN), origin, SPLIT_COLUMN, alternatives=False)
+    if column is None:
+        return None, []
+    values = columns[column]
+    if column.lower() == SPLIT_COLUMN:
+        wrong = next((i for i, value in enumerate(values) if isinstance(value, (list, dict))), None)
+        if wrong is not None:
+            raise DataError(
+                f"{origin}: row {wrong + 1}, column {column!r}: {values[wrong]!r:.80} is no name of a split"
+            )
+        name_of = {value: None if is_empty(value) else str(value).strip() for value in set(values)}
+        return column, [name_of[value] for value in values]
+    states = [state_of(value) for value in values]
+    if wrong := [i for i, state in enumerate(states) if state not in (0, 1)]:
+        raise DataError(f"{origin}: row {wrong[0] + 1}, column {column!r}: {values[wrong[0]]!r} is not true or false")
+    return column, ["validation" if state else "train" for state in states]
