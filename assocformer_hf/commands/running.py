@@ -37,7 +37,7 @@ OWN_ERRORS = (
 )
 NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-MODEL_PARTS = {"config.json": "config.json", "*.safetensors": "weights (*.safetensors)"}
+MODEL_PARTS = {"config.json": "config.json", "model*.safetensors": "weights (model*.safetensors)"}
 # What an import asks for that the package's extras bring.
 EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",

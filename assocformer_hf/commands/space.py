@@ -36,4 +36,4 @@ def space(*, options: group(SpaceOptions, "Space")):
     print(f"written: {options.output}")
     if options.push_to_hub:
         print(publish_space(options.output, options.hub_space_id or options.model, options.hub_private_repo))
-    say_next(f"MODEL_ID={quoted(options.model)} python {quoted(options.output / 'app.py')}")
+    say_next(f"python {quoted(options.output / 'app.py')}")

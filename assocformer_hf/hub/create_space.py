@@ -33,6 +33,8 @@ def create_space(folder: str | Path, model_id: str, title: str | None = None):
 
 
 def _write(folder: Path, model_id: str, title: str | None):
+    if Path(model_id).is_dir():  # else, started from elsewhere, the app would look for a model of that name on the Hub
+        model_id = str(Path(model_id).resolve())
     for source in (*(SOURCES / name for name in ("panels.py", "page.html", "page.js", "style.css")), HANDLER):
         shutil.copyfile(source, folder / source.name)
     shutil.copyfile(WORDS, folder / "why.py")

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
@@ -21,7 +22,7 @@ from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
-from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.output_folder import MANIFEST, OutputFolder, shown
 from assocformer_hf.saved_files import METRICS_FILE
 
 CARD_FILE = "README.md"
@@ -31,6 +32,9 @@ RECIPE_FILE = "recipe.yaml"
 PREDICTIONS_FILE = "predictions.jpg"
 SAMPLES = "samples"
 SAMPLE_SIDE = 1024  # pixels
+LICENSES = f"{SAMPLES}/LICENSES.md"  # of the sample images
+INDEX = "model.safetensors.index.json"  # of weights in shards
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", INDEX)
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
 HANDLER = Path(__file__).with_name("handler.py")
 # timm 1.0.20 to 1.0.22 crash with Swin, 1.0.23 and 1.0.24 silently give other scores (by up to 0.175), and up to 1.0.30
@@ -177,17 +181,54 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
         output.edit(CARD_FILE, card.save)
 
 
+def sample_files(folder: str | Path) -> list[str]:
+    """The sample images of a model folder and their licences: those that the package wrote, or that came with it.
+
+    Returns:
+        Names relative to the folder, sorted. In a folder without a list of what the package wrote, such as a download,
+        they are those that the card shows. Other files that lie there are their owner's.
+    """
+    folder = Path(folder)
+    names = {LICENSES}
+    if (folder / MANIFEST).is_file():
+        names |= {name for name in OutputFolder(folder).owned() if name.startswith(f"{SAMPLES}/")}
+    elif (folder / CARD_FILE).is_file():
+        names |= {name for one in _widget(ModelCard.load(folder / CARD_FILE)) if (name := sample_of(one))}
+    return sorted(name for name in names if (folder / name).is_file())
+
+
+def sample_of(example: dict) -> str | None:
+    """The sample image, relative to its folder, that an entry of a card's widget shows; None for any other address."""
+    found = re.fullmatch(rf"(?:.*/resolve/main/)?({SAMPLES}/[^/]+)", str(example.get("src", "")))
+    return found[1] if found else None
+
+
+def _widget(card: ModelCard) -> list[dict]:
+    return card.data.get("widget") or []
+
+
 def copy_sample_images(source: str | Path, folder: str | Path):
-    """Takes the sample images of a model folder over into a new one, where it has any."""
-    if not (Path(source) / SAMPLES).is_dir():
+    """Takes the sample images of a model folder over into a new one, as its model tags them.
+
+    Args:
+        source: a model folder, which may have none.
+        folder: of `save_model_folder`, new.
+    """
+    source, folder = Path(source), Path(folder)
+    names = sample_files(source)
+    if not names:
         return
-    shutil.copytree(Path(source) / SAMPLES, Path(folder) / SAMPLES)
-    if (Path(source) / PREDICTIONS_FILE).is_file():
-        shutil.copyfile(Path(source) / PREDICTIONS_FILE, Path(folder) / PREDICTIONS_FILE)
+    (folder / SAMPLES).mkdir()
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
+    images = [decode_image(folder / name) for name in names if name != LICENSES]
+    if images:
+        write_predictions(folder, images, folder / PREDICTIONS_FILE)
         write_card(folder)
-    card = ModelCard.load(Path(folder) / CARD_FILE)
-    card.data["widget"] = ModelCard.load(Path(source) / CARD_FILE).data["widget"]
-    card.save(Path(folder) / CARD_FILE)
+    shown_before = _widget(ModelCard.load(source / CARD_FILE)) if (source / CARD_FILE).is_file() else []
+    card = ModelCard.load(folder / CARD_FILE)
+    card.data["widget"] = [one for one in shown_before if sample_of(one) in (None, *names)]
+    card.save(folder / CARD_FILE)
 
 
 def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = False) -> ModelCard:

@@ -16,17 +16,18 @@ from yaml import YAMLError
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
+    INDEX,
     MODEL_FILES,
     PREDICTIONS_FILE,
     SAMPLES,
+    WEIGHTS,
+    sample_files,
+    sample_of,
 )
 from assocformer_hf.output_folder import OutputFolder
 
 # In a folder without a list of what the package wrote, such as a download: what it is known to write.
-KNOWN = (
-    *MODEL_FILES, *CALIBRATION_FILES, "LICENSE", "model-*-of-*.safetensors", "model.safetensors.index.json",
-    PREDICTIONS_FILE, f"{SAMPLES}/*.jpg",
-)  # fmt: skip
+KNOWN = (*MODEL_FILES, *CALIBRATION_FILES, "LICENSE", PREDICTIONS_FILE)
 GROUPS = ("model", SAMPLES)
 REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")
 ATTEMPTS = 6
@@ -44,7 +45,7 @@ from pathlib import Path
 from PIL import Image
 from transformers import pipeline
 from handler import EndpointHandler
-samples = [Image.open(path) for path in sorted(Path(sys.argv[1], "samples").glob("*"))]
+samples = [Image.open(path) for path in sorted(Path(sys.argv[1], "samples").glob("*.jpg"))]
 image = samples[0] if samples else Image.new("RGB", (64, 48), "gray")
 tagger = pipeline("image-classification", model=sys.argv[1], trust_remote_code=True)
 count = tagger.model.config.num_labels
@@ -172,18 +173,21 @@ def require_parts(folder: str | Path):
     """
     folder = Path(folder)
     missing = [name for name in REQUIRED if not (folder / name).is_file()]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("weights (*.safetensors)")
+    if not any(folder.glob("model*.safetensors")):
+        missing.append("weights (model*.safetensors)")
+    if (folder / "model.safetensors").is_file() and (folder / INDEX).is_file():
+        raise PublishError(f"{folder}: holds model.safetensors, and {INDEX} of other weights; remove one of the two")
     if missing:
         raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that train or calibrate wrote")
 
 
 def model_files(folder: Path) -> list[str]:
-    """The files of a folder that belong to the model, sorted: those that the package wrote there, and the required."""
+    """The files of a folder that belong to the model, sorted: what the package wrote, weights, and the required."""
     output = OutputFolder(folder)
-    names = {*REQUIRED, *(name for group in GROUPS for name in output.owned(group))}
+    names = {*REQUIRED, *sample_files(folder), *(name for group in GROUPS for name in output.owned(group))}
     if not output.owned("model"):
-        names |= {path.relative_to(folder).as_posix() for pattern in KNOWN for path in folder.glob(pattern)}
+        names |= {*KNOWN}
+    names |= {path.name for pattern in WEIGHTS for path in folder.glob(pattern)}
     return sorted(name for name in names if (folder / name).is_file())
 
 
@@ -210,8 +214,9 @@ def _name_card(folder: Path, repo_id: str):
     card = ModelCard.load(folder / CARD_FILE)
     before = card.data.model_name
     card.data.model_name = repo_id
-    for example in card.data.get("widget", []):
-        example["src"] = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{SAMPLES}/{example['src'].rpartition('/')[2]}"
+    for example in card.data.get("widget") or []:
+        if (name := sample_of(example)) and (folder / name).is_file():
+            example["src"] = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{name}"
     if before:
         for place in ('model="{}"', "# {}\n"):
             card.text = card.text.replace(place.format(before), place.format(repo_id))

@@ -1,13 +1,14 @@
 """Why images got their labels, as figures and data."""
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assocformer_hf.data.images.decoding import decode_stored, stored_name
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
@@ -18,15 +19,19 @@ from assocformer_hf.interpretation.explanation import ImageExplanation, plot_exp
 from assocformer_hf.interpretation.location import METHODS, locate
 from assocformer_hf.output_folder import OutputFolder
 
+NAME_LENGTH = 40  # characters that a figure has of its image's name: file systems take 255 bytes
+
 
 def explain(options: ExplainOptions) -> list[ImageExplanation]:
     """Explains images and writes, for each, a figure and its matrices; of all `explanations.json`.
 
     The map of an image's A is drawn for models whose A is worth it, see [`is_worth_showing`].
 
+    An image that cannot be read is left out, and named at the end.
+
     Raises:
         DataError: if the model cannot be explained so.
-        ImageError: if an image cannot be read.
+        ImageError: if none of the images can be read.
         OutputError: if files of others are in the way.
     """
     tagger = Tagger(options.model)
@@ -38,10 +43,15 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         where = "occlusion" if find_spec("captum") else "none"
     worth = tagger.association_worth
     dataset = load_images(options.images)
-    explanations, results = [], []
+    explanations, results, unreadable = [], [], []
     with OutputFolder(options.output, options.overwrite).replacing("explanations") as folder:
         for i, stored in enumerate(dataset.select(range(min(len(dataset), options.max_images)))["image"]):
-            name, image = stored_name(stored, i), decode_stored(stored, i)
+            name = stored_name(stored, i)
+            try:
+                image = decode_stored(stored, i)
+            except ImageError as error:
+                unreadable.append(error)
+                continue
             explanation = tagger.explain(image, options.labels)
             print(name, *explanation.labels, sep="\n")
             explanations.append(explanation)
@@ -52,7 +62,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
                 pixels = tagger.processor(image, return_tensors="pt")["pixel_values"].to(tagger.device)
                 labels = [one.label for one in explanation.labels]
                 heat = {label: locate(tagger.model, pixels, label, where) for label in labels}
-            stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')}"
+            stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')[:NAME_LENGTH]}"
             plot_explanation(image, explanation, f"{stem}.png", heat)
             if is_worth_showing(worth):
                 title = f"A of {Path(name).name}"
@@ -65,8 +75,12 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
                 matrices["places"] = explanation.places
                 plot_places(image, explanation, f"{stem}_places.png")
             np.savez_compressed(f"{stem}.npz", label_names=explanation.label_names, **matrices)
+        if unreadable and not explanations:
+            raise unreadable[0]
         content = json.dumps(results, indent=2, ensure_ascii=False)
         (folder / "explanations.json").write_text(content, encoding="utf-8")
     print(worth_sentence(worth))
+    if unreadable:
+        print(f"left out: {'; '.join(map(str, unreadable))}", file=sys.stderr)
     print(f"figures and data: {options.output}")
     return explanations

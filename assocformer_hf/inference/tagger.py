@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from assocformer_hf.data.images.decoding import stored_content, stored_name
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
@@ -26,7 +28,7 @@ from assocformer_hf.quiet import quiet_libraries
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
-Source = str | Path | bytes | Image.Image | np.ndarray
+Source = str | Path | bytes | bytearray | Image.Image | np.ndarray | Mapping
 
 
 @dataclass
@@ -122,7 +124,8 @@ class Tagger:
         """Tags an image, a list of images, or a batch with the column `image`.
 
         Args:
-            images: paths, contents of files as bytes, PIL images, or arrays `(height, width, 3)` in uint8.
+            images: paths, contents of files as bytes, PIL images, or arrays `(height, width, 3)` in uint8; in a batch
+                also what a dataset of undecoded images gives, its `bytes` and `path`.
 
         Returns:
             For one image a [`TaggedImage`], for a list a list of them in its order, for a mapping a mapping.
@@ -130,7 +133,7 @@ class Tagger:
         Raises:
             ImageError: if a single image cannot be read. In a list, its `error` says so.
             DataError: if its scores are no numbers, as where weights are broken or half precision overflows; likewise.
-                Or if a mapping has a column that the labels would replace.
+                Or if a mapping has a column that the labels would replace, or a whole dataset is given.
         """
         if isinstance(images, Mapping):
             if taken := [name for name in TAGS if name in images]:
@@ -144,12 +147,14 @@ class Tagger:
             # Text in every batch: a column of None alone has no type.
             columns["error"] = [error or "" for error in columns["error"]]
             return dict(images) | columns
-        if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray)):
+        if hasattr(images, "column_names"):  # a list of its columns' names
+            raise DataError("a dataset is tagged by dataset.map(tagger, batched=True), or its column by name")
+        if isinstance(images, (str, Path, bytes, bytearray, Image.Image, np.ndarray)):
             (tagged,) = self._tag([self._read(images)])
             if tagged.error:
                 raise DataError(f"{tagged.name}: {tagged.error}: its weights are broken, or half precision overflows")
             return tagged
-        return self._tag_all(images)
+        return self._tag_all(images if hasattr(images, "__getitem__") else list(images))
 
     def explain(self, image: Source, labels: Sequence[str] | None = None) -> ImageExplanation:
         """Why an image gets its labels: see `assocformer_hf.interpretation.explanation`.
@@ -198,8 +203,13 @@ class Tagger:
 
     def _read(self, image: Source, number: int = 0) -> tuple[str, Tensor]:
         """The name of an image, and the image as the processor wants it."""
-        name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
-        picture = array_image(image, name) if isinstance(image, np.ndarray) else image
+        if isinstance(image, Mapping):
+            name = stored_name(image, number)
+            picture: Any = stored_content(image, name)
+        else:
+            name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
+            picture = array_image(image, name) if isinstance(image, np.ndarray) else image
+        picture = bytes(picture) if isinstance(picture, bytearray) else picture
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:

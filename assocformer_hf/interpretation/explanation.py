@@ -173,7 +173,7 @@ def explain_image(
     association, contributions = (_numpy(rows[0]) for rows in model.head.explain(output.features))
     alpha, beta = model.head.fusion_weights
     logits = _numpy(output.logits[0])
-    bias = alpha * _numpy(model.head.association.readout.bias) * np.ones(len(names))
+    bias = alpha * _numpy(model.head.association.readout(torch.float32)[1]) * np.ones(len(names))
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)
     thresholds = np.array(config.thresholds) if thresholds is None else thresholds

@@ -41,7 +41,6 @@ from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import OPTIONS_FILE
 from assocformer_hf.training.arguments import (
     DataArguments,
-    HubArguments,
     ModelArguments,
     default_recipe,
     training_arguments,
@@ -198,8 +197,11 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         print(f"\n{metrics_table(result.metrics)}\n\nsaved in {recipe.output_dir}")
         if state.unreadable:
             print(f"{counted(len(state.unreadable), 'image')} could not be read: {', '.join(state.unreadable)}")
+        if hub.hub_sample_images:
+            pictures = first_pictures(splits["validation"], hub.hub_sample_images, data_args.bad_images)
+            add_sample_images(recipe.output_dir, pictures)
         if hub.push_to_hub:
-            result.url = publish(recipe.output_dir, splits["validation"], data_args, hub)
+            result.url = publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)
             print(f"published: {result.url}")
     return result
 
@@ -324,13 +326,6 @@ def first_batch(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImage
 def hub_id(backbone: str) -> str | None:
     """The backbone's name on the Hub, for the model card; a preset or a folder has none."""
     return None if backbone in BACKBONE_PRESETS or Path(backbone).exists() else backbone
-
-
-def publish(folder: str, evaluated: datasets.Dataset, args: DataArguments, hub: HubArguments) -> str:
-    """Publishes a model folder, with some of the evaluated images to try it with; the model's URL."""
-    if hub.hub_sample_images:
-        add_sample_images(folder, first_pictures(evaluated, hub.hub_sample_images, args.bad_images))
-    return publish_folder(folder, hub.hub_model_id, hub.hub_private_repo)
 
 
 def first_pictures(dataset: datasets.Dataset, count: int, bad_images: str = "error") -> list[Image.Image]:

@@ -174,6 +174,8 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         if isinstance(image, Image.Image):
             # Its channels stay side by side in memory, which torch resizes several times faster.
             return pil_to_tensor(decode_image(image)).to(device)
+        if image.dtype not in (np.uint8, torch.uint8):
+            raise ImageError.of("image", f"values must be uint8, 0 to 255, not {image.dtype}: convert the image first")
         return super().process_image(_opaque(image), *args, device=device, **kwargs)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -139,7 +140,12 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         for key, value in options.items():
             if key not in (known := backbone_config.to_dict()):
                 raise _unknown_option(name, key, [*own, *LOADING_OPTIONS, *known, "dtype", "image_size"])
-            setattr(backbone_config, key, value)
+            try:
+                setattr(backbone_config, key, value)
+            except StrictDataclassError as error:
+                raise ConfigurationError(
+                    f"{name}: {key}={value!r} is refused ({' '.join(str(error).split())})"
+                ) from error
         config = AssocFormerConfig(backbone_config=backbone_config, **values)
         if name in BACKBONE_PRESETS:
             if refused := loading.keys() - {"attn_implementation"}:

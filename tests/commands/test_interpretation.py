@@ -133,3 +133,15 @@ def test_explain_says_why_and_where(small_coco, tmp_path):
     for name in ("0000_1.png", "0001_0000.png"):
         assert Image.open(tmp_path / "why" / name).size[0] > 400
     assert not list((tmp_path / "why").glob("*_association.png"))
+
+
+def test_explain_leaves_out_what_it_cannot_read(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(b"no image")
+    long_name = tmp_path / ("ü" * 120 + ".jpg")
+    long_name.write_bytes((PUBLISHED / "samples/1.jpg").read_bytes())
+    options = {"where": "none", "output": tmp_path / "why"}
+    done = run(command("explain", model=PUBLISHED, images=[tmp_path / "0.jpg", long_name], **options))
+    assert f"left out: {tmp_path / '0.jpg'}: cannot be read as an image" in done.stderr
+    (row,) = json.loads((tmp_path / "why/explanations.json").read_text())
+    assert row["file"] == str(long_name)
+    assert len(list((tmp_path / "why").glob("0001_ü*.png"))) == 1

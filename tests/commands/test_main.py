@@ -219,7 +219,7 @@ def test_what_is_no_model_is_named(tmp_path, capsys, verb):
     words = own.get(verb, [])
     assert "nowhere: no such folder" in error_of(capsys, verb, "--model", str(tmp_path / "nowhere"), *words)
     (tmp_path / "config.json").write_text("{}")
-    assert "has no weights (*.safetensors)" in error_of(capsys, verb, "--model", str(tmp_path), *words)
+    assert "has no weights (model*.safetensors)" in error_of(capsys, verb, "--model", str(tmp_path), *words)
 
 
 def test_a_model_that_cannot_be_had_without_a_network_is_named(capsys):

@@ -18,9 +18,9 @@ from transformers import AutoImageProcessor
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.hub.model_folder import add_sample_images, save_model_folder
+from assocformer_hf.hub.model_folder import add_sample_images, copy_sample_images, save_model_folder
 from assocformer_hf.hub.publish import TOKEN as TOKEN_SHAPES
-from assocformer_hf.hub.publish import PublishError, check_model_folder, create_repository, model_files
+from assocformer_hf.hub.publish import PublishError, _name_card, check_model_folder, create_repository, model_files
 from tests import forked
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
@@ -343,6 +343,52 @@ def test_only_the_models_own_files_are_published(folder, manifest):
         (folder / name).write_text("private")
     assert set(model_files(folder)) == own
     assert {"README.md", "config.json", "model.safetensors", "handler.py", "samples/1.jpg"} <= own
+
+
+def test_weights_that_were_saved_anew_are_published(create_model, folder):
+    create_model("tiny-cvt").save_pretrained(folder, max_shard_size="2MB")
+    with pytest.raises(PublishError, match=r"holds model.safetensors, and model.safetensors.index.json of other"):
+        check_model_folder(folder)
+    (folder / "model.safetensors").unlink()
+    shards = {path.name for path in folder.glob("model-*-of-*.safetensors")}
+    assert len(shards) > 1
+    (folder / "samples/.DS_Store").write_bytes(b"no picture")
+    assert shards | {"model.safetensors.index.json"} <= set(check_model_folder(folder))
+    for name in shards:
+        (folder / name).unlink()
+    with pytest.raises(PublishError, match=r"no weights \(model\*.safetensors\)"):
+        check_model_folder(folder)
+
+
+def test_a_widget_that_was_edited_keeps_its_links(folder):
+    card = ModelCard.load(folder / "README.md")
+    own = [{"src": "https://example.org/mine/cat.jpg"}, {"text": "a cat"}, {"src": "samples/gone.jpg"}]
+    card.data["widget"] += own
+    card.save(folder / "README.md")
+    _name_card(folder, "org/name")
+    named = ModelCard.load(folder / "README.md").data.widget
+    assert named[2:] == own
+    assert named[0]["src"].endswith("/org/name/resolve/main/samples/1.jpg")
+
+
+def test_samples_are_taken_over_as_the_new_model_tags_them_and_nothing_else(create_model, folder, tmp_path):
+    (folder / "samples/private.jpg").write_bytes((folder / "samples/1.jpg").read_bytes())
+    (folder / "samples/LICENSES.md").write_text("1 and 2: mine")
+    card = ModelCard.load(folder / "README.md")
+    card.data["widget"].append({"src": "https://example.org/mine/cat.jpg"})
+    card.save(folder / "README.md")
+    without = shutil.ignore_patterns("samples", "predictions.jpg", ".assocformer")
+    other = shutil.copytree(folder, tmp_path / "other", ignore=without)
+    create_model("tiny-cvt", threshold=0.999).save_pretrained(other)
+    copy_sample_images(folder, other)
+    assert sorted(path.name for path in (other / "samples").iterdir()) == ["1.jpg", "2.jpg", "LICENSES.md"]
+    assert (other / "predictions.jpg").read_bytes() != (folder / "predictions.jpg").read_bytes()
+    assert len(ModelCard.load(other / "README.md").data.widget) == 3
+    card.data.pop("widget")
+    card.save(folder / "README.md")
+    again = shutil.copytree(other, tmp_path / "again", ignore=without)
+    copy_sample_images(folder, again)
+    assert (again / "samples/1.jpg").is_file()
 
 
 def test_a_card_with_broken_metadata_is_not_published(folder):

@@ -112,6 +112,13 @@ def test_it_maps_batches_of_datasets(tagger):
     assert [set(labels) for labels in tagged["labels"]] == [*EXPECTED, set()]
     assert tagged["error"][:3] == [""] * 3
     assert "not an image" in tagged["error"][3]
+    features = datasets.Features({"image": datasets.Image(decode=False), "id": datasets.Value("int64")})
+    undecoded = datasets.Dataset.from_dict(rows[:], features=features)
+    assert undecoded.map(tagger, batched=True)["scores"][:] == tagged["scores"][:]
+    with pytest.raises(DataError, match=r"a dataset is tagged by dataset.map\(tagger, batched=True\)"):
+        tagger(undecoded)
+    assert [one.labels for one in tagger(row for row in undecoded["image"])] == tagged["labels"][:]
+    assert tagger(bytearray(contents[0])).labels == tagged["labels"][0]
 
 
 def test_a_batch_is_one_call():

@@ -236,6 +236,10 @@ def test_options_of_loading_are_passed_on_and_unknown_ones_refused(tmp_path):
     for option, hint in (("fusoin", "fusion"), ("revison", "revision"), ("num_label", "num_labels")):
         with pytest.raises(ConfigurationError, match=f"no option '{option}'; did you mean {hint}?"):
             load(tmp_path / "sub", **{option: 1})
+    with pytest.raises(
+        ConfigurationError, match="tiny-cvt: drop_path_rate=0.1 is refused"
+    ):  # a list, one for each stage
+        AssocFormerForMultiLabel.from_backbone("tiny-cvt", num_labels=2, drop_path_rate=0.1)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)

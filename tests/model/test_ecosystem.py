@@ -19,6 +19,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
+from assocformer_hf.interpretation.explanation import explain_image
 from tests.conftest import SHALLOW_BACKBONES, TINY_BACKBONES, images
 
 LABELS = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
@@ -130,6 +131,8 @@ def test_weights_that_lie_elsewhere_until_they_are_needed(create_model, tmp_path
         torch.testing.assert_close(other.explain_places(images()), model.explain_places(images()))
         if fusion != "linear":
             torch.testing.assert_close(other.explain(images()), model.explain(images()))
+            here, there = (explain_image(one, images()[:1]).labels for one in (model, other))
+            assert [one.label for one in here] == [one.label for one in there]
 
 
 def test_the_model_runs_without_memory_on_the_meta_device(create_model):

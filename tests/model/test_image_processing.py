@@ -74,3 +74,11 @@ def test_transparency_is_dropped_however_a_picture_comes():
     assert expected[0, 0].mean() == pytest.approx(200 / 255)
     for given in (pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
         torch.testing.assert_close(processor(given, return_tensors="pt")["pixel_values"], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int32])
+def test_values_of_another_range_are_refused_and_not_scaled_as_bytes(dtype):
+    array = np.ones((8, 8, 3), dtype)
+    for image in (array, torch.from_numpy(array.copy())):
+        with pytest.raises(ImageError, match="values must be uint8, 0 to 255, not "):
+            create_image_processor(8)(image, return_tensors="pt")
