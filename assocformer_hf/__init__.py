@@ -5,6 +5,8 @@
     tags = Tagger("outputs/photos")(["a.jpg"])               labels above their thresholds, scores, and explain()
 
     AssocFormerForMultiLabel, AssocFormerConfig, AssocFormerImageProcessor, AssocFormerOutput    as in transformers
+    MultiLabelImages, MultiLabelCollator, create_image_processor, backbone_image_processor,
+    training_transform, evaluation_transform, pixel_scaling, label_names      for a loop of your own, or Trainer
     multilabel_metrics(scores, targets)                      mAP, CF1, OF1 and others
     evaluate_module_path()                                   the same for `evaluate.load`
 
@@ -18,7 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; the same as `_ON_DEMAND`
+    from assocformer_hf.data.images.dataset import MultiLabelCollator as MultiLabelCollator
+    from assocformer_hf.data.images.dataset import MultiLabelImages as MultiLabelImages
+    from assocformer_hf.data.images.transforms import backbone_image_processor as backbone_image_processor
+    from assocformer_hf.data.images.transforms import create_image_processor as create_image_processor
+    from assocformer_hf.data.images.transforms import evaluation_transform as evaluation_transform
+    from assocformer_hf.data.images.transforms import pixel_scaling as pixel_scaling
+    from assocformer_hf.data.images.transforms import training_transform as training_transform
     from assocformer_hf.data.load import load_multilabel_dataset as load_multilabel_dataset
+    from assocformer_hf.data.schema import label_names as label_names
     from assocformer_hf.evaluation.metrics import evaluate_module_path as evaluate_module_path
     from assocformer_hf.evaluation.metrics import multilabel_metrics as multilabel_metrics
     from assocformer_hf.inference.tagger import Tagger as Tagger
@@ -35,11 +45,19 @@ _ON_DEMAND = {
     "AssocFormerForMultiLabel": "assocformer_hf.model.modeling_assocformer",
     "AssocFormerImageProcessor": "assocformer_hf.model.image_processing_assocformer",
     "AssocFormerOutput": "assocformer_hf.model.modeling_assocformer",
+    "MultiLabelCollator": "assocformer_hf.data.images.dataset",
+    "MultiLabelImages": "assocformer_hf.data.images.dataset",
     "Tagger": "assocformer_hf.inference.tagger",
+    "backbone_image_processor": "assocformer_hf.data.images.transforms",
+    "create_image_processor": "assocformer_hf.data.images.transforms",
     "evaluate_module_path": "assocformer_hf.evaluation.metrics",
+    "evaluation_transform": "assocformer_hf.data.images.transforms",
+    "label_names": "assocformer_hf.data.schema",
     "load_multilabel_dataset": "assocformer_hf.data.load",
     "multilabel_metrics": "assocformer_hf.evaluation.metrics",
+    "pixel_scaling": "assocformer_hf.data.images.transforms",
     "train": "assocformer_hf.training.train",
+    "training_transform": "assocformer_hf.data.images.transforms",
 }
 
 

@@ -5,15 +5,19 @@ import argparse
 import torch
 from torch.utils.data import DataLoader
 
-from assocformer_hf import AssocFormerForMultiLabel, Tagger, load_multilabel_dataset, multilabel_metrics
-from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.images.transforms import (
+from assocformer_hf import (
+    AssocFormerForMultiLabel,
+    MultiLabelCollator,
+    MultiLabelImages,
+    Tagger,
     create_image_processor,
     evaluation_transform,
+    label_names,
+    load_multilabel_dataset,
+    multilabel_metrics,
     pixel_scaling,
     training_transform,
 )
-from assocformer_hf.data.schema import label_names
 
 
 @torch.inference_mode()

@@ -6,15 +6,19 @@ from scipy.special import expit
 from torchvision.transforms import v2
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 
-from assocformer_hf import AssocFormerForMultiLabel, Tagger, load_multilabel_dataset, multilabel_metrics
-from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.images.transforms import (
+from assocformer_hf import (
+    AssocFormerForMultiLabel,
+    MultiLabelCollator,
+    MultiLabelImages,
+    Tagger,
     create_image_processor,
     evaluation_transform,
+    label_names,
+    load_multilabel_dataset,
+    multilabel_metrics,
     pixel_scaling,
     training_transform,
 )
-from assocformer_hf.data.schema import label_names
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

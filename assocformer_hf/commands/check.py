@@ -16,8 +16,8 @@ class CheckOptions:
     dataset: str = field(metadata={"help": "A file or folder, a Hub id, or scenes, coco or voc."})
     output: Path = field(default=Path("data_check.html"), metadata={"help": "Page to write."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of the images, or of the official files."})
-    train_split: str | None = field(default=None, metadata={"help": "The dataset's own name of the split to train on."})
-    eval_split: str | None = field(default=None, metadata={"help": "The same of the split to evaluate on."})
+    train_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its training split."})
+    eval_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its validation split."})
     min_positives: int = field(default=10, metadata={"help": "Name labels with fewer images in train."})
     num_workers: int = field(default=2, metadata={"help": "Processes that decode images."})
 

@@ -52,10 +52,11 @@ class ModelArguments:
         },
     )
     attention_weight: float = field(
-        default=1.0, metadata={"help": "How much that attention counts beside the mean of the map (lambda)."}
+        default=1.0, metadata={"help": "Lambda: how much the attention of pooling counts beside the mean of the map."}
     )
     attention_temperature: float = field(
-        default=1.0, metadata={"help": "Of that attention: the larger, the narrower each label looks."}
+        default=1.0,
+        metadata={"help": "How narrowly each label looks, by the attention of pooling: the larger, the narrower."},
     )
     association_kernel_size: int = field(default=3, metadata={"help": "Odd kernel size of eq. 4."})
     association_norm: str = field(default="l2", metadata={"help": "Eq. 9: l2, l1, l1_l2, nuclear or none."})
@@ -149,7 +150,7 @@ class RecipeArguments:
     learning_rate: float = field(default=1e-4, metadata={"help": "Maximum of the 1-cycle schedule."})
     backbone_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "The same of a pretrained backbone, where it shall be lower. Default: as the head."},
+        metadata={"help": "Maximum rate of a pretrained backbone, where it shall be lower. Default: learning_rate."},
     )
     head_epochs: int = field(
         default=0,
@@ -176,8 +177,8 @@ class RecipeArguments:
     head_weight_decay: float | Literal["auto"] | None = field(
         default=None,
         metadata={
-            "help": "The same of the head's weights; auto: 45,000 over the number of training images, from 3 to 100. "
-            "Default: as all weights; a head start takes auto."
+            "help": "Weight decay of the head's weights; auto: 45,000 over the number of training images, from 3 to "
+            "100. Default: weight_decay; a head start takes auto."
         },
     )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
