@@ -53,7 +53,7 @@ def paper_card(backbone: str, dataset: str, config: AssocFormerConfig) -> ModelC
     title, base_model, _ = BACKBONES[backbone]
     dataset_title, options = DATASETS[dataset]
     name = folder_of(backbone, dataset).name
-    names = [config.id2label[i] for i in range(config.num_labels)]
+    names = config.label_names
     with torch.device("meta"):
         parameters = AssocFormerForMultiLabel(config).num_parameters()
     paper = dict(PAPER[backbone, dataset])

@@ -95,7 +95,7 @@ def save_model_folder(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    names = model.config.label_names
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     shutil.copyfile(HANDLER, folder / HANDLER.name)

@@ -111,7 +111,7 @@ class Tagger:
         self.model = load_trained_model(model).to(self.device)
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
         config = self.model.config
-        self.label_names = [config.id2label[i] for i in range(config.num_labels)]
+        self.label_names = config.label_names
         self.thresholds = np.array(config.thresholds if threshold is None else [threshold] * config.num_labels)
         self.top_k, self.batch_size, self.mixed_precision = top_k, batch_size, mixed_precision
         self.onnx: OnnxModel | None = None

@@ -162,7 +162,7 @@ def explain_image(
         ValueError: if there is not exactly one image.
     """
     config = model.config
-    names = [config.id2label[i] for i in range(config.num_labels)]
+    names = config.label_names
     if config.fusion == "linear":
         raise DataError('fusion="linear" has no association module: there is nothing to explain; use another fusion')
     if unknown := [label for label in labels or [] if label not in config.label2id]:

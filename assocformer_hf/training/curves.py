@@ -127,7 +127,7 @@ def sample_predictions(images: MultiLabelImages, evaluation: Evaluation, config:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    names, thresholds = np.array([config.id2label[i] for i in range(config.num_labels)]), np.array(config.thresholds)
+    names, thresholds = np.array(config.label_names), np.array(config.thresholds)
     rows = np.argsort(evaluation.indices)
     rows = rows[np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().astype(int)]
     pictures, tagged, truths = [], [], []

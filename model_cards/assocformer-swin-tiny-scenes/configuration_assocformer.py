@@ -135,6 +135,11 @@ class AssocFormerConfig(PreTrainedConfig):
         self._check_values()
 
     @property
+    def label_names(self) -> list[str]:
+        """The labels in the order of the logits."""
+        return [self.id2label[i] for i in range(self.num_labels)]
+
+    @property
     def thresholds(self) -> list[float]:
         """The probability from which each label is predicted, `(labels,)`: its own, or `threshold`."""
         return list(self.label_thresholds or [self.threshold] * len(self.id2label))

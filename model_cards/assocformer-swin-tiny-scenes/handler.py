@@ -75,7 +75,7 @@ class EndpointHandler:
         self.processor = AutoImageProcessor.from_pretrained(path, **options)
         if not hasattr(self.processor, "decode"):
             raise ValueError("the model's image processor is of an older version; save the model again")
-        self.names = [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+        self.names = self.model.config.label_names
 
     def __call__(self, data: dict) -> list | dict:
         """The answer to a request, see the top of this file. It never raises."""
