@@ -247,7 +247,7 @@ def plot(rows: list[dict]):
     """Time and memory by images and by labels."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(13, 8), layout="constrained")
     for (by, what), axes in zip(
         [("images", "seconds"), ("labels", "seconds"), ("images", "MiB"), ("labels", "MiB")],
         figure.subplots(2, 2).flat,
@@ -261,7 +261,7 @@ def plot(rows: list[dict]):
             axes.loglog([row["size"] for row in points], heights, "o-", markersize=4, label=name + grows)
         axes.set(xlabel=by, ylabel="processor seconds" if what == "seconds" else "MiB beyond the inputs")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the points
     figure.savefig(RESULTS / "growth.png", dpi=110)
 
 
