@@ -63,7 +63,7 @@ def main(words: Sequence[str] | None = None):
     Raises:
         SystemExit: with code 2 and one line on standard error where the user can help it.
     """
-    words = list(sys.argv[1:] if words is None else words)
+    words = [at_home(word) for word in (sys.argv[1:] if words is None else words)]
     app = create_app(words[:1])
     try:
         verb, bound, _ = app.parse_args(with_values(words))
@@ -78,6 +78,12 @@ def main(words: Sequence[str] | None = None):
     register()
     with quiet_libraries(), one_line_errors():
         verb(*bound.args, **bound.kwargs)
+
+
+def at_home(word: str) -> str:
+    """A word with the home folder in the place of a leading `~`, which a shell leaves as it is in `--output=~/x`."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return name + equals + (os.path.expanduser(value) if value.startswith(("~/", "~\\")) else value)
 
 
 def with_values(words: list[str]) -> list[str]:

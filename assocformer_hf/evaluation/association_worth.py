@@ -20,6 +20,12 @@ def worth_sentence(worth: Mapping | None) -> str:
         f"{points(one['lost'])} points of mAP (95% interval {points(one['low'])} to {points(one['high'])})"
         for one in (worth["half"], worth["mean"])
     )
+    if worth["half"]["high"] < 0:
+        gained, low, high = (points(-worth["half"][key]) for key in ("lost", "high", "low"))
+        return (
+            f"With ½ in place of the association matrix A the model gains {gained} points of mAP (95% interval {low} "
+            f"to {high}): A does harm on these images, so no map of it is shown."
+        )
     if not is_worth_showing(worth):
         return (
             f"With ½ in place of the association matrix A the model loses {half}: A adds nothing that can be told from "

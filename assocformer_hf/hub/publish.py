@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, constants, get_token
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
 from assocformer_hf.hub.model_folder import (
@@ -163,6 +164,18 @@ def check_model_folder(folder: str | Path) -> list[str]:
         raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({_one_line(error)})") from error
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
+
+
+def require_repository_name(repo_id: str):
+    """Refuses a name that no repository can have.
+
+    Raises:
+        PublishError: saying what is wrong with it.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(_one_line(error)) from error
 
 
 def require_parts(folder: str | Path):

@@ -17,8 +17,9 @@ from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
 from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation, plot_places
 from assocformer_hf.interpretation.location import METHODS, locate
-from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.output_folder import OutputError, OutputFolder
 
+DATA_FILE = "explanations.json"
 NAME_LENGTH = 40  # characters that a figure has of its image's name: file systems take 255 bytes
 
 
@@ -32,7 +33,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     Raises:
         DataError: if the model cannot be explained so.
         ImageError: if none of the images can be read.
-        OutputError: if files of others are in the way.
+        OutputError: if files of others, or explanations of other images, would be replaced.
     """
     tagger = Tagger(options.model)
     attends = tagger.model.config.pooling == "attention"
@@ -43,9 +44,12 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         where = "occlusion" if find_spec("captum") else "none"
     worth = tagger.association_worth
     dataset = load_images(options.images)
+    images = dataset.select(range(min(len(dataset), options.max_images)))["image"]
+    output = OutputFolder(options.output, options.overwrite)
+    _refuse_others(output, {stored_name(stored, i) for i, stored in enumerate(images)})
     explanations, results, unreadable = [], [], []
-    with OutputFolder(options.output, options.overwrite).replacing("explanations") as folder:
-        for i, stored in enumerate(dataset.select(range(min(len(dataset), options.max_images)))["image"]):
+    with output.replacing("explanations") as folder:
+        for i, stored in enumerate(images):
             name = stored_name(stored, i)
             try:
                 image = decode_stored(stored, i)
@@ -78,9 +82,21 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         if unreadable and not explanations:
             raise unreadable[0]
         content = json.dumps(results, indent=2, ensure_ascii=False)
-        (folder / "explanations.json").write_text(content, encoding="utf-8")
+        (folder / DATA_FILE).write_text(content, encoding="utf-8")
     print(worth_sentence(worth))
     if unreadable:
         print(f"left out: {'; '.join(map(str, unreadable))}", file=sys.stderr)
     print(f"figures and data: {options.output}")
     return explanations
+
+
+def _refuse_others(output: OutputFolder, names: set[str]):
+    """Refuses to replace explanations of images that are not explained anew."""
+    if output.overwrite or DATA_FILE not in output.owned("explanations"):
+        return
+    earlier = {row["file"] for row in json.loads((output.path / DATA_FILE).read_text(encoding="utf-8"))}
+    if others := sorted(earlier - names):
+        raise OutputError(
+            f"{output}: holds explanations of other images, such as {others[0]}; choose another --output, or replace "
+            "them with --overwrite"
+        )

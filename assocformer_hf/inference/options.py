@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assocformer_hf.evaluation.options import PRECISIONS
-from assocformer_hf.option_values import require
+from assocformer_hf.option_values import OptionError, require
 
 RUNTIMES = ("torch", "onnx", "onnx-int8")
 FILES = (".csv", ".json", ".jsonl", ".parquet")
+OTHER_FILES = (".xlsx", ".xls", ".ods", ".tsv", ".txt", ".html", ".md", ".xml", ".yaml", ".zip")  # no names of folders
 WHERE = ("auto", "none", "attention", "occlusion", "integrated_gradients")
 
 
@@ -44,6 +45,8 @@ class PredictOptions:
             between={"threshold": (0, 1)},
             one_of={"mixed_precision": PRECISIONS, "runtime": RUNTIMES},
         )
+        if self.output is not None and Path(self.output).suffix.lower() in OTHER_FILES:
+            raise OptionError(f"output must be a folder or end in {', '.join(FILES)}; got {str(self.output)!r}")
 
 
 @dataclass

@@ -145,3 +145,11 @@ def test_explain_leaves_out_what_it_cannot_read(tmp_path):
     (row,) = json.loads((tmp_path / "why/explanations.json").read_text())
     assert row["file"] == str(long_name)
     assert len(list((tmp_path / "why").glob("0001_ü*.png"))) == 1
+    other = command("explain", model=PUBLISHED, images=PUBLISHED / "samples/2.jpg", **options)
+    refused = run(other, check=False)
+    assert refused.returncode == 2
+    assert "holds explanations of other images, such as" in refused.stderr
+    run([*other, "--overwrite"])
+    assert [row["file"] for row in json.loads((tmp_path / "why/explanations.json").read_text())] == [
+        str(PUBLISHED / "samples/2.jpg")
+    ]

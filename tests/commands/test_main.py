@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assocformer_hf import __version__
-from assocformer_hf.commands.main import VERBS, create_app, main, with_values
+from assocformer_hf.commands.main import VERBS, at_home, create_app, main, with_values
 from assocformer_hf.commands.running import one_line_errors
 from assocformer_hf.data.schema import DataError
 from tests import forked
@@ -78,6 +78,13 @@ def test_old_names_of_options_still_work(tmp_path):
 def test_of_a_repeated_option_the_last_counts():
     assert groups("train", "--epochs", "3", "--epochs", "5")["run"].epochs == 5
     assert groups("train", "--label_names", "a", "--label_names", "b", "c")["source"].label_names == ["a", "b", "c"]
+
+
+def test_a_folder_of_ones_own_is_meant_by_a_tilde_everywhere():
+    home = os.path.expanduser("~")
+    assert [at_home(word) for word in ("~/x", "--output=~/x", "--output", "a~/x", "~")] == [
+        f"{home}/x", f"--output={home}/x", "--output", "a~/x", "~"
+    ]  # fmt: skip
 
 
 def test_resume_needs_no_value():

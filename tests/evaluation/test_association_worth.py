@@ -78,6 +78,10 @@ def test_a_loss_is_shown_where_its_interval_is_above_zero(evaluated, tmp_path):
     assert f"loses {100 * half['lost']:.2f} points of mAP" in worth_sentence(worth)
     reversed_ = replace(evaluation, scores_without={"half": scores, "mean": noisy}).association_worth
     assert not is_worth_showing(reversed_)
+    harm = {"lost": -0.002, "low": -0.0097, "high": -0.0006}
+    assert "gains 0.20 points of mAP (95% interval 0.06 to 0.97): A does harm" in worth_sentence(
+        {"half": harm, "mean": harm}
+    )
     assert "no map of it is shown" in worth_sentence(reversed_)
     (tmp_path / "metrics.json").write_text(json.dumps({"association": {"worth": worth}}))
     assert worth_of_model(tmp_path) == worth

@@ -20,7 +20,14 @@ from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.model_folder import add_sample_images, copy_sample_images, save_model_folder
 from assocformer_hf.hub.publish import TOKEN as TOKEN_SHAPES
-from assocformer_hf.hub.publish import PublishError, _name_card, check_model_folder, create_repository, model_files
+from assocformer_hf.hub.publish import (
+    PublishError,
+    _name_card,
+    check_model_folder,
+    create_repository,
+    model_files,
+    require_repository_name,
+)
 from tests import forked
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
@@ -358,6 +365,12 @@ def test_weights_that_were_saved_anew_are_published(create_model, folder):
         (folder / name).unlink()
     with pytest.raises(PublishError, match=r"no weights \(model\*.safetensors\)"):
         check_model_folder(folder)
+
+
+def test_a_name_that_no_repository_can_have_is_refused():
+    require_repository_name("org/name")
+    with pytest.raises(PublishError, match="mein modell"):
+        require_repository_name("mein modell")
 
 
 def test_a_widget_that_was_edited_keeps_its_links(folder):

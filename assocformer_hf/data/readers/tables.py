@@ -307,7 +307,7 @@ def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in reader:
-            if row:
+            if any(map(str.strip, row)):
                 if rows and len(row) != len(rows[0]):
                     raise DataError(
                         f"{path}: line {reader.line_num} has {len(row)} fields, the header {len(rows[0])}; put values "

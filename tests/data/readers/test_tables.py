@@ -42,6 +42,7 @@ ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
     [
         ROWS,
         ROWS.replace("\n", "\r\n"),
+        ROWS + ",\n , \n",
         b"\xef\xbb\xbf" + ROWS.encode(),
         ROWS.replace("|", ";"),
         ROWS.replace("cat|dog", '"cat, dog"'),
@@ -54,8 +55,8 @@ ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
         "file_name,cat,dog\n0.jpg,1.0,False\n1.jpg,True,1\n2.jpg,0,0\n3.jpg,0,1.0\n",
     ],
     ids=[
-        "pipe", "windows", "bom", "semicolon", "comma", "semicolons-separate", "other-names", "python-lists",
-        "json-lists", "a-row-for-each-label", "columns", "columns-of-numbers",
+        "pipe", "windows", "empty-rows", "bom", "semicolon", "comma", "semicolons-separate", "other-names",
+        "python-lists", "json-lists", "a-row-for-each-label", "columns", "columns-of-numbers",
     ],
 )  # fmt: skip
 def test_the_same_labels_in_many_forms(folder, text):
