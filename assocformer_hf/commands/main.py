@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from assocformer_hf import __version__, register
-from assocformer_hf.commands.options import options_beneath
+from assocformer_hf.commands.options import at_home, options_beneath
 
 PACKAGE = "assocformer_hf.commands"
 VERBS = {
@@ -63,7 +63,7 @@ def main(words: Sequence[str] | None = None):
     Raises:
         SystemExit: with code 2 and one line on standard error where the user can help it.
     """
-    words = [at_home(word) for word in (sys.argv[1:] if words is None else words)]
+    words = list(sys.argv[1:] if words is None else words)
     app = create_app(words[:1])
     try:
         verb, bound, _ = app.parse_args(with_values(words))
@@ -80,14 +80,9 @@ def main(words: Sequence[str] | None = None):
         verb(*bound.args, **bound.kwargs)
 
 
-def at_home(word: str) -> str:
-    """A word with the home folder in the place of a leading `~`, which a shell leaves as it is in `--output=~/x`."""
-    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return name + equals + (os.path.expanduser(value) if value.startswith(("~/", "~\\")) else value)
-
-
 def with_values(words: list[str]) -> list[str]:
-    """The words, with what a bare `--resume` means, the last checkpoint, and `--name true` as `--name=true`."""
+    """The words, with a bare `--resume` as the last checkpoint, `--name true` as `--name=true`, and `~` as a path."""
+    words = ["=".join(map(at_home, word.split("=", 1))) for word in words]
     result: list[str] = []
     for word, following in zip(words, [*words[1:], "--"], strict=True):
         last = following.startswith("--")

@@ -1,5 +1,6 @@
 """What the verbs' options share: a heading of the help for each class of them, and files of options."""
 
+import os
 from typing import Annotated, Any
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
@@ -27,8 +28,13 @@ def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     for name, value in recipe_for(dataset, _given(options["backbone"]), config).items():
         if value is not None and not options[name].tokens:
             for item in value if isinstance(value, list) else [value]:
-                text = str(item).lower() if isinstance(item, bool) else str(item)
+                text = str(item).lower() if isinstance(item, bool) else at_home(str(item))
                 options[name].append(Token(keyword=f"--{name}", value=text, source=source))
+
+
+def at_home(value: str) -> str:
+    """A value with the home folder in the place of a leading `~`, which a shell leaves as it is in `--output=~/x`."""
+    return os.path.expanduser(value) if value.startswith(("~/", "~\\")) else value
 
 
 def _given(argument: Argument) -> str | None:

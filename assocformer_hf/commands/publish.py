@@ -34,13 +34,13 @@ def publish(*, options: group(PublishOptions, "Model and repository")):
     from assocformer_hf.hub.publish import check_model_folder, publish_folder, require_parts, require_repository_name
 
     folder = options.model
+    require_repository_name(options.hub_model_id)
     require_parts(folder)
     if options.sample_images:
         if options.dry_run:
             fail("--dry_run changes nothing, and --sample_images puts images into the folder: leave out one of them")
         add_sample_images(folder, [decode_image(path) for path in options.sample_images])
     if options.dry_run:
-        require_repository_name(options.hub_model_id)
         print(*check_model_folder(folder), sep="\n")
         say_next(f"assocformer publish --model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}")
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.constants import SAFETENSORS_INDEX_FILE, SAFETENSORS_SINGLE_FILE
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 
@@ -33,8 +34,7 @@ PREDICTIONS_FILE = "predictions.jpg"
 SAMPLES = "samples"
 SAMPLE_SIDE = 1024  # pixels
 LICENSES = f"{SAMPLES}/LICENSES.md"  # of the sample images
-INDEX = "model.safetensors.index.json"  # of weights in shards
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", INDEX)
+WEIGHTS = (SAFETENSORS_SINGLE_FILE, "model-*-of-*.safetensors", SAFETENSORS_INDEX_FILE)
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
 HANDLER = Path(__file__).with_name("handler.py")
 # timm 1.0.20 to 1.0.22 crash with Swin, 1.0.23 and 1.0.24 silently give other scores (by up to 0.175), and up to 1.0.30

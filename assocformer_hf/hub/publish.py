@@ -17,7 +17,6 @@ from yaml import YAMLError
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
-    INDEX,
     MODEL_FILES,
     PREDICTIONS_FILE,
     SAMPLES,
@@ -188,8 +187,9 @@ def require_parts(folder: str | Path):
     missing = [name for name in REQUIRED if not (folder / name).is_file()]
     if not any(folder.glob("model*.safetensors")):
         missing.append("weights (model*.safetensors)")
-    if (folder / "model.safetensors").is_file() and (folder / INDEX).is_file():
-        raise PublishError(f"{folder}: holds model.safetensors, and {INDEX} of other weights; remove one of the two")
+    single, index = constants.SAFETENSORS_SINGLE_FILE, constants.SAFETENSORS_INDEX_FILE
+    if (folder / single).is_file() and (folder / index).is_file():
+        raise PublishError(f"{folder}: holds {single}, and {index} of other weights; remove one of the two")
     if missing:
         raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that train or calibrate wrote")
 

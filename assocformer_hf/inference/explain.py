@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     dataset = load_images(options.images)
     images = dataset.select(range(min(len(dataset), options.max_images)))["image"]
     output = OutputFolder(options.output, options.overwrite)
-    _refuse_others(output, {stored_name(stored, i) for i, stored in enumerate(images)})
+    _refuse_others(output, images)
     explanations, results, unreadable = [], [], []
     with output.replacing("explanations") as folder:
         for i, stored in enumerate(images):
@@ -90,12 +91,13 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     return explanations
 
 
-def _refuse_others(output: OutputFolder, names: set[str]):
+def _refuse_others(output: OutputFolder, images: Iterable[Mapping | None]):
     """Refuses to replace explanations of images that are not explained anew."""
-    if output.overwrite or DATA_FILE not in output.owned("explanations"):
+    file = output.path / DATA_FILE
+    if output.overwrite or DATA_FILE not in output.owned("explanations") or not file.is_file():
         return
-    earlier = {row["file"] for row in json.loads((output.path / DATA_FILE).read_text(encoding="utf-8"))}
-    if others := sorted(earlier - names):
+    earlier = {row["file"] for row in json.loads(file.read_text(encoding="utf-8"))}
+    if others := sorted(earlier - {stored_name(stored, i) for i, stored in enumerate(images)}):
         raise OutputError(
             f"{output}: holds explanations of other images, such as {others[0]}; choose another --output, or replace "
             "them with --overwrite"

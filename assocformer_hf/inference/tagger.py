@@ -209,7 +209,6 @@ class Tagger:
         else:
             name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
             picture = array_image(image, name) if isinstance(image, np.ndarray) else image
-        picture = bytes(picture) if isinstance(picture, bytearray) else picture
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:

@@ -146,8 +146,9 @@ class TrainingRun:
         saves: Sequence[str] = (),
     ):
         self.epochs = epochs_for(len(train_images)) if recipe.epochs == "auto" else recipe.epochs
-        usual_decay = head_decay_for(len(train_images))
-        head_decay = usual_decay if recipe.head_weight_decay == "auto" else recipe.head_weight_decay
+        head_decay = recipe.head_weight_decay
+        if head_decay == "auto":
+            head_decay = head_decay_for(len(train_images))
         self.recipe = replace(recipe, epochs=self.epochs, head_weight_decay=head_decay)
         self.accelerator, self.save_best = accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
@@ -161,7 +162,7 @@ class TrainingRun:
                 self.goes_on = check_output_folder(self.output, recipe, saves)
             accelerator.wait_for_everyone()
             self._create_loaders(model.config.num_labels, num_workers)
-            self._prepare_model(model, head_decay, usual_decay)
+            self._prepare_model(model, head_decay)
             self._start_or_resume(options or {})
             self.hold = hold.pop_all()
         self.stop = StopRequest()
@@ -190,7 +191,7 @@ class TrainingRun:
         self.batches = len(self.train_loader)
         self.steps = -(-self.batches // accelerator.gradient_accumulation_steps)
 
-    def _prepare_model(self, model: PreTrainedModel, head_decay: float | None, usual_decay: float):
+    def _prepare_model(self, model: PreTrainedModel, head_decay: float | None):
         """The model with its head start, its moving average, and what trains it."""
         recipe, accelerator = self.recipe, self.accelerator
         model.to(accelerator.device)
@@ -199,7 +200,7 @@ class TrainingRun:
             model.to(memory_format=torch.channels_last)
         if recipe.head_epochs and not (recipe.resume and (recipe.resume != "auto" or checkpoints(self.checkpoints))):
             plain = head_start_loader(self.train_images, recipe, accelerator, self.loading)
-            decay = usual_decay if head_decay is None else head_decay
+            decay = head_decay_for(len(self.train_images)) if head_decay is None else head_decay
             train_head(model, self.train_images, plain, accelerator, recipe.head_epochs, decay, recipe.seed)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay)
         optimizer = create_optimizer(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assocformer_hf import __version__
-from assocformer_hf.commands.main import VERBS, at_home, create_app, main, with_values
+from assocformer_hf.commands.main import VERBS, create_app, main, with_values
 from assocformer_hf.commands.running import one_line_errors
 from assocformer_hf.data.schema import DataError
 from tests import forked
@@ -80,11 +80,14 @@ def test_of_a_repeated_option_the_last_counts():
     assert groups("train", "--label_names", "a", "--label_names", "b", "c")["source"].label_names == ["a", "b", "c"]
 
 
-def test_a_folder_of_ones_own_is_meant_by_a_tilde_everywhere():
+def test_a_tilde_is_the_home_folder_on_the_command_line_and_in_a_file(tmp_path):
     home = os.path.expanduser("~")
-    assert [at_home(word) for word in ("~/x", "--output=~/x", "--output", "a~/x", "~")] == [
-        f"{home}/x", f"--output={home}/x", "--output", "a~/x", "~"
-    ]  # fmt: skip
+    words = ["check", "--output=~/x", "--dataset", "~/y", "--label_column", "a~/x"]
+    expected = ["check", f"--output={home}/x", "--dataset", f"{home}/y", "--label_column", "a~/x"]
+    assert with_values(words) == expected
+    file = tmp_path / "options.yaml"
+    file.write_text("output_dir: ~/x\n")
+    assert groups("train", "--config", str(file))["run"].output_dir == f"{home}/x"
 
 
 def test_resume_needs_no_value():

@@ -116,9 +116,8 @@ def test_the_header_takes_any_title(tmp_path):
     assert (values["title"], values["models"]) == ('Birds: "which, and why" {# 1 #}', ["org/name"])
 
 
-def test_the_space_of_a_folder_finds_it_from_everywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(PHOTOGRAPHS.parent)
-    create_space(tmp_path / "space", PHOTOGRAPHS.name)
+def test_the_space_of_a_folder_finds_it_from_everywhere(tmp_path):
+    create_space(tmp_path / "space", os.path.relpath(PHOTOGRAPHS))
     assert repr(str(PHOTOGRAPHS.resolve())) in (tmp_path / "space/app.py").read_text(encoding="utf-8")
 
 
