@@ -34,18 +34,13 @@ def check(
     from assocformer_hf.data.checks.source import check_source
     from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
-    from assocformer_hf.data.schema import MissingFilesError
     from assocformer_hf.data.summary import counted
     from assocformer_hf.pages.check_page import html_report
     from assocformer_hf.training.train import first_batch
 
     own = (options.data_dir, options.train_split, options.eval_split)
-    try:
-        splits = load_multilabel_dataset(options.dataset, *own, **asdict(source or SourceOptions()))
-    except MissingFilesError as error:
-        print(*(f"missing: {file}" for file in error.missing), sep="\n")
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+    reading = asdict(source or SourceOptions())
+    splits = load_multilabel_dataset(options.dataset, *own, bad_images="skip", **reading)
     print(splits.summary)
     print(*source_lines(check_source(options.dataset, splits, splits.summary)), sep="\n")
     labels = check_labels(splits, options.min_positives)

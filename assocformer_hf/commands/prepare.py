@@ -39,7 +39,7 @@ def prepare(
             raise DataError(f"dataset {dataset!r} is downloaded first: say where to as data_dir")
         dataset, archives = OFFICIAL[dataset]
         fetch(archives, options.data_dir, options.mirror)
-    reading = asdict(source or SourceOptions())
+    reading = asdict(source or SourceOptions()) | {"bad_images": options.bad_images}
     splits = load_multilabel_dataset(dataset, options.data_dir, options.train_split, options.eval_split, **reading)
     print(splits.summary)
     rows = write_prepared(

@@ -10,9 +10,9 @@ import numpy as np
 
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
-from assocformer_hf.data.readers.files import image_files, is_image_name
+from assocformer_hf.data.readers.files import image_files, is_image_name, with_files
 from assocformer_hf.data.readers.hub import HubReader, load_from_hub
-from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.registry import find_reader, forms
 from assocformer_hf.data.readers.shards import ShardReader
@@ -32,6 +32,7 @@ from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.streams import StreamedDataset
 from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
+from assocformer_hf.option_values import require
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),
@@ -41,7 +42,9 @@ DEFAULT_SPLITS = {
 ALL = "all"  # every image of a source, whatever its split
 
 
-def load_split(source, split: str, data_dir: str | Path | None = None, **options) -> datasets.Dataset:
+def load_split(
+    source, split: str, data_dir: str | Path | None = None, bad_images: str = "error", **options
+) -> datasets.Dataset:
     """One split of a dataset.
 
     Args:
@@ -50,6 +53,7 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
         split: `"train"`, `"validation"` or `"test"` as that function gives them; the split's name in the dataset's own
             files, such as `"train2014"` or `"trainval"`, for all its images; or `"all"` for the images of all splits.
         data_dir: the folder of the dataset's official files; not for scenes.
+        bad_images: see [`load_multilabel_dataset`].
         options: those of `load_scenes`, `load_coco`, `load_voc` or `load_multilabel_dataset`.
 
     Returns:
@@ -63,7 +67,7 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
             return load_scenes(split, **options)
         if data_dir is None:
             raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
-        return (load_coco if source == "coco" else load_voc)(data_dir, split, **options)
+        return (load_coco if source == "coco" else load_voc)(data_dir, split, bad_images=bad_images, **options)
     train_split, eval_split = (options.pop(key, None) for key in ("train_split", "eval_split"))
     options = SourceOptions(**options)
     reader, found = _open(source, data_dir, options)
@@ -74,7 +78,8 @@ def load_split(source, split: str, data_dir: str | Path | None = None, **options
         chosen = {split: split}
     if split == ALL:
         found, chosen = _every_image(found, chosen)
-    splits = _assemble(name, reader, found, chosen, options, hold_out=not own and split in ("train", "validation"))
+    hold_out = not own and split in ("train", "validation")
+    splits = _assemble(name, reader, found, chosen, options, bad_images, hold_out)
     if split == ALL:
         whole = datasets.concatenate_datasets(list(splits.values()), split=datasets.NamedSplit(ALL))
     elif split in splits:
@@ -91,6 +96,7 @@ def load_multilabel_dataset(
     train_split: str | None = None,
     eval_split: str | None = None,
     streaming: bool = False,
+    bad_images: str = "error",
     **options,
 ) -> MultiLabelDataset | StreamedDataset:
     """A dataset with the splits `train` and `validation`, and `test` where there is one.
@@ -108,6 +114,8 @@ def load_multilabel_dataset(
             called so.
         eval_split: the same of the split to evaluate on.
         streaming: whether to read a Hub dataset or shards example by example, without a copy on the disk.
+        bad_images: `"error"` refuses images whose files are missing, `"skip"` keeps them for what skips bad images,
+            such as [`MultiLabelImages`]. No image is opened here.
         options: those of [`SourceOptions`].
 
     Returns:
@@ -119,18 +127,19 @@ def load_multilabel_dataset(
             names the file or value, and the way out.
     """
     options = SourceOptions(**options)
+    require({"bad_images": bad_images}, one_of={"bad_images": BAD_IMAGES})
     if isinstance(source, str) and source in DEFAULT_SPLITS:
         if streaming:
             raise DataError(f"{source}: is read from the disk and cannot be streamed; leave out streaming")
         if given := [one.name for one in fields(options) if getattr(options, one.name) != one.default]:
             raise DataError(f"{source}: is read by its own protocol; {given[0]} is for other datasets: leave it out")
-        return _load_benchmark(source, data_dir, train_split, eval_split)
+        return _load_benchmark(source, data_dir, train_split, eval_split, bad_images)
     name = _shown(source)
     if streaming:
         return _stream(source, data_dir, train_split, eval_split, options)
     reader, found = _open(source, data_dir, options)
     chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
-    return _assemble(name, reader, found, chosen, options)
+    return _assemble(name, reader, found, chosen, options, bad_images)
 
 
 def _open(source, data_dir: str | Path | None, options: SourceOptions) -> tuple[Reader, Splits]:
@@ -174,10 +183,11 @@ def _assemble(
     found: Splits,
     chosen: Mapping[str, str | None],
     options: SourceOptions,
+    bad_images: str,
     hold_out: bool = True,
 ) -> MultiLabelDataset:
     """The chosen splits in the package's schema, with one held out where there is none to validate on."""
-    read = {own: found[own]() for own in dict.fromkeys(chosen.values())}
+    read = {own: with_files(found[own](), bad_images) for own in dict.fromkeys(chosen.values())}
     _refuse_shared(source, read)
     names = label_set(read.values(), options.label_names)
     unknown = any(any(map(len, split.unknown)) for split in read.values())
@@ -280,7 +290,8 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     if path.is_dir():
         files = image_files(path)
     elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
-        files = [file for part in read_table(path, options, labels=False).values() for file in part.images]
+        parts = read_table(path, options, labels=False).values()
+        files = [file for part in parts for file in with_files(part, "skip").images]
     elif path.is_file():
         files = [source]
     elif is_image_name(path.name) or not HubReader(options).matches(source):
@@ -296,14 +307,14 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
 
 
 def _load_benchmark(
-    name: str, data_dir: str | Path | None, train_split: str | None, eval_split: str | None
+    name: str, data_dir: str | Path | None, train_split: str | None, eval_split: str | None, bad_images: str
 ) -> MultiLabelDataset:
     default_train, default_eval = DEFAULT_SPLITS[name]
     train_options = {"keep_unlabelled": False} if name == "coco" else {}
     own = {"train": train_split or default_train, "validation": eval_split or default_eval}
     splits = MultiLabelDataset(
-        train=load_split(name, own["train"], data_dir, **train_options),
-        validation=load_split(name, own["validation"], data_dir),
+        train=load_split(name, own["train"], data_dir, bad_images, **train_options),
+        validation=load_split(name, own["validation"], data_dir, bad_images),
     )
     if splits["train"].features["labels"] != splits["validation"].features["labels"]:
         raise DataError(f"{name}: the splits {train_split} and {eval_split} do not have the same labels")

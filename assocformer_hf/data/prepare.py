@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCardData
 
 from assocformer_hf.data.checks.check import LabelCheck, check_labels
 from assocformer_hf.data.identity import dataset_identity
-from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content
+from assocformer_hf.data.images.decoding import OR_SKIP, ImageError, decode_stored, stored_content
 from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.summary import counted
@@ -155,7 +155,7 @@ def _write_shard(key: str, shard: int):
             decode_stored(stored, index)
         except ImageError as error:
             if _work["bad_images"] == "error":
-                raise
+                raise ImageError(f"{error}{OR_SKIP}") from error
             bad.append((name, error.reason))
             continue
         content = stored_content(stored, name)

@@ -12,16 +12,6 @@ class DataError(ValueError):
     """Input data that cannot be used: the message names the file or value and the way out."""
 
 
-class MissingFilesError(DataError):
-    """Images whose files are missing.
-
-    Attributes:
-        missing: the files, all of them.
-    """
-
-    missing: tuple[str, ...] = ()
-
-
 def multilabel_features(label_names: list[str], unknown: bool = False) -> datasets.Features:
     """Features of every dataset in the package.
 

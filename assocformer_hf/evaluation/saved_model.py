@@ -181,4 +181,4 @@ def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], sp
     own = {}
     if args.dataset not in DEFAULT_SPLITS:
         own = asdict(source) | {"label_names": source.label_names or names, "train_split": args.train_split}
-    return load_split(args.dataset, split, args.data_dir, **own)
+    return load_split(args.dataset, split, args.data_dir, args.bad_images, **own)

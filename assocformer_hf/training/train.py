@@ -232,7 +232,8 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
     if args.streaming or isinstance(dataset, StreamedDataset):
         return load_streams(dataset, args, source)
     own = (args.data_dir, args.train_split, args.eval_split)
-    return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **asdict(source)))
+    options = asdict(source) | {"bad_images": args.bad_images}
+    return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **options))
 
 
 def load_streams(dataset: object, args: DataArguments, source: SourceOptions) -> StreamedDataset:

@@ -31,7 +31,7 @@ REPAIRED = {
     "EXIF-rotated": "turned upright",
     "CMYK": "converted to RGB",
     "16-bit": "the upper 8 bits are used",
-    "palette with transparency": "transparency is dropped",
+    "transparent": "transparency is dropped: what is behind it is seen",
     "animated": "the first frame is used",
 }
 DOUBTFUL = {"tiny": f"a side of less than {TINY} pixels", "large": "more pixels than PIL thinks safe; slow to read"}
@@ -282,7 +282,7 @@ def _properties(image: Image.Image) -> Iterator[str]:
         yield "CMYK"
     if image.mode.startswith("I"):
         yield "16-bit"
-    if image.mode == "P" and "transparency" in image.info:
-        yield "palette with transparency"
+    if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+        yield "transparent"
     if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
         yield "EXIF-rotated"

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from assocformer_hf.data.identity import dataset_identity, image_digests
-from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
+from assocformer_hf.data.images.decoding import OR_SKIP, ImageError, decode_stored, stored_name
 from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.option_values import require
@@ -85,9 +85,9 @@ class MultiLabelImages(torch.utils.data.Dataset):
                 example["soft_labels"] = self.soft_labels[read]
             try:
                 return example | {"image": decode_stored(example["image"], read), "readable": offset == 0}
-            except ImageError:
+            except ImageError as error:
                 if self.bad_images == "error":
-                    raise
+                    raise ImageError(f"{error}{OR_SKIP}") from error
         raise DataError(f"none of the {len(self)} images can be read, {self.name(0)} being the first")
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 from assocformer_hf.model.image_processing_assocformer import FORMATS, ImageError, decode_image, open_image
 
 __all__ = [
-    "IMAGE_SUFFIXES", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image", "stored_content",
-    "stored_name",
+    "IMAGE_SUFFIXES", "OR_SKIP", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image",
+    "stored_content", "stored_name",
 ]  # fmt: skip
 
 Image.init()
@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extension
 OTHER_SUFFIXES = frozenset((
     ".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
 ))  # fmt: skip
+OR_SKIP = ", or skip such images (option bad_images: skip)"  # what errors of whole datasets add
 
 
 def stored_name(stored: Mapping | None, index: int) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from assocformer_hf.data.images.dataset import MultiLabelImages
-from assocformer_hf.data.images.decoding import ImageError, decode_image, stored_content
+from assocformer_hf.data.images.decoding import OR_SKIP, ImageError, decode_image, stored_content
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import read_shard, undecoded
 
@@ -112,9 +112,9 @@ class StreamedImages(MultiLabelImages):
     def _image(self, index: int, example: Mapping) -> Image.Image | None:
         try:
             return _decode(example["image"], self.name(index))
-        except ImageError:
+        except ImageError as error:
             if self.bad_images == "error":
-                raise
+                raise ImageError(f"{error}{OR_SKIP}") from error
             return None
 
 

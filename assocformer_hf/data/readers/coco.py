@@ -5,14 +5,16 @@ from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.readers.files import image_file, read_json, require_files
+from assocformer_hf.data.readers.files import image_file, read_json, with_files
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 
 LISTS = ("images", "annotations", "categories")
 
 
-def load_coco(data_dir: str | Path, split: str, keep_unlabelled: bool = True) -> datasets.Dataset:
+def load_coco(
+    data_dir: str | Path, split: str, keep_unlabelled: bool = True, bad_images: str = "error"
+) -> datasets.Dataset:
     """The images of a split with the categories that are annotated in them.
 
     Reads `annotations/instances_{split}.json` and the images in the folder `{split}`. Categories are ordered by their
@@ -22,6 +24,7 @@ def load_coco(data_dir: str | Path, split: str, keep_unlabelled: bool = True) ->
         data_dir: the folder that holds `annotations` and the image folders.
         split: such as `"train2014"` or `"val2017"`.
         keep_unlabelled: whether to keep the images without any annotation.
+        bad_images: see [`load_multilabel_dataset`].
 
     Returns:
         A dataset of the schema of `multilabel_features`; its images are read from their files when they are used.
@@ -38,7 +41,7 @@ def load_coco(data_dir: str | Path, split: str, keep_unlabelled: bool = True) ->
     if not keep_unlabelled:
         labelled = [i for i, labels in enumerate(found.labels) if labels]
         found.images, found.labels = ([column[i] for i in labelled] for column in (found.images, found.labels))
-    return to_dataset(found, label_set([found]), split, unknown=False)
+    return to_dataset(with_files(found, bad_images), label_set([found]), split, unknown=False)
 
 
 class CocoReader(Reader):
@@ -89,7 +92,6 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
     folder = folder or _image_folder(source, list(file_of.values()))
     for number, name in file_of.items():
         found.add(image_file(folder, name, str(source)), labels_of[number])
-    require_files(found)
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from assocformer_hf.data.readers.files import image_file, read_xml, require_files
+from assocformer_hf.data.readers.files import image_file, read_xml
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 
@@ -48,8 +48,6 @@ class CvatReader(Reader):
             found.add(next((path for path in candidates if os.path.isfile(path)), candidates[0]), labels)
         if not splits:
             raise DataError(f"{path}: no images")
-        for found in splits.values():
-            require_files(found)
         return {subset: lambda found=found: found for subset, found in splits.items()}
 
 

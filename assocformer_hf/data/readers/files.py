@@ -2,14 +2,18 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import datasets
 import yaml
 
-from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OTHER_SUFFIXES
-from assocformer_hf.data.schema import DataError, LabelledImages, MissingFilesError
+from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OR_SKIP, OTHER_SUFFIXES
+from assocformer_hf.data.schema import DataError, LabelledImages
 
 
 def read_text(path: Path) -> str:
@@ -126,7 +130,7 @@ def image_file(folder: Path, name: str, origin: str) -> str:
 
     Raises:
         DataError: if there is no name, or it leads out of the folder. Whether the file exists is not looked at:
-            [`require_files`] does that for all.
+            [`with_files`] does that for all.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise DataError(f"{origin}: an image without a file name")
@@ -141,22 +145,64 @@ def image_file(folder: Path, name: str, origin: str) -> str:
     return path
 
 
-def require_files(source: LabelledImages):
-    """Refuses images whose files are missing.
+def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledImages:
+    """The same images under the names that their files have.
+
+    A file whose name differs from the given one in case, or in how its letters are encoded (é is one sign or two), is
+    taken where there is no other such file, and that is noted. What then has no file is missing.
+
+    Args:
+        source: images as a reader found them.
+        bad_images: `"error"` refuses missing files; `"skip"` keeps their names for what skips them when it reads them.
 
     Raises:
-        MissingFilesError: naming the first, and how many there are.
+        DataError: naming the first missing file, and how many there are; also if all are missing.
     """
+    if isinstance(source.images, datasets.Dataset):
+        return source
     missing = missing_files(source.images)
-    if missing:
-        error = MissingFilesError(
-            f"{missing[0]}: missing, with {len(missing) - 1} more of the {len(source.images)} images that "
-            f"{source.origin} lists; complete them, or give the folder that they are in as data_dir"
+    if not missing:
+        return source
+    file_of = _alike(missing, source.images)
+    images, notes = [file_of.get(image, image) for image in source.images], list(source.notes)
+    if file_of:
+        name, file = next(iter(file_of.items()))
+        notes.append(
+            f"{len(file_of)} of {len(images)} files are called otherwise, in case or encoding, such as {file} for "
+            f"{os.path.basename(name)}"
         )
-        error.missing = tuple(missing)
-        raise error
+        missing = missing_files(images)
+    if missing and (bad_images == "error" or len(missing) == len(images)):
+        others = f", with {len(missing) - 1} more of the {len(images)} images" if len(missing) > 1 else ""
+        raise DataError(
+            f"{missing[0]}: missing{others}; complete what {source.origin} lists, or give the folder of the images as "
+            f"data_dir{OR_SKIP}"
+        )
+    if missing:
+        notes.append(f"missing: {len(missing)} of the {len(images)} images of {source.origin}, such as {missing[0]}")
+    return replace(source, images=images, notes=notes)
 
 
-def missing_files(paths: Iterable[str]) -> list[str]:
+def missing_files(paths: Sequence[str]) -> list[str]:
     """Those of the paths that are no files."""
     return [path for path in paths if not os.path.isfile(path)]
+
+
+def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
+    """For missing paths the one file of their folder whose name is theirs but for case and encoding."""
+    files_of: dict[str, dict[str, list[str]]] = {}
+    for folder in {os.path.dirname(path) for path in missing}:
+        files_of[folder] = defaultdict(list)
+        if os.path.isdir(folder):
+            for name in set(os.listdir(folder)):
+                files_of[folder][_folded(name)].append(os.path.join(folder, name))
+    taken, found = set(images), {}
+    for path in missing:
+        files = files_of[os.path.dirname(path)][_folded(os.path.basename(path))]
+        if len(files) == 1 and files[0] not in taken:
+            found[path] = files[0]
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from assocformer_hf.data.readers.files import image_file, is_image_name, read_json, require_files
+from assocformer_hf.data.readers.files import image_file, is_image_name, read_json
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 
@@ -90,7 +90,6 @@ class LabelStudioReader(Reader):
         if not found.images:
             raise DataError(f"{path}: no task is annotated")
         _refuse_shared_names([choices for annotations in answers for choices in annotations], path)
-        require_files(found)
         for key in sorted(data):
             found.left_out[f"the text {key!r}"] = "may be data of the tasks, such as a caption"
         if open_tasks:

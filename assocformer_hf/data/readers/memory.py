@@ -11,11 +11,11 @@ import pandas
 from PIL import Image
 
 from assocformer_hf.data.readers.features import read_dataset
-from assocformer_hf.data.readers.files import image_file, require_files
+from assocformer_hf.data.readers.files import image_file
 from assocformer_hf.data.readers.labels import is_empty
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import Images, labelled_splits
-from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.schema import DataError
 
 
 class MemoryReader(Reader):
@@ -64,7 +64,6 @@ class MemoryReader(Reader):
                 image_file(Path(root), path, f"{origin}: row {i + 1}")
                 for i, (root, path) in enumerate(zip(roots, paths, strict=True))
             ]
-            require_files(LabelledImages(origin, paths))
             return paths, []
         kinds = (Image.Image, np.ndarray, bytes, dict)
         for i, value in enumerate(values):

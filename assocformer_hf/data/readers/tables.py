@@ -16,9 +16,7 @@ from assocformer_hf.data.readers.files import (
     image_file,
     image_files,
     is_image_name,
-    missing_files,
     read_text,
-    require_files,
 )
 from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
 from assocformer_hf.data.readers.options import SourceOptions
@@ -149,7 +147,7 @@ def read_table(
         labels: whether to read the labels; without, the images have none.
 
     Raises:
-        DataError: if the table is malformed or lacks a column, or an image is missing or outside the folder.
+        DataError: if the table is malformed or lacks a column, or an image is outside the folder.
     """
 
     def locate(files: list) -> tuple[list[str], list[str]]:
@@ -173,30 +171,20 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
         split: what the table's images may be in a folder of.
 
     Raises:
-        DataError: if a name is none or leads out, a file is missing, or a name fits two files.
+        DataError: if a name is none or leads out, or fits two files.
     """
     root = Path(folder or table.parent).resolve()
     if folder is None and all(isinstance(name, str) and os.path.isabs(name) for name in names):
-        source = LabelledImages(str(table), [os.path.normpath(name) for name in names])
-        for i, image in enumerate(source.images):
+        images = [os.path.normpath(name) for name in names]
+        for i, image in enumerate(images):
             if not is_image_name(image):
                 raise DataError(f"{table}: row {i + 1}: {image} leads out of {root}, and is not called as images are")
-        require_files(source)
-        return source.images, [f"images lie where their absolute paths say: {os.path.commonpath(source.images)}"]
+        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"]
     names = [name if isinstance(name, str) or is_empty(name) else str(name) for name in names]
     paths = [image_file(root, name, f"{table}: row {i + 1}") for i, name in enumerate(names)]
-    unique = list(dict.fromkeys(paths))
-    missing = missing_files(unique)
-    if len(missing) == len(unique):
-        found = _by_name(unique, root, split)
-        if found:
-            paths = [found.get(path, path) for path in paths]
-            missing = missing_files(dict.fromkeys(paths))
-            if not missing:
-                places = sorted({os.path.relpath(os.path.dirname(path), root) for path in found.values()})
-                return paths, [f"images found by their names in {', '.join(places[:3])}"]
-    if missing:
-        require_files(LabelledImages(str(table), unique if len(missing) == len(unique) else [*dict.fromkeys(paths)]))
+    if not any(map(os.path.isfile, paths)) and (found := _by_name(list(dict.fromkeys(paths)), root, split)):
+        places = sorted({os.path.relpath(os.path.dirname(path), root) for path in found.values()})
+        return [found.get(path, path) for path in paths], [f"images found by their names in {', '.join(places[:3])}"]
     return paths, []
 
 

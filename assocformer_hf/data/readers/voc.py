@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import datasets
 
-from assocformer_hf.data.readers.files import image_file, read_lines, read_xml, require_files
+from assocformer_hf.data.readers.files import image_file, read_lines, read_xml, with_files
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, to_dataset
 
@@ -17,7 +17,9 @@ VOC_LABELS = (
 DIFFICULT = ("unknown", "negative", "positive")
 
 
-def load_voc(data_dir: str | Path, split: str, year: str = "2007", difficult: str = "unknown") -> datasets.Dataset:
+def load_voc(
+    data_dir: str | Path, split: str, year: str = "2007", difficult: str = "unknown", bad_images: str = "error"
+) -> datasets.Dataset:
     """The images of a split with the classes of the objects in them.
 
     Reads `ImageSets/Main/{split}.txt`, `Annotations` and `JPEGImages` of `VOC{year}`.
@@ -29,6 +31,7 @@ def load_voc(data_dir: str | Path, split: str, year: str = "2007", difficult: st
         difficult: what a class is in an image all of whose objects of that class are marked difficult: `"unknown"` as
             in the official protocol (the dataset then has the column `unknown`), `"negative"` as in ML-GCN's code, or
             `"positive"`.
+        bad_images: see [`load_multilabel_dataset`].
 
     Returns:
         A dataset of the schema of `multilabel_features`; its images are read from their files when they are used.
@@ -47,7 +50,7 @@ def load_voc(data_dir: str | Path, split: str, year: str = "2007", difficult: st
         for name in (name for names in row for name in names if name not in VOC_LABELS):
             shown = f"{root.name}/Annotations/{Path(found.images[i]).stem}.xml"
             raise DataError(f"{shown}: unknown label {name!r}; expected one of {', '.join(VOC_LABELS)}")
-    return to_dataset(found, list(VOC_LABELS), split, unknown=difficult == "unknown")
+    return to_dataset(with_files(found, bad_images), list(VOC_LABELS), split, unknown=difficult == "unknown")
 
 
 class VocReader(Reader):
@@ -112,7 +115,6 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
         found.add(image, *_split_objects(tree, difficult))
-    require_files(found)
     return found
 
 
@@ -128,7 +130,6 @@ def _read_listed(root: Path, listing: Path, difficult: str, folder: str | Path |
     for name in read_lines(listing):
         image = image_file(images, file_of.get(name, f"{name}.jpg"), str(listing))
         found.add(image, *_split_objects(_parse(root / "Annotations" / f"{name}.xml"), difficult))
-    require_files(found)
     return found
 
 

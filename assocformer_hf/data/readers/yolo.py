@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml, require_files
+from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.summary import counted
@@ -103,7 +103,6 @@ def _read_split(path: Path, root: Path, places: list[str], names: dict[int, str]
             if labels is not None and image_of.setdefault(labels, image) != image:
                 raise DataError(f"{labels}: the labels of both {image_of[labels]} and {image}; rename one of them")
             found.add(image, [names[i] for i in _classes(labels, names)] if labels else [])
-    require_files(found)
     if count := len(found.images) - len(image_of):
         found.notes.append(f"{counted(count, 'image')} without a file of labels")
     return found

@@ -56,7 +56,7 @@ def test_label_studio_in_its_short_form(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("/data/upload/1/gone.jpg", r"gone.jpg: missing, with 0 more of the 1 images that .*export.json lists"),
+        ("/data/upload/1/gone.jpg", r"gone.jpg: missing; complete what .*export.json lists"),
         ("../../secret.jpg", r"secret.jpg: missing"),
         ("no image", r"export.json: task 5: no image among image"),
     ],

@@ -105,7 +105,7 @@ def test_datasets_and_dicts_of_splits(files):
             "a list: no column of images; expected one of file_name, .*, or image_column; the columns are labels",
         ),
         ([{"image": 5, "labels": ["x"]}], "a list: row 1: 5 is not an image"),
-        ([{"image": "gone.jpg", "labels": ["x"]}], "gone.jpg: missing, with 0 more of the 1 images"),
+        ([{"image": "gone.jpg", "labels": ["x"]}], "gone.jpg: missing; complete what"),
         ([{"image": "a.jpg"}], "a list: no labels; expected a column labels"),
         ({3: []}, "the split 3 of a dict is not a name"),
         ({}, "a dict: no images"),

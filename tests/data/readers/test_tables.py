@@ -1,6 +1,7 @@
 """Tables with labels in any form: what is odd but clear is read, what is wrong is named."""
 
 import json
+import unicodedata
 
 import pyarrow
 import pyarrow.parquet
@@ -334,10 +335,37 @@ def test_a_missing_image_is_not_its_namesake_of_another_split(tmp_path):
     for name in ("train/0.jpg", "train/1.jpg", "test/0.jpg", "test/1.jpg", "test/2.jpg"):
         picture(tmp_path / name)
     (tmp_path / "train.csv").write_text("id,cat,dog\n0,1,0\n1,0,1\n2,1,1\n")
-    with pytest.raises(DataError, match="2: missing, with 0 more of the 3 images"):
+    with pytest.raises(DataError, match="2: missing; complete"):
         load_split(tmp_path, "all")
     (tmp_path / "train_more").mkdir()
     (tmp_path / "train/1.jpg").rename(tmp_path / "train_more/1.jpg")
     picture(tmp_path / "train/2.jpg")
     paths = [image["path"] for image in load_split(tmp_path, "all").with_format("arrow")[:]["image"].to_pylist()]
     assert paths == [str(tmp_path / name) for name in ("train/0.jpg", "train_more/1.jpg", "train/2.jpg")]
+
+
+def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_path):
+    """As tables of Windows and of macOS have them: a file of the very name comes first, and two that fit are none."""
+    for name in ("A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg"), "c.jpg", "C.JPG"):
+        picture(tmp_path / name)
+    (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,x\nB.jpg,y\nÉ.jpg,y\n")
+    split = load_split(tmp_path, "all")
+    assert list(labels_by_file(split).values()) == [([name], []) for name in "xxyy"]
+    assert list(labels_by_file(split)) == ["A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg")]
+    assert f"2 of 4 files are called otherwise, in case or encoding, such as {tmp_path}/A.JPG for a.jpg" in (
+        split.info.description
+    )
+    (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nc.JPG,x\n")
+    with pytest.raises(DataError, match=r"c.JPG: missing; complete what .*t.csv lists.*option bad_images: skip"):
+        load_split(tmp_path, "all")
+
+
+def test_missing_files_are_kept_for_what_skips_them_unless_all_are_missing(tmp_path):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,y\n")
+    split = load_split(tmp_path, "all", bad_images="skip")
+    assert labels_by_file(split) == {"a.jpg": (["x"], []), "b.jpg": (["y"], [])}
+    assert f"missing: 1 of the 2 images of {tmp_path}/t.csv, such as {tmp_path}/b.jpg" in split.info.description
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(DataError, match="a.jpg: missing, with 1 more of the 2 images"):
+        load_split(tmp_path, "all", bad_images="skip")

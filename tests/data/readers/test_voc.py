@@ -86,7 +86,7 @@ def test_missing_and_malformed_files_are_named(devkit):
         load_voc(devkit, "trainval")
     write_objects(root, "000003", [])
     (root / "JPEGImages/000002.jpg").unlink()
-    with pytest.raises(DataError, match=r"JPEGImages/000002.jpg: missing, with 0 more of the 3 images that .*trainval"):
+    with pytest.raises(DataError, match=r"JPEGImages/000002.jpg: missing; complete what .*trainval.txt lists"):
         load_voc(devkit, "trainval")
 
 
