@@ -1,10 +1,9 @@
-"""What the association matrix A is worth to a trained model, in words, and whether it is shown."""
+"""What the association matrix A is worth to a trained model, in words, and whether it is shown.
 
-import json
+The Space gets a copy of this file: it imports no other.
+"""
+
 from collections.abc import Mapping
-from pathlib import Path
-
-from assocformer_hf.saved_files import METRICS_FILE, file_of_model
 
 
 def is_worth_showing(worth: Mapping | None) -> bool:
@@ -35,18 +34,6 @@ def worth_sentence(worth: Mapping | None) -> str:
         f"With ½ in place of the association matrix A the model loses {half}; with the mean A of all images in place "
         f"of each image's own, {mean}."
     )
-
-
-def worth_of_model(model: str | Path) -> dict | None:
-    """What the `metrics.json` of a saved model says of its A; None where it says nothing.
-
-    Args:
-        model: folder or Hub id.
-    """
-    file = file_of_model(model, METRICS_FILE)
-    if file is None:
-        return None
-    return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
 
 
 def points(value: float) -> str:

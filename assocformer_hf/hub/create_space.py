@@ -6,12 +6,13 @@ from pathlib import Path
 
 from jinja2 import Template
 
+from assocformer_hf.evaluation.association_worth import worth_sentence
 from assocformer_hf.hub.model_folder import HANDLER, REQUIREMENTS
 from assocformer_hf.interpretation.why import why_in_words
 from assocformer_hf.output_folder import OutputFolder
 
 SOURCES = Path(__file__).with_name("space")
-WORDS = Path(inspect.getfile(why_in_words))
+WORDS = {"why.py": why_in_words, "worth.py": worth_sentence}  # files of the package that the app has too, by a function
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
 
 
@@ -33,14 +34,21 @@ def create_space(folder: str | Path, model_id: str, title: str | None = None):
 
 
 def _write(folder: Path, model_id: str, title: str | None):
-    if Path(model_id).is_dir():  # else, started from elsewhere, the app would look for a model of that name on the Hub
+    on_hub = not Path(model_id).is_dir()
+    if not on_hub:  # else, started from elsewhere, the app would look for a model of that name on the Hub
         model_id = str(Path(model_id).resolve())
     for source in (*(SOURCES / name for name in ("panels.py", "page.html", "page.js", "style.css")), HANDLER):
         shutil.copyfile(source, folder / source.name)
-    shutil.copyfile(WORDS, folder / "why.py")
+    for name, function in WORDS.items():
+        shutil.copyfile(inspect.getfile(function), folder / name)
     app = (SOURCES / "app.py").read_text(encoding="utf-8")
     (folder / "app.py").write_text(app.replace('"org/name"', repr(model_id)), encoding="utf-8")
     (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
     readme = Template((SOURCES / "README.md").read_text(encoding="utf-8"), keep_trailing_newline=True)
-    header = {"title": title or Path(model_id).name, "model_id": model_id, "gradio_version": GRADIO_VERSION}
+    header = {
+        "title": title or Path(model_id).name,
+        "model_id": model_id,
+        "on_hub": on_hub,
+        "gradio_version": GRADIO_VERSION,
+    }
     (folder / "README.md").write_text(readme.render(header), encoding="utf-8")

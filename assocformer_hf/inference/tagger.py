@@ -1,5 +1,6 @@
 """A trained model and its image processor as one object: images in, labels out."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from assocformer_hf.data.images.decoding import stored_content, stored_name
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
-from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_of_model
+from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.images import array_image
@@ -25,6 +26,7 @@ from assocformer_hf.interpretation.explanation import ImageExplanation, explain_
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
@@ -173,8 +175,11 @@ class Tagger:
 
     @cached_property
     def association_worth(self) -> dict | None:
-        """What the model's folder says of its A: see `assocformer_hf.evaluation.association_worth`."""
-        return worth_of_model(self.name)
+        """What the model's `metrics.json` says of its A: see `assocformer_hf.evaluation.association_worth`."""
+        file = file_of_model(self.name, METRICS_FILE)
+        if file is None:
+            return None
+        return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
 
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> np.ndarray:

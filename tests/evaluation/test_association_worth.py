@@ -1,6 +1,5 @@
 """What A is worth to a model: the same weights with another A in its place, and the interval of what that costs."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +12,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import label_names
-from assocformer_hf.evaluation.association_worth import (
-    is_worth_showing,
-    worth_of_model,
-    worth_sentence,
-)
+from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 
@@ -60,7 +55,7 @@ def test_what_has_no_whole_a_is_not_measured(evaluated):
     assert not is_worth_showing(None)
 
 
-def test_a_loss_is_shown_where_its_interval_is_above_zero(evaluated, tmp_path):
+def test_a_loss_is_shown_where_its_interval_is_above_zero(evaluated):
     generator = np.random.default_rng(0)
     scores = generator.random((200, 6)).astype(np.float32)
     targets = (scores > 0.7).astype(np.int8)
@@ -83,6 +78,3 @@ def test_a_loss_is_shown_where_its_interval_is_above_zero(evaluated, tmp_path):
         {"half": harm, "mean": harm}
     )
     assert "no map of it is shown" in worth_sentence(reversed_)
-    (tmp_path / "metrics.json").write_text(json.dumps({"association": {"worth": worth}}))
-    assert worth_of_model(tmp_path) == worth
-    assert worth_of_model(tmp_path / "none") is None

@@ -270,7 +270,7 @@ def test_a_space_is_published(tmp_path):
     assert space.kind == "space"
     assert set(space.files) == {
         "README.md", "app.py", "handler.py", "page.html", "page.js", "panels.py", "requirements.txt", "style.css",
-        "why.py",
+        "why.py", "worth.py",
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "space").iterdir()} == {*space.files, ".assocformer"}
     header = ModelCard(space.files["README.md"].decode()).data.to_dict()

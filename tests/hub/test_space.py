@@ -230,7 +230,7 @@ def test_a_model_whose_a_is_worth_it_shows_it(browser, tmp_path):
         assert "bus" in found(page)
         assert "person" not in found(page)
         page.get_by_role("img", name="Association graph").wait_for()
-        assert "the model loses 2.00 points of mAP (1.00 to 3.00)" in page.locator(".note").inner_text()
+        assert "the model loses 2.00 points of mAP (95% interval 1.00 to 3.00)" in page.locator(".note").inner_text()
         page.locator(".bars button", has_text="diningtable").click()
         page.locator(".frame.lit canvas").wait_for()
         assert page.locator("canvas").evaluate(PAINTED)

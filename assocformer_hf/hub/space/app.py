@@ -11,10 +11,11 @@ import gradio as gr
 import torch
 from handler import MAX_BYTES, EndpointHandler, RequestError
 from huggingface_hub import snapshot_download
-from panels import association_graph, page_html, worth_note
+from panels import association_graph, page_html
 from PIL import Image
 from starlette.middleware import Middleware
 from why import why_in_words
+from worth import is_worth_showing, worth_sentence
 
 MODEL = os.environ.get("MODEL_ID", "org/name")
 HERE = Path(__file__).parent
@@ -77,7 +78,7 @@ def described(pixels: torch.Tensor) -> dict:
     found = {"labels": labels}
     if output.places is not None:
         found["places"] = output.places[0, ranked].tolist()
-    if output.association_logits is None or not worth_showing:
+    if output.association_logits is None or not is_worth_showing(worth):
         return found
     association, contributions = (rows[0] for rows in served.model.head.explain(output.features, ranked[None]))
     for label, i, row in zip(labels, ranked.tolist(), contributions, strict=True):
@@ -150,7 +151,7 @@ def build() -> gr.Blocks:
         "most_bytes": MAX_BYTES,
         "locates": config.pooling != "attention",
     }
-    note = worth_note(worth, config.fusion != "linear")
+    note = "" if config.fusion == "linear" else worth_sentence(worth)
     with gr.Blocks(title=f"{Path(MODEL).name}: labels of a picture", analytics_enabled=False) as page:
         gr.HTML(
             html_template=page_html(Path(MODEL).name, served.names, examples, settings, note),
@@ -170,7 +171,6 @@ working = Lock()  # one picture at a time goes through the model
 metrics = folder / "metrics.json"
 measured = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
 worth = (measured.get("association") or {}).get("worth")
-worth_showing = worth is not None and worth["half"]["low"] > 0
 
 if __name__ == "__main__":
     build().launch(

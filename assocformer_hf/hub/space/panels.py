@@ -34,22 +34,6 @@ def page_html(name: str, names: Sequence[str], examples: Sequence[tuple[str, str
     )  # fmt: skip
 
 
-def worth_note(worth: dict | None, has_association: bool) -> str:
-    """What the page says of the association matrix A."""
-    if not has_association:
-        return ""
-    if worth is None:
-        return "What the labels owe to each other was not measured for this model, so it is not shown."
-    half = worth["half"]
-    lost, low, high = (f"{round(100 * half[key], 2) + 0.0:.2f}".replace("-", "−") for key in ("lost", "low", "high"))
-    if low.startswith("−") or half["low"] <= 0:
-        return (
-            f"The labels of this model owe nothing to each other that can be told from chance: without its association "
-            f"matrix it loses {lost} points of mAP ({low} to {high}), so no graph of it is shown."
-        )
-    return f"Without its association matrix the model loses {lost} points of mAP ({low} to {high})."
-
-
 def association_graph(matrix: Sequence[Sequence[float]], labels: Sequence[dict]) -> str:
     """The predicted labels, or the five likeliest, as a graph whose lines are the entries of A.
 
