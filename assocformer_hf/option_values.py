@@ -1,6 +1,7 @@
 """Values that options can have; imports nothing heavy, so that the command shows its help at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -46,3 +47,9 @@ def require(
 
 def _listed(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]])
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The known name that a wrong one was likely meant to be, as the end of a message."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -45,6 +45,7 @@ CARDS = Path(__file__).parent
 FEW = 500  # photographs, for a test that takes seconds
 RESAMPLES = 1000
 THIS = "this model"
+LICENSE = "apache-2.0"  # of the bundled models, as of the package
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,8 @@ def describe(rows: list[dict], bundled: Bundled = FINE_TUNED):
 
 
 def add_note(card: ModelCard, note: str):
-    """Adds what no figure says to a card, above its evaluation."""
+    """Adds what no figure says to a card: the licence, and a note above its evaluation."""
+    card.data["license"] = LICENSE
     card.content = card.content.replace("## Evaluation", f"{note}\n## Evaluation", 1)
 
 

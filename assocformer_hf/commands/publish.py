@@ -22,6 +22,12 @@ class PublishOptions:
         default_factory=list, metadata={"help": "Images to try the model with on its page; whoever sees it sees them."}
     )
     message: str | None = field(default=None, metadata={"help": "Message of the commit."})
+    license: str | None = field(
+        default=None,
+        metadata={
+            "help": "Licence of the weights for the model's page, such as apache-2.0. Default: as its card says."
+        },
+    )
     dry_run: bool = field(default=False, metadata={"help": "Check the folder and list what would be sent."})
 
 
@@ -44,5 +50,6 @@ def publish(*, options: group(PublishOptions, "Model and repository")):
         print(*check_model_folder(folder), sep="\n")
         say_next(f"assocformer publish --model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}")
     else:
-        print(publish_folder(folder, options.hub_model_id, options.hub_private_repo, options.message))
+        private, message = options.hub_private_repo, options.message
+        print(publish_folder(folder, options.hub_model_id, private, message, options.license))
         say_next(f"assocformer space --model {quoted(options.hub_model_id)} --push_to_hub")

@@ -85,9 +85,16 @@ def summary(found: dict, model) -> str:
         lines.append(f"{name:<22}" + "".join(f"{100 * row[metric]:>7.1f}" for metric in DECISION_METRICS))
     for metric, gains in found["thresholds"]["fold_gains"].items():
         lines.append(f"{metric} gained in each fold: " + ", ".join(f"{100 * gain:+.1f}" for gain in gains))
+    chosen = found["thresholds"]
+    metric = "CF1" if chosen["per_label"] else "OF1"
+    if chosen["goal"] == "f1" and chosen["held_out"][metric] < chosen["before"][metric]:
+        lines.append(
+            f"note: on images that did not choose them, the thresholds have a lower {metric} than those before; the "
+            "model as it was may serve better, or more images may help"
+        )
     own = model.config.label_thresholds
-    chosen = f"{min(own):.3f} to {max(own):.3f}" if own else f"{model.config.threshold:.3f}"
-    lines.append(f"{'thresholds of the labels' if own else 'threshold'}: {chosen}")
+    values = f"{min(own):.3f} to {max(own):.3f}" if own else f"{model.config.threshold:.3f}"
+    lines.append(f"{'thresholds of the labels' if own else 'threshold'}: {values}")
     if found["temperature"]:
         errors = found["ECE"]
         lines.append(f"temperature: {found['temperature']:.3f}")

@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Template
@@ -12,7 +13,10 @@ from assocformer_hf.interpretation.why import why_in_words
 from assocformer_hf.output_folder import OutputFolder
 
 SOURCES = Path(__file__).with_name("space")
-WORDS = {"why.py": why_in_words, "worth.py": worth_sentence}  # files of the package that the app has too, by a function
+WORDS: dict[str, Callable] = {
+    "why.py": why_in_words,
+    "worth.py": worth_sentence,
+}  # files of the package that the app has too, by a function
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
 
 

@@ -23,6 +23,7 @@ from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
+from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import MANIFEST, OutputFolder, shown
 from assocformer_hf.saved_files import METRICS_FILE
 
@@ -253,7 +254,6 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         for key in ("mAP", "CF1", "OF1")
     ]
     data = ModelCardData(
-        license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=TAGS,
@@ -296,7 +296,7 @@ def _emissions(run: dict) -> dict | None:
     return {
         "emissions": round(grams, 1),
         "source": f"an estimate: {WATTS[run['device']]} W for each GPU or CPU thread in use, {GRAMS} g a kWh",
-        "training_type": "fine-tuning" if run["base_model"] else "pre-training",
+        "training_type": "pre-training" if run["backbone"] in BACKBONE_PRESETS else "fine-tuning",
         "hardware_used": run["hardware"],
     }
 

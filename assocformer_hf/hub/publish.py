@@ -75,7 +75,13 @@ def create_repository(repo_id: str, private: bool | None = None):
     _persistently(repo_id, lambda: HfApi().create_repo(repo_id, private=private, exist_ok=True))
 
 
-def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None, message: str | None = None) -> str:
+def publish_folder(
+    folder: str | Path,
+    repo_id: str,
+    private: bool | None = None,
+    message: str | None = None,
+    license: str | None = None,
+) -> str:
     """Sends a model folder to the Hub, in one commit, after it was loaded in a clean process.
 
     What the package wrote of the model is sent: weights, configuration, code, card, metrics, plots and sample images;
@@ -90,6 +96,7 @@ def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None
         repo_id: `name` or `organization/name`; made where it is missing.
         private: whether a new repository is private; default: as the organization has it.
         message: of the commit.
+        license: of the weights, which the card then names, such as `"apache-2.0"`; default: what the card says.
 
     Returns:
         Address of the commit.
@@ -101,7 +108,7 @@ def publish_folder(folder: str | Path, repo_id: str, private: bool | None = None
     folder = Path(folder)
     files = check_model_folder(folder)
     create_repository(repo_id, private)
-    _name_card(folder, repo_id)
+    _name_card(folder, repo_id, license)
 
     def upload():
         return HfApi().upload_folder(
@@ -222,11 +229,12 @@ def _try_out(folder: Path):
         raise PublishError(f"{folder}: does not load in a clean process, so it is not published ({reason})")
 
 
-def _name_card(folder: Path, repo_id: str):
-    """Gives the card the repository's name, and its sample images their address there."""
+def _name_card(folder: Path, repo_id: str, license: str | None):
+    """Gives the card the repository's name and a licence, and its sample images their address there."""
     card = ModelCard.load(folder / CARD_FILE)
     before = card.data.model_name
     card.data.model_name = repo_id
+    card.data.license = license or card.data.license
     for example in card.data.get("widget") or []:
         if (name := sample_of(example)) and (folder / name).is_file():
             example["src"] = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{name}"

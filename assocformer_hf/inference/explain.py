@@ -16,7 +16,12 @@ from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_
 from assocformer_hf.inference.options import ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import plot_association_map
-from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation, plot_places
+from assocformer_hf.interpretation.explanation import (
+    ImageExplanation,
+    plot_explanation,
+    plot_places,
+    require_explainable,
+)
 from assocformer_hf.interpretation.location import METHODS, locate
 from assocformer_hf.output_folder import OutputError, OutputFolder
 
@@ -37,6 +42,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         OutputError: if files of others, or explanations of other images, would be replaced.
     """
     tagger = Tagger(options.model)
+    require_explainable(tagger.model.config, options.labels)
     attends = tagger.model.config.pooling == "attention"
     if options.where == "attention" and not attends:
         raise DataError(f'{options.model}: where="attention" needs pooling="attention"; use {", ".join(METHODS)}')

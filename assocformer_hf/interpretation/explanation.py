@@ -15,7 +15,9 @@ from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.interpretation.label_names import plot_name
+from assocformer_hf.interpretation.location import require_labels
 from assocformer_hf.interpretation.why import why_in_words
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 
 SHOWN_INFLUENCES = 6
 SHOWN_LABELS = 8  # of a figure
@@ -140,6 +142,17 @@ class ImageExplanation:
         return {"scores": scores, "explanations": [asdict(label) for label in self.labels]}
 
 
+def require_explainable(config: AssocFormerConfig, labels: Sequence[str] | None = None):
+    """Refuses models that have nothing to explain, and labels that a model does not know.
+
+    Raises:
+        DataError: naming the label, and what it was likely meant to be.
+    """
+    if config.fusion == "linear":
+        raise DataError('fusion="linear" has no association module: there is nothing to explain; use another fusion')
+    require_labels(config, labels or [])
+
+
 @torch.no_grad()
 def explain_image(
     model: PreTrainedModel,
@@ -163,10 +176,7 @@ def explain_image(
     """
     config = model.config
     names = config.label_names
-    if config.fusion == "linear":
-        raise DataError('fusion="linear" has no association module: there is nothing to explain; use another fusion')
-    if unknown := [label for label in labels or [] if label not in config.label2id]:
-        raise DataError(f"the model does not know the label {unknown[0]!r}; it knows {', '.join(names)}")
+    require_explainable(config, labels)
     if len(pixel_values) != 1:
         raise ValueError(f"one image is explained at a time; got pixel_values of shape {tuple(pixel_values.shape)}")
     output = model(pixel_values, output_features=True)

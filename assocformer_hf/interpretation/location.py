@@ -1,11 +1,15 @@
 """Where in an image the model sees a label, by captum: `pip install "assocformer_hf[explain]"`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
+from assocformer_hf.option_values import suggestion
 
 METHODS = ("occlusion", "integrated_gradients")
 WINDOW = 1 / 8  # side of the square that is hidden, as a share of the image's; it moves by half of itself
@@ -34,8 +38,7 @@ def locate(model: PreTrainedModel, pixel_values: Tensor, label: str, method: str
     """
     if method not in METHODS:
         raise DataError(f"the method must be one of {', '.join(METHODS)}; got {method!r}")
-    if label not in model.config.label2id:
-        raise DataError(f"the model does not know the label {label!r}; it knows {', '.join(model.config.label2id)}")
+    require_labels(model.config, [label])
     try:
         from captum.attr import IntegratedGradients, Occlusion
     except ImportError as error:
@@ -62,3 +65,14 @@ def locate(model: PreTrainedModel, pixel_values: Tensor, label: str, method: str
             perturbations_per_eval=BATCH,
         )
     return found[0, 0].cpu().numpy()  # all channels are hidden together
+
+
+def require_labels(config: AssocFormerConfig, labels: Sequence[str]):
+    """Refuses labels that a model does not know.
+
+    Raises:
+        DataError: naming the first, and what it was likely meant to be.
+    """
+    if unknown := [label for label in labels if label not in config.label2id]:
+        hint = suggestion(unknown[0], config.label_names) or f"; it knows {', '.join(config.label_names)}"
+        raise DataError(f"the model does not know the label {unknown[0]!r}{hint}")

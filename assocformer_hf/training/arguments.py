@@ -1,8 +1,6 @@
 """The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -11,7 +9,7 @@ import yaml
 
 from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
 from assocformer_hf.evaluation.options import PRECISIONS
-from assocformer_hf.option_values import OptionError, require
+from assocformer_hf.option_values import OptionError, require, suggestion
 
 RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
@@ -121,6 +119,9 @@ class HubArguments:
     push_to_hub: bool = field(default=False, metadata={"help": "Publish the best weights after the training."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository: organization/name."})
     hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new repository is private."})
+    hub_license: str | None = field(
+        default=None, metadata={"help": "Licence of the weights for the model's page, such as apache-2.0."}
+    )
     hub_sample_images: int = field(
         default=0,
         metadata={"help": "Evaluation images to try the model with on its page; whoever sees it sees them."},
@@ -310,12 +311,6 @@ def converted(options: dict[str, Any]) -> dict[str, Any]:
         if name not in hints:
             raise TypeError(f"no option {name!r}{suggestion(str(name), hints)}")
     return {name: _converted(name, value, hints[name]) for name, value in options.items()}
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The known name that a wrong one was likely meant to be, as the end of a message."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def epochs_for(images: int) -> int:

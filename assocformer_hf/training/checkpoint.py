@@ -155,7 +155,7 @@ def load_checkpoint(
         if state.images.get(purpose) != identity:
             raise CheckpointError(
                 f"{checkpoint}: the images to {purpose}, or their labels, are not those of this run: one was added, "
-                "removed or changed; restore them, or start anew in another --output_dir"
+                "removed or changed; restore them, or start anew in another --output"
             )
     options = json.loads(json.dumps(new.options))  # as they were written: a tuple is a list there
     for name in options | state.options:
@@ -163,7 +163,7 @@ def load_checkpoint(
         if before != now:
             raise CheckpointError(
                 f"{checkpoint}: was trained with {name}={before}, not {now}; resume with the same options, "
-                "or start anew in another --output_dir"
+                "or start anew in another --output"
             )
     accelerator.load_state(str(checkpoint))
     load_model(ema.module, checkpoint / EMA_FILE)

@@ -429,7 +429,7 @@ def check_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Se
     if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(
             f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
-            "--overwrite, or choose another --output_dir"
+            "--overwrite, or choose another --output"
         )
     output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE], "model")
     if not resumed:

@@ -201,7 +201,9 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
             pictures = first_pictures(splits["validation"], hub.hub_sample_images, data_args.bad_images)
             add_sample_images(recipe.output_dir, pictures)
         if hub.push_to_hub:
-            result.url = publish_folder(recipe.output_dir, hub.hub_model_id, hub.hub_private_repo)
+            result.url = publish_folder(
+                recipe.output_dir, hub.hub_model_id, hub.hub_private_repo, license=hub.hub_license
+            )
             print(f"published: {result.url}")
     return result
 

@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, pipeline
 
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.commands.main import main
+from assocformer_hf.hub.calibrate_model import summary
 from assocformer_hf.hub.handler import EndpointHandler
 from tests.commands.commands import run
 from tests.conftest import ROOT
@@ -45,6 +46,10 @@ def test_calibration_is_reported_and_saved(calibrated):
     assert len(found["thresholds"]["fold_gains"]["CF1"]) == 5
     assert Image.open(output / "reliability.png").size[0] > 500
     assert not (output / "README.md").exists()  # a card would speak of other images
+    model = AssocFormerForMultiLabel.from_pretrained(output)
+    for gained in (-0.01, 0.01):
+        found["thresholds"]["held_out"]["CF1"] = found["thresholds"]["before"]["CF1"] + gained
+        assert ("thresholds have a lower CF1 than those before" in summary(found, model)) == (gained < 0)
 
 
 def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated, small_coco):
@@ -84,6 +89,7 @@ def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated,
             "got 'sky'",
         ),
         ("explain", {"images": "nowhere.jpg"}, "nowhere.jpg: no such file or folder"),
+        ("explain", {"images": PUBLISHED / "samples/1.jpg", "labels": "dogs"}, "label 'dogs'; did you mean 'dog'?"),
         ("evaluate", {"dataset": "coco", "train_split": "summer", "report": "new"}, "summer"),
     ],
 )
@@ -96,6 +102,7 @@ def test_bad_options_end_in_one_line(small_coco, tmp_path, monkeypatch, capsys, 
     assert ended.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in line
+    assert verb == "evaluate" or not any(tmp_path.iterdir())
 
 
 def test_evaluate_writes_a_report(trained, small_coco, tmp_path):

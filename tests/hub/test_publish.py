@@ -119,6 +119,7 @@ def environment(hub, home: Path, token: str | None = TOKEN) -> dict[str, str]:
 
 def publish(hub, folder: Path, *options: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", COMMAND, "publish", "--model", str(folder), "--hub_model_id", "org/name", *options]
+    command += ["--license", "cc-by-4.0"]
     return forked.run(command, environment(hub, folder.parent / "publisher", token))
 
 
@@ -183,7 +184,7 @@ def test_no_token_is_printed_or_published(published):
 def test_the_card_names_the_repository_and_its_samples(published):
     hub, _, _, _ = published
     card = ModelCard(hub.repositories["org/name"].files["README.md"].decode())
-    assert card.data.model_name == "org/name"
+    assert (card.data.model_name, card.data.license) == ("org/name", "cc-by-4.0")
     assert 'model="org/name"' in card.text
     assert "local-name" not in card.content
     for i, example in enumerate(card.data.widget, start=1):
@@ -378,7 +379,7 @@ def test_a_widget_that_was_edited_keeps_its_links(folder):
     own = [{"src": "https://example.org/mine/cat.jpg"}, {"text": "a cat"}, {"src": "samples/gone.jpg"}]
     card.data["widget"] += own
     card.save(folder / "README.md")
-    _name_card(folder, "org/name")
+    _name_card(folder, "org/name", None)
     named = ModelCard.load(folder / "README.md").data.widget
     assert named[2:] == own
     assert named[0]["src"].endswith("/org/name/resolve/main/samples/1.jpg")

@@ -134,6 +134,8 @@ def test_a_figure_is_as_large_as_what_it_shows(create_model):
 def test_what_cannot_be_explained_is_named(create_model):
     with pytest.raises(DataError, match="does not know the label 'unicorn'; it knows cat, dog"):
         explain_image(create_model(), images(1), labels=["unicorn"])
+    with pytest.raises(DataError, match="does not know the label 'dogs'; did you mean 'dog'?"):
+        explain_image(create_model(), images(1), labels=["cat", "dogs"])
     with pytest.raises(DataError, match="has no association module"):
         explain_image(create_model(fusion="linear"), images(1))
     with pytest.raises(ValueError, match="one image"):
