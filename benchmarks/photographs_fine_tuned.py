@@ -28,6 +28,7 @@ COMMAND = "python -m benchmarks.photographs_fine_tuned"
 FILE = "fine_tuned.json"
 HEADS = {"am": {}, "linear": {"fusion": "linear", "pooling": "mean"}, "linear-attention": {"fusion": "linear"}}
 TITLES = {"am": "AM with attention, as bundled", "linear": "linear", "linear-attention": "linear with attention"}
+BESIDE = {"linear": "a linear head", "linear-attention": "a linear head with attention"}
 SEEDS = (1, 2)
 KEYS = ("mAP", "CF1", "OF1")
 Runs = Mapping[str, Mapping[int, dict]]  # by head and seed
@@ -95,12 +96,15 @@ def fine_tuned_table(runs: Runs) -> list[str]:
     return table
 
 
-def seeds_row(runs: Runs) -> str:
-    """A line of a table for the bundled model's head and the linear one over the seeds of both."""
-    seeds = shared_seeds(runs, "linear")
-    ours, linear = (over_seeds([100 * runs[head][seed]["mAP"] for seed in seeds]) for head in ("am", "linear"))
-    above = bundled_above(runs, "linear")
-    return row(f"the same over {len(seeds)} seeds", f"mAP {ours}, the linear head {linear}: {above}")
+def seeds_rows(runs: Runs) -> list[str]:
+    """Lines of a table for the bundled model's head and each other one over the seeds of both."""
+    lines = []
+    for head in (head for head in runs if head != "am"):
+        seeds = shared_seeds(runs, head)
+        ours, other = (over_seeds([100 * runs[one][seed]["mAP"] for seed in seeds]) for one in ("am", head))
+        difference = bundled_above(runs, head)
+        lines.append(row(f"its head over {len(seeds)} seeds", f"mAP {ours}, {BESIDE[head]} {other}: {difference}"))
+    return lines
 
 
 def fine_tuned_runs(results: Path = RESULTS) -> Runs:

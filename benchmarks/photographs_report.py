@@ -10,7 +10,7 @@ from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
-from benchmarks.photographs_fine_tuned import fine_tuned_runs, fine_tuned_table, seeds_row
+from benchmarks.photographs_fine_tuned import fine_tuned_runs, fine_tuned_table, seeds_rows
 from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Results
@@ -79,10 +79,10 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
     table += [
         row(one["model"], f"mAP {interval(one, 'mAP')}, {interval(one, 'below the first')} below it") for one in others
     ]
-    table.append(seeds_row(fine_tuned_runs(measured)))
+    table += seeds_rows(fine_tuned_runs(measured))
     frozen = scores(results, BASELINE, max(size for _, size in results))
     if frozen is not None:
-        title = "a linear layer, trained as well as can be, on a backbone that is not trained further"
+        title = "a linear layer at the optimum of its loss, on a backbone that is not trained further"
         table.append(row(title, f"mAP {frozen.mean():.1f}"))
     lost, low, high = (points(worth["half"][key]) for key in ("lost", "low", "high"))
     title = "what the model above loses with A switched off"

@@ -28,7 +28,10 @@ class CheckOptions:
 def check(
     *, options: group(CheckOptions, "Dataset", 1), source: group(SourceOptions, "Reading data of your own", 2) = None
 ):
-    """Look for what is wrong with a dataset, as text and as a page of HTML; exit code 1 where something surely is."""
+    """Look for what is wrong with a dataset, as text and as a page of HTML.
+
+    Exit code 1 if an image cannot be read, or a file is in several splits.
+    """
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.data.checks.check import check_images, check_labels
     from assocformer_hf.data.checks.source import check_source

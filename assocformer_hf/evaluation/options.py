@@ -26,7 +26,7 @@ class EvaluationArguments:
     )
     train_split: str | None = field(
         default=None,
-        metadata={"help": "The split trained on, where it has an own name; its labels are counted for the report."},
+        metadata={"help": "Name of the training split, if it is not train; its labels are counted for the report."},
     )
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})

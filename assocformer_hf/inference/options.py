@@ -36,7 +36,7 @@ class PredictOptions:
         },
     )
     image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
-    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace files that this command did not write."})
 
     def __post_init__(self):
         require(
@@ -65,7 +65,7 @@ class ExplainOptions:
         },
     )
     max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})
-    overwrite: bool = field(default=False, metadata={"help": "Whether files of others are replaced."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace files that this command did not write."})
 
     def __post_init__(self):
         require(vars(self), at_least={"max_images": 1}, one_of={"where": WHERE})

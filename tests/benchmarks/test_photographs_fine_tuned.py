@@ -3,7 +3,7 @@
 import datasets
 
 from assocformer_hf.data.scenes.scenes import load_scenes
-from benchmarks.photographs_fine_tuned import KEYS, fine_tuned_table, run, seeds_row, with_seed_0
+from benchmarks.photographs_fine_tuned import KEYS, fine_tuned_table, run, seeds_rows, with_seed_0
 
 
 def test_a_run_is_measured_on_test_and_not_trained_twice(tmp_path, capsys):
@@ -33,7 +33,9 @@ def test_the_table_pairs_the_seeds():
     assert "| 3 | 71.60 ± 0.49 |" in table[2]
     assert table[3].endswith("| +0.60 ± 0.10 |")
     assert len(table) == 4, "a head without a run has no row"
-    assert "the same over 3 seeds" in seeds_row(runs)
+    (line,) = seeds_rows(runs)
+    assert "its head over 3 seeds" in line
     one_more = with_seed_0([*rows, {**rows[1], "head": "linear-attention", "mAP": 0.711}], bundled)
     assert fine_tuned_table(one_more)[4].endswith("| 1 | 71.10 | 70.00 | 70.00 | +0.40 |")
-    assert "+0.65 ± 0.15" in seeds_row(with_seed_0(rows[:2], bundled))
+    assert seeds_rows(one_more)[1].endswith("a linear head with attention 71.10: +0.40 |")
+    assert "+0.65 ± 0.15" in seeds_rows(with_seed_0(rows[:2], bundled))[0]

@@ -12,7 +12,7 @@ class SourceOptions:
     form: str | None = field(
         default=None,
         metadata={
-            "help": "table, imagefolder, coco, voc, yolo, label_studio, cvat, shards, hub or memory. Default: found by "
+            "help": "table, imagefolder, coco, voc, yolo, label_studio, cvat, shards or hub. Default: found by "
             "what is there."
         },
     )
