@@ -115,8 +115,9 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """A pretrained backbone with a fresh head, in evaluation mode, as `from_pretrained` leaves a model.
 
         Args:
-            name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads; or
-                one of `BACKBONE_PRESETS`, such as `"tiny-cvt"`, with random weights.
+            name_or_path: a Hub id or a folder of a vision model: one of timm's, CvT, or any that `AutoModel` loads; of
+                an AssocFormer, whose backbone is taken; or one of `BACKBONE_PRESETS`, such as `"tiny-cvt"`, with random
+                weights.
             image_size: side of the square input in pixels, where it shall differ from that of the pretraining.
             dtype: of the backbone's weights. They are float32 whatever the checkpoint holds, as most updates of weights
                 in half precision are rounded away; `"auto"` takes the checkpoint's. The head is float32.
@@ -132,13 +133,19 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         own = {"num_labels", "id2label", "label2id", *AssocFormerConfig.__annotations__} - {"backbone_config"}
         values = {key: options.pop(key) for key in own & options.keys()}
         loading = {key: options.pop(key) for key in LOADING_OPTIONS if key in options}
+        trained = None
         if name in BACKBONE_PRESETS:
             backbone_config = BACKBONE_PRESETS[name](**({} if image_size is None else {"image_size": image_size}))
         else:
             backbone_config = _load_backbone_config(name, loading)
             values["image_size"] = image_size
+            if backbone_config.model_type == AssocFormerConfig.model_type:
+                trained = cls.from_pretrained(name, dtype=dtype, **loading)
+                backbone_config = trained.config.backbone_config
+                values["image_size"] = image_size or trained.config.image_size
         for key, value in options.items():
-            if key not in (known := backbone_config.to_dict()):
+            known = {} if trained else backbone_config.to_dict()  # a trained backbone is as it is
+            if key not in known:
                 raise _unknown_option(name, key, [*own, *LOADING_OPTIONS, *known, "dtype", "image_size"])
             try:
                 setattr(backbone_config, key, value)
@@ -147,7 +154,9 @@ class AssocFormerForMultiLabel(PreTrainedModel):
                     f"{name}: {key}={value!r} is refused ({' '.join(str(error).split())})"
                 ) from error
         config = AssocFormerConfig(backbone_config=backbone_config, **values)
-        if name in BACKBONE_PRESETS:
+        if trained:
+            backbone = trained.backbone
+        elif name in BACKBONE_PRESETS:
             if refused := loading.keys() - {"attn_implementation"}:
                 raise ConfigurationError(f"{name} is a preset with random weights; {min(refused)} is for checkpoints")
             backbone = _build_backbone(config.backbone_config, dtype=None if dtype == "auto" else dtype, **loading)
@@ -319,10 +328,6 @@ def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
             f"{name}: neither a folder of a model with its config.json, nor a model that can be had from the Hub "
             f"({str(error).splitlines()[0]}), nor one of {', '.join(BACKBONE_PRESETS)}"
         ) from error
-    if config.model_type == AssocFormerConfig.model_type:
-        raise ConfigurationError(
-            f"{name}: a whole AssocFormer, not a backbone; save from_pretrained({name!r}).backbone, and give its folder"
-        )
     if config.model_type == "cvt" and not hasattr(config, "hidden_act"):
         # transformers' class computes the exact GELU, so that what others trained with it expects that.
         config.hidden_act = "quick_gelu" if re.search(r"microsoft(/|--)cvt-", name) else "gelu"

@@ -183,12 +183,20 @@ def test_a_checkpoint_in_half_precision_takes_images_in_float32(kind, tmp_path):
     assert half(images()).logits.isfinite().all()
 
 
-def test_a_whole_model_is_no_backbone(create_model, tmp_path):
-    create_model().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"not a backbone; save from_pretrained\('.*'\)\.backbone"):
-        AssocFormerForMultiLabel.from_backbone(tmp_path)
-    AssocFormerForMultiLabel.from_pretrained(tmp_path).backbone.save_pretrained(tmp_path / "backbone")
-    AssocFormerForMultiLabel.from_backbone(tmp_path / "backbone")
+@pytest.mark.parametrize("preset", ["tiny-swin", "tiny-cvt"])
+def test_the_trained_backbone_of_a_whole_model_gets_a_new_head_and_another_input_size(preset, tmp_path):
+    model = AssocFormerForMultiLabel.from_backbone(preset, image_size=64, num_labels=5)
+    model.half().save_pretrained(tmp_path / "trained")
+    again = AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", num_labels=3, fusion="association")
+    assert (again.config.num_labels, again.dtype, again.training) == (3, torch.float32, False)
+    torch.testing.assert_close(again.pooled_feature(images()), model.float().pooled_feature(images()))
+    larger = AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", image_size=96, num_labels=3)
+    larger.save_pretrained(tmp_path / "larger")
+    loaded = AssocFormerForMultiLabel.from_pretrained(tmp_path / "larger").eval()
+    inputs = torch.rand(1, 3, 96, 96)
+    torch.testing.assert_close(loaded(inputs).logits, larger(inputs).logits)
+    with pytest.raises(ValueError, match="knows no option 'drop_path_rate'"):
+        AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", drop_path_rate=0.5)
 
 
 def test_a_preset_is_a_backbone_too_with_random_weights(tmp_path):
