@@ -84,7 +84,7 @@ def plot_curves(history: list[dict], path: Path):
         "entries of A: mean, and standard deviation as a band": {"raw_association_mean": None},
     }  # fmt: skip
     panels = {title: curves for title, curves in panels.items() if set(curves) <= rows[0].keys()}
-    if "raw_association_mean" not in rows[0]:  # no association module: it has no penalty either
+    if not any(row["penalty"] for row in rows):  # no association module, or no norm of its A
         panels.pop("penalty of A in the loss")
     best = max(rows, key=lambda row: max(row["raw_mAP"], row["ema_mAP"]))
     figure = Figure(figsize=(13, 6.5) if len(panels) > 4 else (9, 6.5), layout="constrained")

@@ -1,6 +1,6 @@
 """Training in one call: from a dataset to a saved model."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,16 +37,18 @@ from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
+from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import OPTIONS_FILE
 from assocformer_hf.training.arguments import (
     DataArguments,
     ModelArguments,
+    RecipeArguments,
     default_recipe,
     training_arguments,
 )
 from assocformer_hf.training.distillation import teacher_scores
-from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, create_accelerator
+from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, check_output_folder, create_accelerator
 from assocformer_hf.training.machine import hardware, share_cores
 
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
@@ -114,6 +116,9 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     # With both, nothing reads L: what only L depends on gets no gradient.
     unused = model_args.fusion == "linear" and model_args.pooling == "attention"
     accelerator = create_accelerator(recipe, unused)
+    saves = (*MODEL_FILES, OPTIONS_FILE)
+    # Before anything is read; once more, with the folder's lock, where the run begins.
+    from_main_process(lambda: _check_existing_folder(recipe, saves))
     if hub.push_to_hub and accelerator.is_main_process:
         create_repository(hub.hub_model_id, hub.hub_private_repo)
 
@@ -188,7 +193,7 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         save_best,
         data_args.num_workers,
         fixed,
-        (*MODEL_FILES, OPTIONS_FILE),
+        saves,
     )
     state = run.run()  # the best weights are on the disk before any process comes out
 
@@ -206,6 +211,11 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
             )
             print(f"published: {result.url}")
     return result
+
+
+def _check_existing_folder(recipe: RecipeArguments, saves: Sequence[str]):
+    if Path(recipe.output_dir).is_dir():
+        check_output_folder(OutputFolder(recipe.output_dir, recipe.overwrite), recipe, saves)
 
 
 def write_options(groups: Iterable[Any], dataset: object, path: Path):

@@ -200,6 +200,8 @@ def test_a_checkpoint_of_another_folder_does_not_replace_that_folders_model(spli
     begun, ended = (str(tmp_path / f"first/checkpoints/epoch-000{epoch}") for epoch in (1, 2))
     with pytest.raises(CheckpointError, match="other: holds checkpoints and model.safetensors of an earlier run"):
         train(splits, output_dir=tmp_path / "other", resume=begun, **options)
+    with pytest.raises(CheckpointError, match="other: holds checkpoints"):  # before anything is read
+        train(tmp_path / "no data", output_dir=tmp_path / "other", **options)
     assert other == {path: path.read_bytes() for path in (tmp_path / "other").glob("[!.]*.*")}
     with pytest.raises(CheckpointError, match="the run of this checkpoint is finished, and the model .* is not here"):
         train(splits, output_dir=tmp_path / "ended", resume=ended, **options)
