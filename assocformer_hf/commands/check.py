@@ -45,12 +45,13 @@ def check(
     reading = asdict(source or SourceOptions())
     splits = load_multilabel_dataset(options.dataset, *own, bad_images="skip", **reading)
     print(splits.summary)
-    print(*source_lines(check_source(options.dataset, splits, splits.summary)), sep="\n")
+    read = check_source(options.dataset, splits, splits.summary)
+    print(*source_lines(read), sep="\n")
     labels = check_labels(splits, options.min_positives)
     images = check_images(splits, options.num_workers)
     print(text_report(labels, images))
-    augmented, augmentation = first_batch(splits["train"], options.dataset)
-    html_report(dataset_name(options.dataset), labels, images, splits, options.output, augmented, augmentation)
+    name, batch = dataset_name(options.dataset), first_batch(splits["train"], options.dataset)
+    html_report(name, labels, images, splits, options.output, *batch, read)
     print(f"\nwith plots of the labels: {options.output}")
     wrong = []
     if images.unreadable():

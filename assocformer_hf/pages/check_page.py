@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence, finding_name
+from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
@@ -30,6 +31,7 @@ def html_report(
     path: str | Path,
     augmented: MultiLabelImages | None = None,
     augmentation: str = "",
+    source: SourceCheck | None = None,
 ):
     """Writes the findings as a page of HTML that needs no other file, with photographs and plots of the labels.
 
@@ -42,6 +44,7 @@ def html_report(
         augmented: the training images as a recipe would show them to a model, before they are scaled; a batch of them
             is shown.
         augmentation: what the recipe does to them, for people.
+        source: what `check_source` found.
 
     Raises:
         OutputError: if it is a file of somebody else.
@@ -90,6 +93,7 @@ def html_report(
         augmentation=augmentation,
         problems=[problem for problem in problems if problem["kinds"]],
         duplicates=duplicates,
+        read={} if source is None else source.findings(),
         findings=labels.findings(),
         figures=[embedded_figure(_bars(labels, order), "Images per label"), embedded_figure(together, "Co-occurrence")],
         pairs=_pairs(*counts, labels.names),

@@ -16,6 +16,7 @@ from assocformer_hf.data.checks.check import (
     check_labels,
     cooccurrence,
 )
+from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.checks.text import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
@@ -170,7 +171,10 @@ def test_the_page_is_whole_in_itself(broken, tmp_path):
     folder, defects, splits = broken
     labels = check_labels(splits)
     batch = first_batch(splits["train"], str(folder))
-    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html", *batch)
+    (folder / "train/left.png").write_bytes((folder / "train/1.png").read_bytes())
+    read = check_source(folder, splits, splits.summary)
+    (folder / "train/left.png").unlink()
+    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html", *batch, read)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>&lt;broken&gt;</h1>" in page
     assert all(f"{folder}/train/{name}" in page for name in defects)
@@ -178,6 +182,7 @@ def test_the_page_is_whole_in_itself(broken, tmp_path):
     plots = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert [Image.open(io.BytesIO(base64.b64decode(plot))).width > 400 for plot in plots] == [True, True]
     assert "http" not in re.sub(r'src="[^"]+"', "", page)
+    assert "<summary>images that no split has: 1</summary><ul><li>train/left.png</li></ul>" in page
     assert "the recipe photographs makes them 224×224 pixels, mirrors 50% of them" in page
 
 
