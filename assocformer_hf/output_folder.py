@@ -25,6 +25,7 @@ FILE = "file"  # the group of a file that a command was told to write
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # Groups of files that make up a trained model, and may take each other's place.
 MODEL = {"model", "run", "samples"}
+TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # how errors of torch's writer name it
 LOCK_SECONDS = 10  # the loader's workers outlive a killed run, and with it the lock, by up to five seconds
 
 
@@ -345,7 +346,7 @@ def _is_write_error(error: Exception) -> bool:
     """Whether it is the disk's; torch's writer raises RuntimeError, that of safetensors its own."""
     if isinstance(error, OSError):
         return error.errno in WRITE_ERRORS
-    return isinstance(error, SafetensorError) or "PytorchStreamWriter" in str(error)
+    return isinstance(error, SafetensorError) or any(name in str(error) for name in TORCH_WRITER)
 
 
 def _listed(names: list[str], most: int = 8) -> str:

@@ -64,6 +64,7 @@ def load_split(
     """
     if isinstance(source, str) and source in DEFAULT_SPLITS:
         if source == "scenes":
+            _refuse_folder(source)
             return load_scenes(split, **options)
         if data_dir is None:
             raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
@@ -140,6 +141,15 @@ def load_multilabel_dataset(
     reader, found = _open(source, data_dir, options)
     chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
     return _assemble(name, reader, found, chosen, options, bad_images)
+
+
+def _refuse_folder(name: str):
+    """Refuses the name of a drawn dataset where there is a folder of that name too."""
+    if Path(name).is_dir():
+        raise DataError(
+            f"{name}: the pictures that the package draws, and a folder here too; write ./{name} for the folder, or "
+            "start elsewhere for the drawings"
+        )
 
 
 def _open(source, data_dir: str | Path | None, options: SourceOptions) -> tuple[Reader, Splits]:

@@ -204,6 +204,11 @@ class _Run:
                 f"the model gives scores that are no numbers for {broken} of {len(scores)} images: its weights are "
                 "broken, or half precision overflows"
             )
+        if not (targets == 1).any():
+            raise DataError(
+                f"no image with a label is left to measure on: {len(self.unreadable)} of "
+                f"{len(self.unreadable) + len(scores)} images cannot be read; mend them, or choose others"
+            )
         config = self.model.config
         association = None if self.association is None else self.association / len(scores)
         mean = std = None

@@ -85,7 +85,9 @@ def _choose(scores: np.ndarray, present: np.ndarray, goal: str, value: float | N
     else:
         best = np.flatnonzero(precision >= min(value, precision.max()) - 1e-12)[-1]
     below = levels[best + 1] if best + 1 < len(levels) else 0.0
-    return float((levels[best] + below) / 2)
+    middle = (levels[best] + below) / 2
+    # Decisions are made in float32, where the middle of two neighbours is one of them.
+    return float(middle if np.float32(below) < np.float32(middle) <= np.float32(levels[best]) else levels[best])
 
 
 def cross_validate_thresholds(

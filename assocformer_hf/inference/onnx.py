@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
@@ -88,19 +89,26 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: i
 
     Raises:
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
+        DataError: if torch cannot export the backbone, as transformers' Swin with a free batch size.
     """
     model = copy.deepcopy(model).cpu().float()
-    torch.onnx.export(
-        _Logits(model).eval(),
-        (torch.rand(2, 3, image_size, image_size),),
-        str(path),
-        input_names=["pixel_values"],
-        output_names=["logits"],
-        dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
-        dynamo=True,
-        external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            _Logits(model).eval(),
+            (torch.rand(2, 3, image_size, image_size),),
+            str(path),
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
+            dynamo=True,
+            external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
+            verbose=False,
+        )
+    except OnnxExporterError as error:
+        kind = type(model.backbone).__name__
+        raise DataError(
+            f"torch cannot export the backbone {kind} to ONNX; train with another, such as timm's of that name"
+        ) from error
 
 
 def is_convolutional(model: AssocFormerForMultiLabel) -> bool:

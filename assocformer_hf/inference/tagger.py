@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -126,8 +126,8 @@ class Tagger:
         """Tags an image, a list of images, or a batch with the column `image`.
 
         Args:
-            images: paths, contents of files as bytes, PIL images, or arrays `(height, width, 3)` in uint8; in a batch
-                also what a dataset of undecoded images gives, its `bytes` and `path`.
+            images: paths, contents of files as bytes, open files, PIL images, or arrays `(height, width, 3)` in uint8;
+                in a batch also what a dataset of undecoded images gives, its `bytes` and `path`.
 
         Returns:
             For one image a [`TaggedImage`], for a list a list of them in its order, for a mapping a mapping.
@@ -143,6 +143,8 @@ class Tagger:
                     f"the batch has a column {taken[0]!r} already, which tagging would replace: rename it first, as by "
                     f'rename_column("{taken[0]}", "true_{taken[0]}"), or leave it out'
                 )
+            if "image" not in images:
+                raise DataError(f"a batch has its images in the column 'image'; it has {', '.join(map(repr, images))}")
             # Not by a call of its own: Ray has one thread for calls, and one inside another would wait for it forever.
             tagged = self._tag_all(list(images["image"]))
             columns = {name: [getattr(one, name) for one in tagged] for name in TAGS}
@@ -151,8 +153,10 @@ class Tagger:
             return dict(images) | columns
         if hasattr(images, "column_names"):  # a list of its columns' names
             raise DataError("a dataset is tagged by dataset.map(tagger, batched=True), or its column by name")
-        if isinstance(images, (str, Path, bytes, bytearray, Image.Image, np.ndarray)):
-            (tagged,) = self._tag([self._read(images)])
+        if isinstance(images, (memoryview, Tensor)):
+            raise DataError(f"a {type(images).__name__} is no image; give bytes, a path, a PIL image or an array")
+        if hasattr(images, "read") or isinstance(images, (str, Path, bytes, bytearray, Image.Image, np.ndarray)):
+            (tagged,) = self._tag([self._read(cast(Source, images))])
             if tagged.error:
                 raise DataError(f"{tagged.name}: {tagged.error}: its weights are broken, or half precision overflows")
             return tagged
@@ -214,6 +218,7 @@ class Tagger:
         else:
             name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
             picture = array_image(image, name) if isinstance(image, np.ndarray) else image
+            picture = picture.read() if hasattr(picture, "read") else picture  # an open file, such as an upload
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:

@@ -188,7 +188,7 @@ def explain_image(
     scores = expit(logits)
     thresholds = np.array(config.thresholds) if thresholds is None else thresholds
     tagged = np.flatnonzero(reaches(scores.astype(np.float32), thresholds)).tolist()
-    chosen = [config.label2id[label] for label in labels or []] or tagged
+    chosen = [names.index(label) for label in labels or []] or tagged
     explanations = []
     for c in sorted(chosen or [int(scores.argmax())], key=lambda c: -scores[c]):
         influences = [

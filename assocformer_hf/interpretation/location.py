@@ -47,7 +47,10 @@ def locate(model: PreTrainedModel, pixel_values: Tensor, label: str, method: str
     def logits(batch: Tensor) -> Tensor:
         return model(batch).logits
 
-    target, baseline = model.config.label2id[label], pixel_values.mean((2, 3), keepdim=True).expand_as(pixel_values)
+    target, baseline = (
+        model.config.label_names.index(label),
+        pixel_values.mean((2, 3), keepdim=True).expand_as(pixel_values),
+    )
     if method == "integrated_gradients":
         found = IntegratedGradients(logits).attribute(
             pixel_values, baseline, target, n_steps=STEPS, internal_batch_size=BATCH
@@ -73,6 +76,6 @@ def require_labels(config: AssocFormerConfig, labels: Sequence[str]):
     Raises:
         DataError: naming the first, and what it was likely meant to be.
     """
-    if unknown := [label for label in labels if label not in config.label2id]:
+    if unknown := [label for label in labels if label not in config.label_names]:
         hint = suggestion(unknown[0], config.label_names) or f"; it knows {', '.join(config.label_names)}"
         raise DataError(f"the model does not know the label {unknown[0]!r}{hint}")

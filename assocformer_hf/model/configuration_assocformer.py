@@ -3,6 +3,7 @@
 import copy
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -105,6 +106,8 @@ class AssocFormerConfig(PreTrainedConfig):
             )
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
+        if "id2label" in changes:
+            changes["id2label"] = _numbered(changes["id2label"], kwargs.get("num_labels"))
         unnamed = {0: "LABEL_0", 1: "LABEL_1"}  # which transformers does not write down
         before = {int(i): name for i, name in (config_dict.get("id2label") or unnamed).items()}
         names = changes.get("id2label") or {i: name for name, i in (changes.get("label2id") or {}).items()}
@@ -113,7 +116,7 @@ class AssocFormerConfig(PreTrainedConfig):
             config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
         if "threshold" in changes:
             config_dict = config_dict | {"label_thresholds": None}  # it is for all labels
-        if names:
+        if names or count != len(before):
             config_dict = {name: value for name, value in config_dict.items() if name not in ("id2label", "label2id")}
         return super().from_dict(config_dict | changes, **kwargs)
 
@@ -126,13 +129,15 @@ class AssocFormerConfig(PreTrainedConfig):
             )
         self.backbone_config.num_labels = 0
         self.backbone_config._name_or_path = ""  # a folder of somebody's machine; the weights are in the model
-        if self.id2label is None and self.label2id:
-            self.id2label: dict[int, str] = {i: name for name, i in self.label2id.items()}
+        if self.id2label is not None:
+            self.id2label: dict[int, str] = _numbered(self.id2label, kwargs.get("num_labels"))
+        elif self.label2id:
+            self.id2label = {i: name for name, i in self.label2id.items()}
         super().__post_init__(**kwargs)
         # A tool that sorts the keys of JSON puts "10" before "2".
         self.id2label = dict(sorted(self.id2label.items()))
         self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
-        self._check_values()
+        self.check_values()
 
     @property
     def label_names(self) -> list[str]:
@@ -144,7 +149,12 @@ class AssocFormerConfig(PreTrainedConfig):
         """The probability from which each label is predicted, `(labels,)`: its own, or `threshold`."""
         return list(self.label_thresholds or [self.threshold] * len(self.id2label))
 
-    def _check_values(self):
+    def check_values(self):
+        """Refuses values that do not fit, those too that were set since.
+
+        Raises:
+            ConfigurationError: naming the first.
+        """
         _check_choice("readout", self.readout, READOUTS)
         _check_choice("fusion", self.fusion, FUSIONS)
         _check_choice("association_norm", self.association_norm, ASSOCIATION_NORMS)
@@ -186,6 +196,18 @@ class AssocFormerConfig(PreTrainedConfig):
                 )
             for name, value in zip(names, self.label_thresholds, strict=True):
                 _check_range(f"label_thresholds[{name!r}]", value, upper=1)
+
+
+def _numbered(names: Mapping | Sequence[str], count: int | None) -> dict:
+    """Names of labels by their numbers; a list has them in order.
+
+    Raises:
+        ConfigurationError: if they are not as many as given beside them.
+    """
+    names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
+    if count is not None and count != len(names):
+        raise ConfigurationError(f"id2label names {len(names)} labels, and num_labels is {count}; leave out num_labels")
+    return names
 
 
 def _as_config(backbone_config):

@@ -11,6 +11,7 @@ from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck,
 from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
+from assocformer_hf.data.schema import DataError
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import shown, write_file
@@ -127,7 +128,10 @@ def _samples(dataset: datasets.Dataset, names: Sequence[str], thumbnails: Thumbn
 def _batch(images: MultiLabelImages, names: Sequence[str]) -> list[dict]:
     """Images as the model gets them in the first epoch, from the whole length of the split."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(BATCH, len(images))).round().astype(int)).tolist()
-    examples = [images[index] for index in chosen]
+    try:
+        examples = [images[index] for index in chosen]
+    except DataError:  # none can be read, which stands above
+        return []
     return [
         {
             "thumbnail": picture_url(Image.fromarray(example["pixel_values"].permute(1, 2, 0).numpy())),

@@ -33,6 +33,7 @@ from assocformer_hf.evaluation.evaluator import Evaluation, ScoresError, evaluat
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.output_folder import OutputError, OutputFolder
+from assocformer_hf.saved_files import METRICS_FILE
 from assocformer_hf.training.arguments import RecipeArguments, epochs_for, head_decay_for
 from assocformer_hf.training.checkpoint import (
     CHECKPOINTS,
@@ -153,17 +154,27 @@ class TrainingRun:
         self.accelerator, self.save_best = accelerator, save_best
         self.train_images, self.eval_images = train_images, eval_images
         num_workers = share_cores(accelerator, num_workers)
+        fixed = {name: value for name, value in asdict(self.recipe).items() if name not in FREE_OPTIONS}
+        self.options = (
+            fixed
+            | (options or {})
+            | {
+                "processes": accelerator.num_processes,
+                "mixed_precision": accelerator.mixed_precision,
+                "gradient_accumulation_steps": accelerator.gradient_accumulation_steps,
+            }
+        )
         self.output = OutputFolder(recipe.output_dir, recipe.overwrite)
         self.checkpoints = self.output.path / CHECKPOINTS
         self.goes_on = False  # with the run whose work is in the folder; known to the main process
         with ExitStack() as hold:  # of the folder's lock, until the end of the run, or here if something is refused
             if accelerator.is_main_process:
                 hold.enter_context(self.output.locked())
-                self.goes_on = check_output_folder(self.output, recipe, saves)
+                self.goes_on = check_output_folder(self.output, recipe, saves, self.options)
             accelerator.wait_for_everyone()
             self._create_loaders(model.config.num_labels, num_workers)
             self._prepare_model(model, head_decay)
-            self._start_or_resume(options or {})
+            self._start_or_resume()
             self.hold = hold.pop_all()
         self.stop = StopRequest()
         left = (self.epochs - self.state.epoch) * self.batches - self.state.batches
@@ -210,20 +221,14 @@ class TrainingRun:
         self.model, optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
         self.guard = GradientGuard(self.model, optimizer, accelerator, recipe)
 
-    def _start_or_resume(self, options: dict):
+    def _start_or_resume(self):
         """The state of a new run, or of the checkpoint to go on from."""
         recipe, accelerator = self.recipe, self.accelerator
-        fixed = {name: value for name, value in asdict(recipe).items() if name not in FREE_OPTIONS}
-        launched = {
-            "processes": accelerator.num_processes,
-            "mixed_precision": accelerator.mixed_precision,
-            "gradient_accumulation_steps": accelerator.gradient_accumulation_steps,
-        }
         identities = None
         if accelerator.is_main_process:
             self.images_used, identities = _identify(self.train_images, self.eval_images)
         (identities,) = broadcast_object_list([identities])
-        self.state = RunState(options=fixed | options | launched, images=identities)
+        self.state = RunState(options=self.options, images=identities)
         if recipe.resume:
             restored = load_checkpoint(accelerator, self.ema, self.state, self.checkpoints, recipe.resume)
             if restored is not None:
@@ -407,8 +412,28 @@ def _identify(train_images: MultiLabelImages, eval_images: MultiLabelImages) -> 
     return ImagesUsed(trained_on, held_out), {"train on": train_identity, "evaluate on": eval_identity}
 
 
-def check_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str]) -> bool:
+def _made_by_its_first_epoch(output: OutputFolder, options: dict) -> bool:
+    """Whether the model in a folder is that of the first epoch of a run with these options, which makes it again.
+
+    So it is where a run was killed after it had saved its first model, and before it had written a checkpoint.
+    """
+    file = output.path / METRICS_FILE
+    if METRICS_FILE not in output.owned() or not file.is_file():
+        return False
+    run = json.loads(file.read_text(encoding="utf-8"))["run"]
+    return run["epoch"] == 1 and run["options"] == json.loads(json.dumps(options))
+
+
+def check_output_folder(
+    output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str], options: dict | None = None
+) -> bool:
     """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
+
+    Args:
+        output: the folder.
+        recipe: the options of the run.
+        saves: names of the files that the run writes into the folder.
+        options: of the run, as its state holds them; None where they are not known yet.
 
     Returns:
         Whether the run goes on with the one whose work is in the folder.
@@ -425,7 +450,9 @@ def check_output_folder(output: OutputFolder, recipe: RecipeArguments, saves: Se
         whole_checkpoint(recipe.resume)
         # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
         resumed = Path(recipe.resume).resolve().parent == (output.path / CHECKPOINTS).resolve()
-    earlier += [name for name in ("model.safetensors",) if name in output.owned()]
+    restarts = recipe.resume == "auto" and not found and (options is None or _made_by_its_first_epoch(output, options))
+    if not restarts:
+        earlier += [name for name in ("model.safetensors",) if name in output.owned()]
     if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(
             f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import ViTImageProcessor
-from transformers.image_utils import PILImageResampling
+from transformers.image_utils import ChannelDimension, PILImageResampling
 
 # Not all that PIL reads: some formats start other programs, and all of them are places where parsers can fail.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -118,7 +118,7 @@ def _to_rgb(image: Image.Image, image_format: str | None) -> Image.Image:
 
 def _opaque(image: np.ndarray | Tensor) -> np.ndarray | Tensor:
     """An array or tensor without its fourth channel, as pictures lose their transparency."""
-    if image.ndim == 3 and image.shape[0] == 4:
+    if image.ndim == 3 and image.shape[0] == 4 and image.shape[2] not in (3, 4):  # else four rows of pixels
         return image[:3]
     return image[..., :3] if image.ndim == 3 and image.shape[0] not in (1, 3) and image.shape[2] == 4 else image
 
@@ -176,7 +176,10 @@ class AssocFormerImageProcessor(ViTImageProcessor):
             return pil_to_tensor(decode_image(image)).to(device)
         if image.dtype not in (np.uint8, torch.uint8):
             raise ImageError.of("image", f"values must be uint8, 0 to 255, not {image.dtype}: convert the image first")
-        return super().process_image(_opaque(image), *args, device=device, **kwargs)
+        image = _opaque(image)
+        if image.ndim == 3 and image.shape[0] == 4 and kwargs.get("input_data_format") is None:
+            kwargs["input_data_format"] = ChannelDimension.LAST  # `_opaque` left no fourth channel: these are rows
+        return super().process_image(image, *args, device=device, **kwargs)
 
 
 AssocFormerImageProcessor.register_for_auto_class()

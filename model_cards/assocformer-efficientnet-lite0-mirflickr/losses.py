@@ -95,16 +95,21 @@ def _prepare(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     unknown = labels == -1
     targets = labels.to(logits.dtype).masked_fill(~_valid(labels), torch.nan)
     known = logits.shape[1] - unknown.sum(dim=1, keepdim=True)
-    return logits, targets, unknown, 1 / (known.clamp(min=1) * len(logits)).to(logits.dtype)
+    return logits, targets, unknown, 1 / (known.clamp(min=1) * logits.shape[0]).to(logits.dtype)
 
 
 def _branch(x: Tensor, gamma: float, clip: float = 0) -> Tensor:
     """A branch of eq. 8."""
     if clip:
-        wrong = torch.sigmoid(x).sub_(clip).clamp_(min=0)
+        wrong = _beyond(torch.sigmoid(x), clip)
         return -(wrong**gamma) * torch.log1p(-wrong)
     loss = F.softplus(x, threshold=50)
     return loss.mul_(torch.sigmoid(x).pow_(gamma)) if gamma else loss
+
+
+def _beyond(wrong: Tensor, clip: float) -> Tensor:
+    """A probability less the margin, from 0 on, and below 1 where the margin is lost in rounding; in its place."""
+    return wrong.sub_(clip).clamp_(min=0, max=1 - torch.finfo(wrong.dtype).eps / 2)
 
 
 def _branch_gradient(x: Tensor, gamma: float, clip: float = 0) -> Tensor:
@@ -112,7 +117,7 @@ def _branch_gradient(x: Tensor, gamma: float, clip: float = 0) -> Tensor:
     wrong = torch.sigmoid(x)
     if clip:
         slope = wrong * (1 - wrong)
-        wrong.sub_(clip).clamp_(min=0)
+        wrong = _beyond(wrong, clip)
         inner = wrong**gamma / (1 - wrong)
         if gamma:
             inner -= gamma * wrong ** (gamma - 1) * torch.log1p(-wrong)

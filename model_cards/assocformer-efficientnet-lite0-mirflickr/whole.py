@@ -24,7 +24,7 @@ def whole_association(features: Tensor, keys: Tensor, messages: Tensor, readout:
     """A of eq. 5 and N1 of eq. 6 without its bias.
 
     Some twenty operations forward and backward, where autograd would run three times as many: at 80 labels their fixed
-    cost is what counts. A compiler or an exporter gets the plain formula.
+    cost is what counts. A compiler, an exporter or a tracer gets the plain formula.
 
     Args:
         features: `(batch, d)`.
@@ -35,7 +35,7 @@ def whole_association(features: Tensor, keys: Tensor, messages: Tensor, readout:
     Returns:
         A `(batch, labels, labels)` and `rowsum((A W_M) * (U S'))`, `(batch, labels)`.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _forward(features, keys, messages, readout)[-2:]
     return _Whole.apply(features, keys, messages, readout)
 

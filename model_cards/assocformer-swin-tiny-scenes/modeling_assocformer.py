@@ -1,5 +1,6 @@
 """AssocFormer: a vision backbone and the association head, as a transformers model."""
 
+import copy
 import difflib
 import inspect
 import math
@@ -81,6 +82,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
 
     def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
+        config.check_values()
         if backbone is None:
             backbone = _build_backbone(config.backbone_config)
         _fit_input_size(backbone, config.image_size)
@@ -103,6 +105,34 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         )
         self._check_memory()
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path, *args, config=None, image_size: int | None = None, **options
+    ):
+        """As transformers', at another input size too.
+
+        Tables of timm models that depend on the input size are loaded first, and then interpolated to the new one.
+
+        Args:
+            pretrained_model_name_or_path: Hub id or folder.
+            args: as transformers'.
+            config: a configuration in the place of the saved one; its input size may be another.
+            image_size: side of the square input in pixels; default: that of the configuration.
+            options: as transformers'.
+        """
+        if isinstance(config, AssocFormerConfig):
+            loading = {key: options[key] for key in LOADING_OPTIONS if key in options}
+            saved, _ = AssocFormerConfig.get_config_dict(pretrained_model_name_or_path, **loading)
+            image_size = config.image_size if image_size is None else image_size
+            config = copy.deepcopy(config)
+            config.image_size = saved.get("image_size")
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **options)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if image_size not in (None, model.config.image_size):
+            model.config.image_size = image_size
+            _fit_input_size(model.backbone, image_size)
+        return loaded
 
     @classmethod
     def from_backbone(

@@ -139,7 +139,7 @@ class AssociationModule(nn.Module):
 
     def _in_parts(self) -> Callable[[Tensor, Tensor, Tensor], TiledAssociation]:
         """What computes A without holding it."""
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
             return association_by_rows
         return fused_association if self.fused and not torch.compiler.is_compiling() else tiled_association
 

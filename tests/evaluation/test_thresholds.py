@@ -108,3 +108,14 @@ def test_images_without_labels_or_too_few_for_the_folds_are_refused():
         choose_thresholds(scores, np.zeros_like(targets))
     with pytest.raises(DataError, match="4 images cannot be divided into 5 folds"):
         cross_validate_thresholds(scores, targets)
+
+
+def test_neighbours_in_float32_are_told_apart():
+    """The middle between them is one of them once it is rounded, as decisions are made in float32."""
+    generator = np.random.default_rng(0)
+    for low in generator.random(100, dtype=np.float32):
+        scores = np.array([[np.nextafter(low, np.float32(1))], [low]])
+        targets = np.array([[1], [0]], dtype=np.int8)
+        for goal, value in (("precision", 1.0), ("f1", None)):
+            metrics = multilabel_metrics(scores, targets, choose_thresholds(scores, targets, goal, value))
+            assert metrics["OP"] == metrics["OR"] == 1

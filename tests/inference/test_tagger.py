@@ -5,6 +5,7 @@ import io
 import datasets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from assocformer_hf import AssocFormerForMultiLabel, Tagger
@@ -177,3 +178,17 @@ def test_a_column_of_a_batch_is_not_replaced(tagger):
     tagged = truth.rename_column("labels", "true_labels").map(tagger, batched=True)
     assert tagged["true_labels"][0] == [0]
     assert set(tagged["labels"][0]) == EXPECTED[0]
+
+
+def test_open_files_are_read_and_other_things_refused(tagger):
+    buffer = io.BytesIO(SAMPLES[0].read_bytes())
+    expected = tagger(SAMPLES[0])
+    np.testing.assert_array_equal(tagger(buffer).all_scores, expected.all_scores)
+    copies = [io.BytesIO(buffer.getvalue()) for _ in range(2)]
+    for one in tagger(copies):
+        np.testing.assert_allclose(one.all_scores, expected.all_scores, atol=1e-5)
+    for other in (memoryview(buffer.getvalue()), torch.zeros(3, 8, 8)):
+        with pytest.raises(DataError, match=f"a {type(other).__name__} is no image; give bytes, a path"):
+            tagger(other)
+    with pytest.raises(DataError, match="a batch has its images in the column 'image'; it has 'bytes', 'path'"):
+        tagger({"bytes": buffer.getvalue(), "path": None})

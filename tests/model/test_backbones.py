@@ -33,7 +33,7 @@ from transformers import (
 )
 from transformers.models.timm_wrapper import TimmWrapperConfig, TimmWrapperModel
 
-from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.images.transforms import backbone_image_processor
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
@@ -304,3 +304,48 @@ def test_a_backbone_that_wants_blue_first_is_refused(tmp_path):
     MobileViTImageProcessor().save_pretrained(tmp_path)
     with pytest.raises(DataError, match="blue, green, red"):
         backbone_image_processor(str(tmp_path))
+
+
+@pytest.mark.parametrize("by", ["option", "config"])
+def test_a_trained_model_is_loaded_at_another_input_size(by, tmp_path):
+    """The tables of timm's ViT and Swin are of the stored size until they are loaded."""
+    vit = TimmWrapperConfig(
+        architecture="vit_tiny_patch16_224", model_args={"img_size": 64, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    )
+    AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=vit, num_labels=3)).save_pretrained(tmp_path)
+    small = AssocFormerForMultiLabel.from_pretrained(tmp_path).eval()
+    options = {"image_size": 128}
+    if by == "config":
+        options = {"config": AssocFormerConfig.from_pretrained(tmp_path, image_size=128)}
+    large = AssocFormerForMultiLabel.from_pretrained(tmp_path, **options).eval()
+    before = small.backbone.timm_model
+    before.set_input_size(img_size=128)
+    torch.testing.assert_close(large.backbone.timm_model.pos_embed, before.pos_embed)
+    large.save_pretrained(tmp_path / "large")
+    again = AssocFormerForMultiLabel.from_pretrained(tmp_path / "large").eval()
+    inputs = torch.rand(1, 3, 128, 128)
+    torch.testing.assert_close(again(inputs).logits, large(inputs).logits)
+    assert again.config.image_size == 128
+
+
+def test_label_names_come_as_a_list_and_not_beside_another_number(create_model, tmp_path):
+    model = AssocFormerForMultiLabel.from_backbone("tiny-cvt", id2label=["cat", "dog"])
+    assert (model.config.label_names, model.config.label2id) == (["cat", "dog"], {"cat": 0, "dog": 1})
+    with pytest.raises(ValueError, match="id2label names 2 labels, and num_labels is 3; leave out num_labels"):
+        AssocFormerForMultiLabel.from_backbone("tiny-cvt", id2label={0: "cat", 1: "dog"}, num_labels=3)
+    create_model().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="id2label names 2 labels, and num_labels is 5"):
+        AssocFormerConfig.from_pretrained(tmp_path, num_labels=5, id2label={0: "cat", 1: "dog"})
+    model.config.label_thresholds = [0.1, 0.2]
+    model.config.num_labels = 3
+    with pytest.raises(ValueError, match="label_thresholds must have one value for each of the 3 labels, got 2"):
+        AssocFormerForMultiLabel(model.config)
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_traced_model_is_saved_and_takes_other_batches(tiled, tmp_path):
+    model = AssocFormerForMultiLabel.from_backbone("tiny-swin", num_labels=3, tiled_association=tiled)
+    model.config.return_dict = False
+    torch.jit.trace(model, images(2), strict=False).save(tmp_path / "traced.pt")
+    inputs = images(4)
+    torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(inputs)[0], model(inputs)[0])

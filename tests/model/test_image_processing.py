@@ -74,6 +74,9 @@ def test_transparency_is_dropped_however_a_picture_comes():
     assert expected[0, 0].mean() == pytest.approx(200 / 255)
     for given in (pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
         torch.testing.assert_close(processor(given, return_tensors="pt")["pixel_values"], expected)
+    low = np.random.default_rng(0).integers(0, 256, (4, 50, 3), dtype=np.uint8)  # four rows, no fourth channel
+    expected = processor(Image.fromarray(low), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(processor(low, return_tensors="pt")["pixel_values"], expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int32])

@@ -154,3 +154,13 @@ def test_the_norm_of_a_with_a_nan_is_nan(norm):
     penalty = association_penalty(poisoned, norm)
     penalty.backward()
     assert penalty.isnan()
+
+
+@pytest.mark.parametrize("clip", [1e-9, 1e-8, 3e-8])
+def test_a_margin_that_is_lost_in_rounding_leaves_the_loss_finite(clip):
+    logits = torch.tensor([[20.0, 200.0, -20.0]], requires_grad=True)
+    for present in (0.0, 1.0):
+        loss = asymmetric_loss(logits, torch.full((1, 3), present), clip=clip)
+        loss.backward()
+        assert loss.isfinite()
+        assert logits.grad.isfinite().all()

@@ -43,7 +43,7 @@ class CvatReader(Reader):
                 for tail in ([f"{subset}/{name}", name] if subset and name else [name])
                 for place in places
             ]
-            labels = dict.fromkeys(shape.get("label") for shape in image if shape.get("label"))
+            labels = dict.fromkeys(shape.get("label").strip() for shape in image if shape.get("label"))
             found = splits.setdefault(subset, LabelledImages(str(path), names=names or None))
             found.add(next((path for path in candidates if os.path.isfile(path)), candidates[0]), labels)
         if not splits:

@@ -174,9 +174,10 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
         missing = missing_files(images)
     if missing and (bad_images == "error" or len(missing) == len(images)):
         others = f", with {len(missing) - 1} more of the {len(images)} images" if len(missing) > 1 else ""
+        way = OR_SKIP if len(missing) < len(images) else ""
         raise DataError(
             f"{missing[0]}: missing{others}; complete what {source.origin} lists, or give the folder of the images as "
-            f"data_dir{OR_SKIP}"
+            f"data_dir{way}"
         )
     if missing:
         notes.append(f"missing: {len(missing)} of the {len(images)} images of {source.origin}, such as {missing[0]}")

@@ -71,6 +71,12 @@ class MemoryReader(Reader):
                 raise DataError(
                     f"{origin}: row {i + 1}: {value!r:.80} is not an image; give all as paths, or as images"
                 )
+            if (
+                isinstance(value, np.ndarray)
+                and value.dtype not in (np.uint8, np.bool_)
+                and (value.dtype != np.uint16 or value.ndim != 2)
+            ):
+                raise DataError(f"{origin}: row {i + 1}: an array in {value.dtype}; give it in uint8, 0 to 255")
         features = datasets.Features({"image": datasets.Image(decode=False)})
         try:
             return datasets.Dataset.from_dict({"image": values}, features=features), []

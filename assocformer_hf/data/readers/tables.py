@@ -74,9 +74,11 @@ class TableReader(Reader):
             return {None: source}
         tables, usual = _tables(source), _usual_tables(source)
         if not usual:
-            if len(tables) > 1:
-                raise DataError(f"{tables[0]} and {tables[1].name}: give one of them as the dataset")
-            return {None: tables[0]} if tables else {}
+            named = [file for file in tables if _names_images(file)] or tables
+            self.left_out |= {file.name: "a table without a column of images" for file in tables if file not in named}
+            if len(named) > 1:
+                raise DataError(f"{named[0]} and {named[1].name}: give one of them as the dataset")
+            return {None: named[0]} if named else {}
         here = [file for file in usual if file.parent == source]
         below = [file for file in usual if file.parent != source]
         if here and (below or (len(here) > 1 and any(file.stem.lower() in NAMES for file in here))):
@@ -292,7 +294,7 @@ def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     """The rows, the first with the names of the columns; each has as many fields as it."""
     rows: list[list[str]] = []
     separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(path, text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         for row in reader:
             if any(map(str.strip, row)):
@@ -307,6 +309,9 @@ def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     if not rows:
         raise DataError(f"{path}: an empty table; the first line must name the columns")
     rows[0] = [name.strip() for name in rows[0]]
+    # Spreadsheets write columns that hold nothing, not even a name.
+    filled = [i for i, name in enumerate(rows[0]) if name or any(row[i].strip() for row in rows)]
+    rows = [[row[i] for i in filled] for row in rows] if len(filled) < len(rows[0]) else rows
     if len(set(rows[0])) != len(rows[0]):
         raise DataError(f"{path}: two columns have the same name in {', '.join(rows[0])}")
     return rows
