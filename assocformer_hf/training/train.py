@@ -129,7 +129,10 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     if isinstance(splits, MultiLabelDataset):
         accelerator.print(splits.summary)
     if name not in DEFAULT_SPLITS and not isinstance(splits, StreamedDataset):
-        accelerator.print(*brief_lines(check_labels(splits)), sep="\n")
+        checked = check_labels(splits)
+        accelerator.print(*brief_lines(checked), sep="\n")
+        if recipe.teacher is None:  # whose scores take the place of the labels
+            checked.require_learnable()
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
@@ -238,6 +241,11 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
         if all(map(is_loaded, parts)):
             if parts[0].features["labels"] != parts[1].features["labels"]:
                 raise DataError("train and validation have different labels: load both with the same label_names")
+            own = vars(source) | {"train_split": args.train_split, "eval_split": args.eval_split}
+            if given := [name for name, value in own.items() if value != getattr(SourceOptions, name, None)]:
+                raise DataError(
+                    f"{given[0]} says how data are read, and these were read already: give it to the reading"
+                )
             if isinstance(dataset, MultiLabelDataset):
                 return dataset
             dataset = dict(zip(("train", "validation"), parts, strict=True))

@@ -8,7 +8,7 @@ import datasets
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.load import load_images, load_multilabel_dataset, load_split
+from assocformer_hf.data.load import _refuse_folder, load_images, load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
 from assocformer_hf.training.arguments import training_arguments
@@ -308,3 +308,12 @@ def test_names_that_only_look_alike_are_refused(tmp_path):
         picture(tmp_path / split / name / f"{split}.jpg")
     with pytest.raises(DataError, match=r"'cafe\\u0301' and 'caf\\xe9' look the same, .* write them alike"):
         load_multilabel_dataset(tmp_path)
+
+
+def test_a_folder_that_is_called_as_the_drawings_is_not_passed_over(tmp_path):
+    _refuse_folder(str(tmp_path / "scenes"))
+    (tmp_path / "scenes").mkdir()
+    with pytest.raises(
+        DataError, match=r"scenes: the pictures that the package draws, and a folder here too; write \./"
+    ):
+        _refuse_folder(str(tmp_path / "scenes"))

@@ -1,6 +1,7 @@
 """`train` as it is called from Python: from names, paths, memory, and in several processes."""
 
 import pydoc
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -270,3 +271,31 @@ def test_pictures_for_the_models_page_are_the_first_of_the_dataset(splits):
     pictures = first_pictures(splits["validation"], 2)
     assert [picture.size for picture in pictures] == [splits["validation"][i]["image"].size for i in range(2)]
     assert len(first_pictures(splits["validation"], 99)) == 12
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(splits, tmp_path):
+    options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model"} | QUICK
+    first = train(splits, **options)
+    shutil.rmtree(tmp_path / "model/checkpoints")
+    again = train(splits, resume="auto", **options)
+    assert again.metrics["mAP"] == first.metrics["mAP"]
+    shutil.rmtree(tmp_path / "model/checkpoints")
+    with pytest.raises(CheckpointError, match=r"model: holds model.safetensors of an earlier run"):
+        train(splits, resume="auto", **options | {"seed": 7})
+
+
+def test_how_data_are_read_is_not_said_of_what_was_read(splits, tmp_path):
+    with pytest.raises(DataError, match="validation_share says how data are read, and these were read already"):
+        train(splits, validation_share=0.5, output_dir=tmp_path / "model", **QUICK)
+    with pytest.raises(DataError, match="train_split says how data are read"):
+        train(splits, train_split="nonsense", output_dir=tmp_path / "model", **QUICK)
+
+
+def test_a_validation_whose_labelled_images_cannot_be_read_is_named(splits, tmp_path):
+    labelled = next(i for i, row in enumerate(splits["validation"]["labels"]) if row)
+    images = [{"path": None, "bytes": b"no image"}, splits["validation"].with_format(None)[0]["image"]]
+    rows = {"image": images, "labels": [splits["validation"]["labels"][labelled], []]}
+    validation = datasets.Dataset.from_dict(rows, features=splits["validation"].features)
+    options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", "bad_images": "skip"} | QUICK
+    with pytest.raises(DataError, match="no image with a label is left to measure on: 1 of 2 images cannot be read"):
+        train({"train": splits["train"], "validation": validation}, **options)

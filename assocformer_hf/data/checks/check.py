@@ -14,7 +14,7 @@ import torch
 from PIL import ExifTags, Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image, open_image
-from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.progress import progress_bar
 
 TINY = 8
@@ -71,6 +71,21 @@ class LabelCheck:
         found["present in every image where it is known"] = self._where((total == known) & (total > 0))
         found["present in the same images"] = [" = ".join(group) for group in self.together]
         return {what: labels for what, labels in found.items() if labels}
+
+    def require_learnable(self):
+        """Refuses training labels that nothing can be learned from.
+
+        Raises:
+            DataError: if no training image has a label, or none is known to lack one.
+        """
+        present, known = self.positives["train"], self.images["train"] - self.unknown["train"]
+        if not present.any():
+            raise DataError("no training image has a label; look at how the labels were read, above")
+        if (present == known).all():
+            raise DataError(
+                "every label is present in every training image where it is known, so that nothing can be learned; a "
+                "cell that is empty counts as unknown: write 0 where a label is absent"
+            )
 
     def shares(self) -> np.ndarray:
         """The share of each label's positives that is in `validation`; NaN for labels without any."""

@@ -65,13 +65,17 @@ def check_source(source, splits: Mapping[str, datasets.Dataset], summary: ReadSu
         splits: of the schema of `multilabel_features`.
         summary: what reading said.
     """
-    names = label_names(next(iter(splits.values())))
-    check = SourceCheck(similar_labels=similar_names(names), words=divided_by_spaces(names))
-    check.doubtful_labels = [name for name in names if name.strip().lower() in NO_LABELS]
+    check = check_names(label_names(next(iter(splits.values()))))
     check.ignored_columns = [name for name, why in summary.left_out.items() if why.startswith("columns")]
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         _unused(Path(source), splits, check)
     return check
+
+
+def check_names(names: list[str]) -> SourceCheck:
+    """What may be wrong with the names of labels alone."""
+    doubtful = [name for name in names if name.strip().lower() in NO_LABELS]
+    return SourceCheck(doubtful_labels=doubtful, similar_labels=similar_names(names), words=divided_by_spaces(names))
 
 
 def _unused(folder: Path, splits: Mapping[str, datasets.Dataset], check: SourceCheck):

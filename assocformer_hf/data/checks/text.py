@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck
-from assocformer_hf.data.checks.source import SourceCheck
+from assocformer_hf.data.checks.source import SourceCheck, check_names
 
 SHOWN = 5
 
 
 def brief_lines(check: LabelCheck) -> list[str]:
     """What to know about the labels before training starts: the findings, and the share of each label in validation."""
-    lines = [f"check: {what}, {len(labels)}: {_some(labels)}" for what, labels in check.findings().items()]
+    found = check_names(check.names).findings() | check.findings()
+    lines = [f"check: {what}, {len(labels)}: {_some(labels)}" for what, labels in found.items()]
     shares = zip(check.names, check.shares().tolist(), check.positives["validation"].tolist(), strict=True)
     listed = [f"{name} {count} ({100 * share:.1f}%)" for name, share, count in shares if share == share]
     held_out = check.images["validation"] / (check.images["train"] + check.images["validation"])

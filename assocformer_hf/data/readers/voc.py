@@ -1,19 +1,22 @@
 """PASCAL VOC from its official folder layout, and any other set in its format, read in place."""
 
+import os
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
 import datasets
 
-from assocformer_hf.data.readers.files import image_file, read_lines, read_xml, with_files
+from assocformer_hf.data.readers.files import image_file, is_image_name, read_lines, read_xml, with_files
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, to_dataset
+from assocformer_hf.data.summary import counted
 
 VOC_LABELS = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+USUAL = (".jpg", ".png", ".jpeg", ".JPG", ".bmp", ".webp")  # endings that are looked for beside an XML file
 DIFFICULT = ("unknown", "negative", "positive")
 
 
@@ -109,12 +112,18 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         tree = _parse(path)
         named = tree.findtext("filename", default="").strip()
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
-        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named]
+        named = PureWindowsPath(named).name  # the folder is often one of another machine
+        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named, *(f"{path.stem}{one}" for one in USUAL)]
         folders = [root / name for name in ("JPEGImages", "images", "") if (root / name).is_dir()]
         folders = folders if folder is None else [Path(folder).resolve()]
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
         found.add(image, *_split_objects(tree, difficult))
+    listed = {os.path.splitext(os.path.basename(image))[0] for image in found.images}
+    for place in {os.path.dirname(image) for image in found.images}:
+        others = [name for name in os.listdir(place) if is_image_name(name)] if os.path.isdir(place) else []
+        if without := [name for name in others if os.path.splitext(name)[0] not in listed]:
+            found.left_out[f"{counted(len(without), 'image')} in {place}, such as {without[0]}"] = "no XML file"
     return found
 
 

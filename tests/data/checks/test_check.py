@@ -20,7 +20,7 @@ from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.checks.text import brief_lines, text_report
 from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
-from assocformer_hf.data.schema import multilabel_features
+from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.pages.check_page import _matrix, _pairs, html_report
 from assocformer_hf.training.train import first_batch
@@ -205,3 +205,27 @@ def test_the_page_shows_a_batch_and_pairs_of_labels_on_every_screen(broken, brow
         assert [row.split() for row in shown.all_inner_texts()][0] == ["cat", "kitten", "10", "100.0%"]
         assert all("kitten" in row for row in shown.all_inner_texts())
         view.close()
+
+
+def test_images_none_of_which_can_be_read_have_a_page_too(tmp_path):
+    for i in range(6):
+        (tmp_path / f"{i}.jpg").write_bytes(b"no image")
+    (tmp_path / "t.csv").write_text("file_name,labels\n" + "".join(f"{i}.jpg,{'xy'[i % 2]}\n" for i in range(6)))
+    splits = load_multilabel_dataset(tmp_path)
+    batch = first_batch(splits["train"], str(tmp_path))
+    html_report("none", check_labels(splits), check_images(splits, 0), splits, tmp_path / "page.html", *batch)
+    assert f"train: {tmp_path}/0.jpg" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_labels_that_nothing_can_be_learned_from_are_refused_before_training():
+    features = multilabel_features(["x", "y"], unknown=True)
+    for labels, unknown, message in (
+        ([[0], [1], [0]], [[1], [0], [1]], "every label is present in every training image where it is known"),
+        ([[], [], []], [[], [], []], "no training image has a label"),
+    ):
+        rows = {"image": [picture(0)] * 3, "labels": labels, "unknown": unknown}
+        split = datasets.Dataset.from_dict(rows, features=features)
+        with pytest.raises(DataError, match=message):
+            check_labels({"train": split}).require_learnable()
+    rows["labels"], rows["unknown"] = [[0], [1], [0]], [[], [0], [1]]
+    check_labels({"train": datasets.Dataset.from_dict(rows, features=features)}).require_learnable()

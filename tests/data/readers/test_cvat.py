@@ -10,8 +10,8 @@ from tests.data.readers.files import labels_by_file, picture
 def test_cvat_shapes_of_a_task_and_missing_images(tmp_path):
     picture(tmp_path / "images/a.png")
     picture(tmp_path / "images/deep/b.png")
-    label = "<meta><task><labels><label><name>cat</name></label><label><name>dog</name></label></labels></task></meta>"
-    shapes = '<box label="dog" xtl="1"/><polygon label="cat" points="1,2"/><box label="dog"/>'
+    label = "<meta><task><labels><label><name>cat </name></label><label><name>dog</name></label></labels></task></meta>"
+    shapes = '<box label="dog" xtl="1"/><polygon label="cat " points="1,2"/><box label="dog"/>'
     images = f'<image id="0" name="a.png">{shapes}</image><image id="1" name="deep/b.png"/>'
     xml = tmp_path / "annotations.xml"
     xml.write_text(f"<annotations><version>1.1</version>{label}{images}</annotations>")

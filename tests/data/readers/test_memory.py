@@ -106,6 +106,11 @@ def test_datasets_and_dicts_of_splits(files):
         ),
         ([{"image": 5, "labels": ["x"]}], "a list: row 1: 5 is not an image"),
         ([{"image": "gone.jpg", "labels": ["x"]}], "gone.jpg: missing; complete what"),
+        (
+            [{"image": np.ones((8, 8, 3), np.uint16), "labels": ["x"]}],
+            "a list: row 1: an array in uint16; give it in uint8",
+        ),
+        ([{"image": np.full((8, 8), 300), "labels": ["x"]}], "a list: row 1: an array in int64; give it in uint8"),
         ([{"image": "a.jpg"}], "a list: no labels; expected a column labels"),
         ({3: []}, "the split 3 of a dict is not a name"),
         ({}, "a dict: no images"),

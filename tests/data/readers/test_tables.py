@@ -369,3 +369,23 @@ def test_missing_files_are_kept_for_what_skips_them_unless_all_are_missing(tmp_p
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(DataError, match="a.jpg: missing, with 1 more of the 2 images"):
         load_split(tmp_path, "all", bad_images="skip")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('file_name, labels\n0.jpg, "a,b"\n1.jpg, b\n', [{"a", "b"}, {"b"}]),  # a space before the quote
+        ("file_name,labels,,\n0.jpg,a,,\n1.jpg,b,,\n", [{"a"}, {"b"}]),  # columns that hold nothing
+        ("file_name,label\n0.jpg,1\n1.jpg,2.0\n2.jpg,1.0\n", [{"1"}, {"2"}, {"1"}]),  # as pandas writes gaps
+    ],
+)
+def test_what_programs_write_by_the_way_changes_nothing(folder, text, expected):
+    assert load(folder, text) == expected
+
+
+def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
+    (folder / "labels.csv").write_text("file_name,labels\n0.jpg,a\n1.jpg,b\n")
+    (folder / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    split = load_split(folder, "all")
+    assert len(split) == 2
+    assert "history.csv" in split.info.description

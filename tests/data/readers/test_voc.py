@@ -8,6 +8,7 @@ from assocformer_hf.data.images.transforms import create_image_processor, evalua
 from assocformer_hf.data.load import load_split
 from assocformer_hf.data.readers.voc import VOC_LABELS, load_voc
 from assocformer_hf.data.schema import DataError, label_names
+from tests.data.readers.files import labels_by_file, picture
 
 CAT, DOG, PERSON = (VOC_LABELS.index(name) for name in ("cat", "dog", "person"))
 
@@ -97,3 +98,18 @@ def test_images_may_lie_elsewhere(devkit, tmp_path_factory):
     with pytest.raises(DataError, match="data_dir"):
         load_split(root, "all")
     assert len(load_split(root, "all", data_dir=other)) == 3
+
+
+def test_names_of_another_machine_and_images_without_xml(tmp_path):
+    for name in ("0.jpg", "1.png", "2.jpg"):
+        picture(tmp_path / f"train/{name}")
+    for stem, filename in (("0", r"C:\Users\me\0.jpg"), ("1", "/home/other/1")):
+        write_xml(tmp_path / f"train/{stem}.xml", filename)
+    split = load_split(tmp_path, "all")
+    assert labels_by_file(split) == {"0.jpg": (["cat"], []), "1.png": (["cat"], [])}
+    assert f"1 image in {tmp_path}/train, such as 2.jpg" in split.info.description
+
+
+def write_xml(path, filename):
+    objects = "<object><name>cat</name></object>"
+    path.write_text(f"<annotation><filename>{filename}</filename>{objects}</annotation>")
