@@ -1,11 +1,12 @@
 """MS-COCO from its official folder layout, and any other set in its format, read in place."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.readers.files import image_file, read_json, with_files
+from assocformer_hf.data.readers.files import image_file, read_json, with_files, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 
@@ -89,8 +90,8 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
                 f"(ids {', '.join(map(str, label_of))})"
             )
         labels_of[image][label_of[category]] = None
-    folder = folder or _image_folder(source, list(file_of.values()))
-    for number, name in file_of.items():
+    folder, names = _locate(source, folder, list(file_of.values()))
+    for number, name in zip(file_of, names, strict=True):
         found.add(image_file(folder, name, str(source)), labels_of[number])
     return found
 
@@ -141,13 +142,18 @@ def has_lists(content) -> bool:
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS)
 
 
-def _image_folder(source: Path, names: list[str]) -> Path:
+def _locate(source: Path, folder: Path | None, names: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """The folder of the images, the first of the usual places that has the first of them, and their names in it."""
     split = source.stem.removeprefix("instances_")
     root = source.parent.parent if source.parent.name == "annotations" else source.parent
-    places = [root / split, root / "images" / split, root / "images", root, source.parent]
-    if names and "\0" not in names[0]:
-        places = [place for place in places if (place / names[0]).is_file()] or places
-    return places[0].resolve()
+    places = (
+        [root / split, root / "images" / split, root / "images", root, source.parent] if folder is None else [folder]
+    )
+    for place in places:
+        local = without_foreign_root(names, place)
+        if local and "\0" not in local[0] and (place / local[0]).is_file():
+            return place.resolve(), local
+    return places[0].resolve(), names
 
 
 def _require_annotations(data_dir: Path, source: Path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ import yaml
 
 from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OR_SKIP, OTHER_SUFFIXES
 from assocformer_hf.data.schema import DataError, LabelledImages
+
+LOOKED_AT = 100  # names that tell whether paths are of this machine
 
 
 def read_text(path: Path) -> str:
@@ -143,6 +146,32 @@ def image_file(folder: Path, name: str, origin: str) -> str:
             f"{origin}: {name} leads out of {folder}; give the folder that holds all the images as data_dir"
         )
     return path
+
+
+def without_foreign_root(names: Sequence, root: Path) -> Sequence:
+    """Absolute paths of another machine as paths in a folder, where they lie there from some part of them on.
+
+    All of them lose the same beginning, so that different ones stay different. Others come back as they are.
+
+    Args:
+        names: the paths, as a file of annotations gives them.
+        root: the folder.
+    """
+    if not all(isinstance(name, str) and _is_absolute(name) for name in names):
+        return names
+    if not names or any(map(os.path.isfile, names[:LOOKED_AT])):
+        return names
+    parts = [re.split(r"[\\/]+", name) for name in names]
+    shared = os.path.commonprefix([one[:-1] for one in parts])
+    for start in range(1, len(shared) + 1):
+        tails = ["/".join(one[start:]) for one in parts]
+        if any(os.path.isfile(root / tail) for tail in tails[:LOOKED_AT]):
+            return tails
+    return names
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith("/") or re.match(r"[A-Za-z]:[\\/]", name) is not None
 
 
 def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledImages:

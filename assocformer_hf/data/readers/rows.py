@@ -66,7 +66,7 @@ def labelled_splits(
         raise DataError(f"{origin}: no rows")
     split_column, split_of_row = row_splits(columns, [name for name in columns if name != image_column], origin)
     if split_column is None:
-        split_of_row = folder_splits(values) if split is None else [None] * len(values)
+        split_of_row = folder_splits(values, origin) if split is None else [None] * len(values)
     others = [name for name in columns if name not in (image_column, split_column)]
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
@@ -109,12 +109,23 @@ def _add_files(part: LabelledImages, rows: Sequence[int], cells: Sequence, image
             part.unknown[place] = [n for n in [*part.unknown[place], *unknown] if n not in part.labels[place]]
 
 
-def folder_splits(images: Sequence) -> list[str | None]:
-    """The splits that the first folders of relative paths are called as; None for each where not all are."""
+def folder_splits(images: Sequence, origin: str | Path) -> list[str | None]:
+    """The splits that the first folders of relative paths are called as; None for each where not all are.
+
+    Raises:
+        DataError: if some are folders to train on and to validate on, and others none.
+    """
     if all(isinstance(image, str) for image in images):
         folders = [image.replace("\\", "/").rpartition("/")[0].partition("/")[0] for image in images]
-        if all(map(split_of, set(folders))):
+        meant = {folder: split_of(folder) for folder in set(folders)}
+        if all(meant.values()):
             return folders
+        if {"train", "validation"} <= set(meant.values()):
+            other = next(image for image, folder in zip(images, folders, strict=True) if not meant[folder])
+            raise DataError(
+                f"{origin}: images lie in folders of splits ({', '.join(sorted(filter(meant.get, meant)))}) and "
+                f"others do not, such as {other}; give a column split"
+            )
     return [None] * len(images)
 
 

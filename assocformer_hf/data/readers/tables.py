@@ -17,6 +17,7 @@ from assocformer_hf.data.readers.files import (
     image_files,
     is_image_name,
     read_text,
+    without_foreign_root,
 )
 from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
 from assocformer_hf.data.readers.options import SourceOptions
@@ -176,6 +177,7 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
         DataError: if a name is none or leads out, or fits two files.
     """
     root = Path(folder or table.parent).resolve()
+    names = without_foreign_root(names, root)
     if folder is None and all(isinstance(name, str) and os.path.isabs(name) for name in names):
         images = [os.path.normpath(name) for name in names]
         for i, image in enumerate(images):

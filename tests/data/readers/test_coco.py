@@ -130,3 +130,14 @@ def test_coco_of_roboflow(tmp_path):
     (tmp_path / "valid/_annotations.coco.json").write_text(json.dumps(body))
     with pytest.raises(DataError, match=r"declare different labels \(only one has boat, ship\); give the label set"):
         load_multilabel_dataset(tmp_path)
+
+
+def test_absolute_paths_of_another_machine_are_found(folder):
+    path = folder / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["file_name"] = f"/content/coco/val2017/{image['file_name']}"
+    path.write_text(json.dumps(content))
+    for options in ({}, {"data_dir": folder / "val2017"}):
+        images = load_multilabel_dataset(folder, train_split="val2017", validation_share=0.25, **options)
+        assert sum(map(len, images.values())) == 4

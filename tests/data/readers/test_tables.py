@@ -389,3 +389,28 @@ def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
     split = load_split(folder, "all")
     assert len(split) == 2
     assert "history.csv" in split.info.description
+
+
+NAMES = ("a/0.jpg", "b/0.jpg", "b/1.jpg")
+
+
+@pytest.mark.parametrize("root", ["/home/other/photos", r"C:\Users\me\photos", "/content"])
+def test_absolute_paths_of_another_machine_are_found_below_the_folder(tmp_path, root):
+    for name in NAMES:
+        picture(tmp_path / name)
+    mark = "\\" if ":" in root else "/"
+    rows = [f"{root}{mark}{name.replace('/', mark)},{name[0]}" for name in NAMES]
+    (tmp_path / "t.csv").write_text("\n".join(["file_name,labels", *rows]))
+    for options in ({}, {"data_dir": tmp_path}):
+        split = load_split(tmp_path, "all", **options)
+        found = [image["path"] for image in split.with_format("arrow")[:]["image"].to_pylist()]
+        assert found == [str(tmp_path / name) for name in NAMES]
+        assert split["labels"][:] == [[0], [1], [1]]
+
+
+def test_folders_of_splits_and_of_none_are_refused(tmp_path):
+    for name in ("train/0.jpg", "val/1.jpg", "extra/2.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\nval/1.jpg,y\nextra/2.jpg,x\n")
+    with pytest.raises(DataError, match=r"folders of splits \(train, val\) and others do not, such as extra/2.jpg"):
+        load_multilabel_dataset(tmp_path)
