@@ -76,6 +76,8 @@ def require_labels(config: AssocFormerConfig, labels: Sequence[str]):
     Raises:
         DataError: naming the first, and what it was likely meant to be.
     """
+    if isinstance(labels, str):
+        raise DataError(f"labels are a list of names, such as [{labels!r}]; got the text {labels!r}")
     if unknown := [label for label in labels if label not in config.label_names]:
         hint = suggestion(unknown[0], config.label_names) or f"; it knows {', '.join(config.label_names)}"
         raise DataError(f"the model does not know the label {unknown[0]!r}{hint}")

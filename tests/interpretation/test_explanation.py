@@ -136,6 +136,8 @@ def test_what_cannot_be_explained_is_named(create_model):
         explain_image(create_model(), images(1), labels=["unicorn"])
     with pytest.raises(DataError, match="does not know the label 'dogs'; did you mean 'dog'?"):
         explain_image(create_model(), images(1), labels=["cat", "dogs"])
+    with pytest.raises(DataError, match=r"labels are a list of names, such as \['cat'\]"):
+        explain_image(create_model(), images(1), labels="cat")
     with pytest.raises(DataError, match="has no association module"):
         explain_image(create_model(fusion="linear"), images(1))
     with pytest.raises(ValueError, match="one image"):

@@ -177,8 +177,8 @@ def _is_absolute(name: str) -> bool:
 def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledImages:
     """The same images under the names that their files have.
 
-    A file whose name differs from the given one in case, or in how its letters are encoded (é is one sign or two), is
-    taken where there is no other such file, and that is noted. What then has no file is missing.
+    A file whose name differs from the given one in case, in spaces around it, or in how its letters are encoded (é is
+    one sign or two), is taken where there is no other such file, and that is noted. What then has no file is missing.
 
     Args:
         source: images as a reader found them.
@@ -197,8 +197,8 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
     if file_of:
         name, file = next(iter(file_of.items()))
         notes.append(
-            f"{len(file_of)} of {len(images)} files are called otherwise, in case or encoding, such as {file} for "
-            f"{os.path.basename(name)}"
+            f"{len(file_of)} of {len(images)} files are called otherwise, in case, spaces or encoding, such as {file} "
+            f"for {os.path.basename(name)}"
         )
         missing = missing_files(images)
     if missing and (bad_images == "error" or len(missing) == len(images)):
@@ -219,7 +219,7 @@ def missing_files(paths: Sequence[str]) -> list[str]:
 
 
 def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
-    """For missing paths the one file of their folder whose name is theirs but for case and encoding."""
+    """For missing paths the one file of their folder whose name is theirs but for case, spaces and encoding."""
     files_of: dict[str, dict[str, list[str]]] = {}
     for folder in {os.path.dirname(path) for path in missing}:
         files_of[folder] = defaultdict(list)
@@ -235,4 +235,4 @@ def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", name).casefold().strip()

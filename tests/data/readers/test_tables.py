@@ -348,11 +348,11 @@ def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_pat
     """As tables of Windows and of macOS have them: a file of the very name comes first, and two that fit are none."""
     for name in ("A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg"), "c.jpg", "C.JPG"):
         picture(tmp_path / name)
-    (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,x\nB.jpg,y\nÉ.jpg,y\n")
+    (tmp_path / "t.csv").write_text("file_name,labels\na.jpg ,x\nb.jpg,x\nB.jpg,y\nÉ.jpg,y\n")
     split = load_split(tmp_path, "all")
     assert list(labels_by_file(split).values()) == [([name], []) for name in "xxyy"]
     assert list(labels_by_file(split)) == ["A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg")]
-    assert f"2 of 4 files are called otherwise, in case or encoding, such as {tmp_path}/A.JPG for a.jpg" in (
+    assert f"2 of 4 files are called otherwise, in case, spaces or encoding, such as {tmp_path}/A.JPG for a.jpg " in (
         split.info.description
     )
     (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nc.JPG,x\n")
