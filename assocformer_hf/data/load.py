@@ -12,7 +12,7 @@ from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
 from assocformer_hf.data.readers.files import image_files, is_image_name, with_files
 from assocformer_hf.data.readers.hub import HubReader, load_from_hub
-from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.registry import find_reader, forms
 from assocformer_hf.data.readers.shards import ShardReader
@@ -32,7 +32,6 @@ from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.streams import StreamedDataset
 from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
-from assocformer_hf.option_values import require
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),
@@ -128,7 +127,6 @@ def load_multilabel_dataset(
             names the file or value, and the way out.
     """
     options = SourceOptions(**options)
-    require({"bad_images": bad_images}, one_of={"bad_images": BAD_IMAGES})
     if isinstance(source, str) and source in DEFAULT_SPLITS:
         if streaming:
             raise DataError(f"{source}: is read from the disk and cannot be streamed; leave out streaming")
@@ -289,6 +287,7 @@ def load_images(sources: Iterable[str | Path], image_column: str | None = None) 
 
 def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     if source == "scenes":
+        _refuse_folder(source)
         return [images_only(load_scenes(split), None, source) for split in DEFAULT_SPLITS[source]]
     options, path = SourceOptions(image_column=image_column), Path(source)
     shards = ShardReader(options)

@@ -1,5 +1,6 @@
 """The one dataset schema of the package, what its readers fill it from, and the error they raise."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -94,11 +95,12 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
     alike: dict[str, str] = {}
     for name in names:
         require_text(name, f"{splits[0].origin}: the label")
-        other = alike.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        plain = unicodedata.normalize("NFC", name).strip()
+        other = alike.setdefault(re.sub(r"^(-?\d+)\.0+$", r"\1", plain), name)
         if other != name:
             raise DataError(
-                f"{splits[0].origin}: the labels {other!a} and {name!a} look the same, and differ in spaces around "
-                "them or in how their letters are encoded; write them alike"
+                f"{splits[0].origin}: the labels {other!a} and {name!a} mean the same, and differ in spaces around "
+                "them, in how their letters are encoded or in a .0 behind a number; write them alike"
             )
     return names
 

@@ -19,7 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .association import AssociationHead, AssociationScores, FusionWeight, LabelProjection
-from .configuration_assocformer import AssocFormerConfig, ConfigurationError
+from .configuration_assocformer import AssocFormerConfig, ConfigurationError, check_image_size
 from .cvt import CvtBackbone
 from .losses import association_penalty, association_penalty_from_sums, asymmetric_loss
 from .presets import BACKBONE_PRESETS
@@ -120,8 +120,12 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             config: a configuration in the place of the saved one; its input size may be another.
             image_size: side of the square input in pixels; default: that of the configuration.
             options: as transformers'.
+
+        Raises:
+            ConfigurationError: if a value of the configuration, or the input size, is out of its range.
         """
-        if isinstance(config, AssocFormerConfig):
+        check_image_size(image_size)
+        if isinstance(config, AssocFormerConfig) and pretrained_model_name_or_path is not None:
             loading = {key: options[key] for key in LOADING_OPTIONS if key in options}
             saved, _ = AssocFormerConfig.get_config_dict(pretrained_model_name_or_path, **loading)
             image_size = config.image_size if image_size is None else image_size
@@ -176,6 +180,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         for key, value in options.items():
             known = {} if trained else backbone_config.to_dict()  # a trained backbone is as it is
             if key not in known:
+                if trained:
+                    raise ConfigurationError(f"{name}: its backbone is trained, and stays as it is: leave out {key}")
                 raise _unknown_option(name, key, [*own, *LOADING_OPTIONS, *known, "dtype", "image_size"])
             try:
                 setattr(backbone_config, key, value)

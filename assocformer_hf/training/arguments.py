@@ -130,6 +130,8 @@ class HubArguments:
     def __post_init__(self):
         if self.push_to_hub and not self.hub_model_id:
             raise OptionError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
+        if self.hub_license and not self.push_to_hub:
+            raise OptionError("--hub_license is of --push_to_hub; later, give --license to assocformer publish")
         require(vars(self), at_least={"hub_sample_images": 0})
 
 

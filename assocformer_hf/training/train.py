@@ -125,7 +125,6 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     name = dataset_name(data_args.dataset)
     splits = load_splits(dataset, data_args, source)
     names = label_names(splits["train"])
-    require_positives(splits["validation"])
     if isinstance(splits, MultiLabelDataset):
         accelerator.print(splits.summary)
     if name not in DEFAULT_SPLITS and not isinstance(splits, StreamedDataset):
@@ -133,6 +132,7 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         accelerator.print(*brief_lines(checked), sep="\n")
         if recipe.teacher is None:  # whose scores take the place of the labels
             checked.require_learnable()
+    require_positives(splits["validation"])
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
@@ -244,7 +244,8 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
             own = vars(source) | {"train_split": args.train_split, "eval_split": args.eval_split}
             if given := [name for name, value in own.items() if value != getattr(SourceOptions, name, None)]:
                 raise DataError(
-                    f"{given[0]} says how data are read, and these were read already: give it to the reading"
+                    f"{given[0]}={own[given[0]]!r} says how data are read, and these were read already: give it to "
+                    "load_multilabel_dataset, or leave it out"
                 )
             if isinstance(dataset, MultiLabelDataset):
                 return dataset

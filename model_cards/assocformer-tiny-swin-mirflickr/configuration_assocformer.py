@@ -106,7 +106,7 @@ class AssocFormerConfig(PreTrainedConfig):
             )
         own = {"id2label", "label2id", *cls.__annotations__} - {"backbone_config"}
         changes = {name: kwargs.pop(name) for name in own & kwargs.keys()}
-        if "id2label" in changes:
+        if changes.get("id2label") is not None:
             changes["id2label"] = _numbered(changes["id2label"], kwargs.get("num_labels"))
         unnamed = {0: "LABEL_0", 1: "LABEL_1"}  # which transformers does not write down
         before = {int(i): name for i, name in (config_dict.get("id2label") or unnamed).items()}
@@ -132,7 +132,7 @@ class AssocFormerConfig(PreTrainedConfig):
         if self.id2label is not None:
             self.id2label: dict[int, str] = _numbered(self.id2label, kwargs.get("num_labels"))
         elif self.label2id:
-            self.id2label = {i: name for name, i in self.label2id.items()}
+            self.id2label = _numbered({i: name for name, i in self.label2id.items()}, kwargs.get("num_labels"))
         super().__post_init__(**kwargs)
         # A tool that sorts the keys of JSON puts "10" before "2".
         self.id2label = dict(sorted(self.id2label.items()))
@@ -155,6 +155,7 @@ class AssocFormerConfig(PreTrainedConfig):
         Raises:
             ConfigurationError: naming the first.
         """
+        self.id2label = _numbered(self.id2label, None)
         _check_choice("readout", self.readout, READOUTS)
         _check_choice("fusion", self.fusion, FUSIONS)
         _check_choice("association_norm", self.association_norm, ASSOCIATION_NORMS)
@@ -167,8 +168,7 @@ class AssocFormerConfig(PreTrainedConfig):
         k = self.association_kernel_size
         if not isinstance(k, int) or k < 1 or k % 2 == 0:
             raise ConfigurationError(f"association_kernel_size must be odd, such as 1, 3 or 5; got {k!r}")
-        if self.image_size is not None and self.image_size < 1:
-            raise ConfigurationError(f"image_size must be at least 1, got {self.image_size}")
+        check_image_size(self.image_size)
         _check_range("gamma_pos", self.gamma_pos)
         _check_range("gamma_neg", self.gamma_neg)
         _check_range("association_weight", self.association_weight)
@@ -198,15 +198,31 @@ class AssocFormerConfig(PreTrainedConfig):
                 _check_range(f"label_thresholds[{name!r}]", value, upper=1)
 
 
+def check_image_size(size: int | None):
+    """Refuses what is no number of pixels.
+
+    Raises:
+        ConfigurationError: naming it.
+    """
+    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
+        raise ConfigurationError(f"image_size must be at least 1, got {size!r}")
+
+
 def _numbered(names: Mapping | Sequence[str], count: int | None) -> dict:
     """Names of labels by their numbers; a list has them in order.
 
     Raises:
-        ConfigurationError: if they are not as many as given beside them.
+        ConfigurationError: if they are no names, or not as many as given beside them.
     """
+    if isinstance(names, str) or not isinstance(names, (Mapping, Sequence)):
+        raise ConfigurationError(
+            f"id2label must be a list of names, or a dict of names by their numbers; got {names!r}"
+        )
     names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
     if count is not None and count != len(names):
-        raise ConfigurationError(f"id2label names {len(names)} labels, and num_labels is {count}; leave out num_labels")
+        raise ConfigurationError(
+            f"num_labels is {count}, and the number of labels that have names is {len(names)}; leave out num_labels"
+        )
     return names
 
 

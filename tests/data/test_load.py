@@ -306,7 +306,7 @@ def test_names_that_only_look_alike_are_refused(tmp_path):
     """As folders that came from a Mac, whose letters and accents are apart."""
     for split, name in (("train", "caf\u00e9"), ("validation", "cafe\u0301")):
         picture(tmp_path / split / name / f"{split}.jpg")
-    with pytest.raises(DataError, match=r"'cafe\\u0301' and 'caf\\xe9' look the same, .* write them alike"):
+    with pytest.raises(DataError, match=r"'cafe\\u0301' and 'caf\\xe9' mean the same, .* write them alike"):
         load_multilabel_dataset(tmp_path)
 
 

@@ -195,7 +195,7 @@ def test_the_trained_backbone_of_a_whole_model_gets_a_new_head_and_another_input
     loaded = AssocFormerForMultiLabel.from_pretrained(tmp_path / "larger").eval()
     inputs = torch.rand(1, 3, 96, 96)
     torch.testing.assert_close(loaded(inputs).logits, larger(inputs).logits)
-    with pytest.raises(ValueError, match="knows no option 'drop_path_rate'"):
+    with pytest.raises(ValueError, match="its backbone is trained, and stays as it is: leave out drop_path_rate"):
         AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", drop_path_rate=0.5)
 
 
@@ -326,15 +326,25 @@ def test_a_trained_model_is_loaded_at_another_input_size(by, tmp_path):
     inputs = torch.rand(1, 3, 128, 128)
     torch.testing.assert_close(again(inputs).logits, large(inputs).logits)
     assert again.config.image_size == 128
+    for size in (0, "96"):
+        with pytest.raises(ConfigurationError, match=f"image_size must be at least 1, got {size!r}"):
+            AssocFormerForMultiLabel.from_pretrained(tmp_path, image_size=size)
+    small = AssocFormerForMultiLabel.from_pretrained(tmp_path)
+    same = AssocFormerForMultiLabel.from_pretrained(None, config=small.config, state_dict=small.state_dict())
+    torch.testing.assert_close(same.backbone.timm_model.pos_embed, small.backbone.timm_model.pos_embed)
 
 
 def test_label_names_come_as_a_list_and_not_beside_another_number(create_model, tmp_path):
     model = AssocFormerForMultiLabel.from_backbone("tiny-cvt", id2label=["cat", "dog"])
     assert (model.config.label_names, model.config.label2id) == (["cat", "dog"], {"cat": 0, "dog": 1})
-    with pytest.raises(ValueError, match="id2label names 2 labels, and num_labels is 3; leave out num_labels"):
+    with pytest.raises(
+        ValueError, match="num_labels is 3, and the number of labels that have names is 2; leave out num_labels"
+    ):
         AssocFormerForMultiLabel.from_backbone("tiny-cvt", id2label={0: "cat", 1: "dog"}, num_labels=3)
+    with pytest.raises(ConfigurationError, match="id2label must be a list of names, .* got 'cat'"):
+        AssocFormerConfig(id2label="cat")
     create_model().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="id2label names 2 labels, and num_labels is 5"):
+    with pytest.raises(ValueError, match="num_labels is 5, and the number of labels that have names is 2"):
         AssocFormerConfig.from_pretrained(tmp_path, num_labels=5, id2label={0: "cat", 1: "dog"})
     model.config.label_thresholds = [0.1, 0.2]
     model.config.num_labels = 3

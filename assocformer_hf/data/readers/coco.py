@@ -1,12 +1,13 @@
 """MS-COCO from its official folder layout, and any other set in its format, read in place."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import datasets
 
-from assocformer_hf.data.readers.files import image_file, read_json, with_files, without_foreign_root
+from assocformer_hf.data.readers.files import LOOKED_AT, image_file, read_json, with_files, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 
@@ -90,7 +91,10 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
                 f"(ids {', '.join(map(str, label_of))})"
             )
         labels_of[image][label_of[category]] = None
-    folder, names = _locate(source, folder, list(file_of.values()))
+    given = list(file_of.values())
+    folder, names = _locate(source, folder, given)
+    if names is not given:
+        found.notes.append(f"paths of another machine are read below {folder}, such as {names[0]}")
     for number, name in zip(file_of, names, strict=True):
         found.add(image_file(folder, name, str(source)), labels_of[number])
     return found
@@ -143,7 +147,7 @@ def has_lists(content) -> bool:
 
 
 def _locate(source: Path, folder: Path | None, names: Sequence[str]) -> tuple[Path, Sequence[str]]:
-    """The folder of the images, the first of the usual places that has the first of them, and their names in it."""
+    """The folder of the images, the first of the usual places that has some of them, and their names in it."""
     split = source.stem.removeprefix("instances_")
     root = source.parent.parent if source.parent.name == "annotations" else source.parent
     places = (
@@ -151,7 +155,7 @@ def _locate(source: Path, folder: Path | None, names: Sequence[str]) -> tuple[Pa
     )
     for place in places:
         local = without_foreign_root(names, place)
-        if local and "\0" not in local[0] and (place / local[0]).is_file():
+        if any(os.path.isfile(place / name) for name in local[:LOOKED_AT] if "\0" not in name):
             return place.resolve(), local
     return places[0].resolve(), names
 

@@ -14,7 +14,9 @@ import datasets
 import yaml
 
 from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OR_SKIP, OTHER_SUFFIXES
+from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.option_values import require
 
 LOOKED_AT = 100  # names that tell whether paths are of this machine
 
@@ -187,6 +189,7 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
     Raises:
         DataError: naming the first missing file, and how many there are; also if all are missing.
     """
+    require({"bad_images": bad_images}, one_of={"bad_images": BAD_IMAGES})
     if isinstance(source.images, datasets.Dataset):
         return source
     missing = missing_files(source.images)

@@ -21,7 +21,6 @@ LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "cl
 UNKNOWN_COLUMN = "unknown"
 DELIMITERS = ("|", ";", ",")
 NUMBER = re.compile(r"-?\d+")
-WHOLE_NUMBER = re.compile(r"-?\d+(\.0+)?")
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
 
@@ -298,8 +297,6 @@ def read_labels(
             lists = [_written_list(value, f"{origin}: row {i + 1}") for i, value in enumerate(values)]
             return read_labels(lists, origin, names=names)
         rows_of = {value: divide(value, delimiter) for value in set(values)}
-        if names is None:
-            rows_of = _whole_numbers(rows_of)
         divided = [rows_of[value] for value in values]
         _refuse_states(divided, ("0", "1"), origin, names)
         return divided
@@ -326,14 +323,6 @@ def read_labels(
     if "whole number" in kinds or "list of whole number" in kinds:
         return _named(rows, origin, names, lists="list" in kinds)
     return rows
-
-
-def _whole_numbers(rows_of: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Names that are all whole numbers without the `.0` that programs write behind some of them."""
-    found = {name for row in rows_of.values() for name in row}
-    if not all(WHOLE_NUMBER.fullmatch(name) for name in found):
-        return rows_of
-    return {value: [name.partition(".")[0] for name in row] for value, row in rows_of.items()}
 
 
 def _plain(value):

@@ -53,7 +53,7 @@ class MemoryReader(Reader):
                 found[own or name] = lambda rows=rows: rows
         return found
 
-    def _images(self, values: list, origin: str) -> tuple[Images, list[str]]:
+    def _images(self, values: list, origin: str) -> tuple[Images, list[str], list]:
         """Paths of files, or a dataset that holds the images; there is nothing to note of them."""
         if all(isinstance(value, (str, os.PathLike)) for value in values):
             folder = self.data_dir or os.getcwd()
@@ -64,7 +64,7 @@ class MemoryReader(Reader):
                 image_file(Path(root), path, f"{origin}: row {i + 1}")
                 for i, (root, path) in enumerate(zip(roots, paths, strict=True))
             ]
-            return paths, []
+            return paths, [], values
         kinds = (Image.Image, np.ndarray, bytes, dict)
         for i, value in enumerate(values):
             if not isinstance(value, kinds) or isinstance(value, dict) and not {"bytes", "path"} & value.keys():
@@ -79,7 +79,7 @@ class MemoryReader(Reader):
                 raise DataError(f"{origin}: row {i + 1}: an array in {value.dtype}; give it in uint8, 0 to 255")
         features = datasets.Features({"image": datasets.Image(decode=False)})
         try:
-            return datasets.Dataset.from_dict({"image": values}, features=features), []
+            return datasets.Dataset.from_dict({"image": values}, features=features), [], values
         except (TypeError, ValueError, OSError) as error:
             raise DataError(f"{origin}: an image that cannot be stored ({str(error).splitlines()[0]})") from error
 

@@ -33,7 +33,7 @@ def labelled_splits(
     features: Mapping,
     origin: str | Path,
     options: SourceOptions,
-    locate: Callable[[list], tuple[Images, list[str]]],
+    locate: Callable[[list], tuple[Images, list[str], Sequence]],
     split: str | None = None,
     labels: bool = True,
 ) -> dict[str | None, LabelledImages]:
@@ -44,7 +44,7 @@ def labelled_splits(
         features: what `datasets` knows of their types, such as the names of classes.
         origin: what errors call them.
         options: the columns, the delimiter, the label set.
-        locate: finds the images that the image column names, and notes where.
+        locate: finds the images that the image column names, notes where, and gives the names that they have there.
         split: which all rows are of where no column says it; then folders say nothing.
         labels: whether to read the labels; without, the images have none.
 
@@ -64,14 +64,14 @@ def labelled_splits(
     values = columns[image_column]
     if not values:
         raise DataError(f"{origin}: no rows")
+    images, notes, values = locate(values)
     split_column, split_of_row = row_splits(columns, [name for name in columns if name != image_column], origin)
     if split_column is None:
-        split_of_row = folder_splits(values, origin) if split is None else [None] * len(values)
+        split_of_row = folder_splits(values, origin) if split is None and labels else [None] * len(values)
     others = [name for name in columns if name not in (image_column, split_column)]
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
         found = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
-    images, notes = locate(values)
     rows_of: dict[str | None, list[int]] = {}
     for row, own in enumerate(split_of_row):
         rows_of.setdefault(own, []).append(row)

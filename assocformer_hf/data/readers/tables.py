@@ -153,15 +153,17 @@ def read_table(
         DataError: if the table is malformed or lacks a column, or an image is outside the folder.
     """
 
-    def locate(files: list) -> tuple[list[str], list[str]]:
+    def locate(files: list) -> tuple[list[str], list[str], Sequence]:
         return locate_images(files, path, folder, name or path.stem)
 
     split = name if name and split_of(name) else None
     return labelled_splits(read_columns(path), declared_features(path), path, options, locate, split, labels)
 
 
-def locate_images(names: Sequence, table: Path, folder: Path | None, split: str) -> tuple[list[str], list[str]]:
-    """The paths of the images that a table names, and what to note about where they were found.
+def locate_images(
+    names: Sequence, table: Path, folder: Path | None, split: str
+) -> tuple[list[str], list[str], Sequence]:
+    """The paths of the images that a table names, what to note about where they were found, and their names there.
 
     Names are relative to the folder. Where all are absolute, and no folder is given, they are taken as they are.
     Where none of them is a file there, they are looked for in the folders below, with and without their endings, first
@@ -177,19 +179,21 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
         DataError: if a name is none or leads out, or fits two files.
     """
     root = Path(folder or table.parent).resolve()
-    names = without_foreign_root(names, root)
+    given, names = names, without_foreign_root(names, root)
+    notes = [] if names is given else [f"paths of another machine are read below {root}, such as {names[0]}"]
     if folder is None and all(isinstance(name, str) and os.path.isabs(name) for name in names):
         images = [os.path.normpath(name) for name in names]
         for i, image in enumerate(images):
             if not is_image_name(image):
                 raise DataError(f"{table}: row {i + 1}: {image} leads out of {root}, and is not called as images are")
-        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"]
+        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"], names
     names = [name if isinstance(name, str) or is_empty(name) else str(name) for name in names]
     paths = [image_file(root, name, f"{table}: row {i + 1}") for i, name in enumerate(names)]
     if not any(map(os.path.isfile, paths)) and (found := _by_name(list(dict.fromkeys(paths)), root, split)):
         places = sorted({os.path.relpath(os.path.dirname(path), root) for path in found.values()})
-        return [found.get(path, path) for path in paths], [f"images found by their names in {', '.join(places[:3])}"]
-    return paths, []
+        notes.append(f"images found by their names in {', '.join(places[:3])}")
+        return [found.get(path, path) for path in paths], notes, names
+    return paths, notes, names
 
 
 def _split_of_folder(file: str, root: Path) -> str | None:

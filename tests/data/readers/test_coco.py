@@ -141,3 +141,6 @@ def test_absolute_paths_of_another_machine_are_found(folder):
     for options in ({}, {"data_dir": folder / "val2017"}):
         images = load_multilabel_dataset(folder, train_split="val2017", validation_share=0.25, **options)
         assert sum(map(len, images.values())) == 4
+    (folder / "val2017/000000000009.jpg").unlink()  # the first of the list
+    images = load_multilabel_dataset(folder, train_split="val2017", validation_share=0.25, bad_images="skip")
+    assert sum(map(len, images.values())) == 4

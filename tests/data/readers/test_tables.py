@@ -376,7 +376,6 @@ def test_missing_files_are_kept_for_what_skips_them_unless_all_are_missing(tmp_p
     [
         ('file_name, labels\n0.jpg, "a,b"\n1.jpg, b\n', [{"a", "b"}, {"b"}]),  # a space before the quote
         ("file_name,labels,,\n0.jpg,a,,\n1.jpg,b,,\n", [{"a"}, {"b"}]),  # columns that hold nothing
-        ("file_name,label\n0.jpg,1\n1.jpg,2.0\n2.jpg,1.0\n", [{"1"}, {"2"}, {"1"}]),  # as pandas writes gaps
     ],
 )
 def test_what_programs_write_by_the_way_changes_nothing(folder, text, expected):
@@ -406,6 +405,31 @@ def test_absolute_paths_of_another_machine_are_found_below_the_folder(tmp_path, 
         found = [image["path"] for image in split.with_format("arrow")[:]["image"].to_pylist()]
         assert found == [str(tmp_path / name) for name in NAMES]
         assert split["labels"][:] == [[0], [1], [1]]
+        assert f"paths of another machine are read below {tmp_path}, such as " in split.info.description
+
+
+def test_folders_of_splits_of_another_machine_are_those_of_splits(tmp_path):
+    for name in ("train/0.jpg", "train/1.jpg", "val/2.jpg"):
+        picture(tmp_path / f"images/{name}")
+    rows = [f"/home/other/{name},{'xy'[i % 2]}" for i, name in enumerate(("train/0.jpg", "train/1.jpg", "val/2.jpg"))]
+    (tmp_path / "images/t.csv").write_text("\n".join(["file_name,labels", *rows]))
+    splits = load_multilabel_dataset(tmp_path / "images")
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["0.jpg", "1.jpg"],
+        "validation": ["2.jpg"],
+    }
+
+
+def test_a_number_with_and_without_its_zero_is_not_two_labels(tmp_path):
+    """As pandas writes a column with a gap; each table alone is read as it is."""
+    for i in range(3):
+        picture(tmp_path / f"{i}.jpg")
+    (tmp_path / "train.csv").write_text("file_name,label\n0.jpg,1\n1.jpg,2\n")
+    (tmp_path / "val.csv").write_text("file_name,label\n2.jpg,1.0\n")
+    with pytest.raises(
+        DataError, match="the labels '1' and '1.0' mean the same, and differ .* in a .0 behind a number"
+    ):
+        load_multilabel_dataset(tmp_path)
 
 
 def test_folders_of_splits_and_of_none_are_refused(tmp_path):
