@@ -227,7 +227,7 @@ def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
     for folder in {os.path.dirname(path) for path in missing}:
         files_of[folder] = defaultdict(list)
         if os.path.isdir(folder):
-            for name in set(os.listdir(folder)):
+            for name in os.listdir(folder):
                 files_of[folder][_folded(name)].append(os.path.join(folder, name))
     taken, found = set(images), {}
     for path in missing:
