@@ -13,10 +13,8 @@ from assocformer_hf.interpretation.why import why_in_words
 from assocformer_hf.output_folder import OutputFolder
 
 SOURCES = Path(__file__).with_name("space")
-WORDS: dict[str, Callable] = {
-    "why.py": why_in_words,
-    "worth.py": worth_sentence,
-}  # files of the package that the app has too, by a function
+# Files of the package that the app has too, by a function in each.
+WORDS: dict[str, Callable] = {"why.py": why_in_words, "worth.py": worth_sentence}
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
 
 

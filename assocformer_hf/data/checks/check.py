@@ -82,12 +82,9 @@ class LabelCheck:
         if not present.any():
             raise DataError("no training image has a label; look at how the labels were read, above")
         if (present == known).all():
-            way = "add images without it" if len(self.names) == 1 else "add images without them"
-            if self.unknown["train"].any():
-                way = "a cell that is empty counts as unknown: write 0 where a label is absent"
             raise DataError(
-                "every label is present in every training image where it is known, so that nothing can be learned; "
-                + way
+                "every label is present in every training image where it is known, so that nothing can be learned; add "
+                "images without it, or, as a cell that is empty counts as unknown, write 0 where a label is absent"
             )
 
     def shares(self) -> np.ndarray:
