@@ -1,8 +1,11 @@
 """What tells one dataset from another, and one image from another, wherever they lie: digests of their content."""
 
+import filecmp
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 
@@ -46,6 +49,25 @@ def image_digests(dataset: datasets.Dataset) -> np.ndarray:
             digests[start : start + len(found)] = found
             start += len(found)
     return digests
+
+
+def first_copies(paths: Sequence[str]) -> dict[str, str]:
+    """For files that have the content of an earlier one, byte by byte, that one.
+
+    Args:
+        paths: of files; one that cannot be opened is like no other.
+    """
+    size_of = {path: os.path.getsize(path) for path in paths if os.path.isfile(path)}
+    count_of = Counter(size_of.values())
+    candidates = [path for path, size in size_of.items() if count_of[size] > 1]
+    with ThreadPoolExecutor(THREADS) as pool:
+        digests = list(pool.map(_digest, [None] * len(candidates), candidates))
+    first_of, found = {}, {}
+    for path, digest in zip(candidates, digests, strict=True):
+        first = first_of.setdefault(digest, path)
+        if first != path and filecmp.cmp(first, path, shallow=False):
+            found[path] = first
+    return found
 
 
 def dataset_identity(dataset: datasets.Dataset, digests: np.ndarray | None = None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
+from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.readers.features import images_only, stream_dataset
 from assocformer_hf.data.readers.files import image_files, is_image_name, with_files
@@ -31,7 +32,7 @@ from assocformer_hf.data.schema import (
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.streams import StreamedDataset
-from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
+from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary, counted
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),
@@ -115,7 +116,7 @@ def load_multilabel_dataset(
         eval_split: the same of the split to evaluate on.
         streaming: whether to read a Hub dataset or shards example by example, without a copy on the disk.
         bad_images: `"error"` refuses images whose files are missing, `"skip"` keeps them for what skips bad images,
-            such as [`MultiLabelImages`]. No image is opened here.
+            such as [`MultiLabelImages`]. No image is decoded here.
         options: those of [`SourceOptions`].
 
     Returns:
@@ -239,17 +240,29 @@ def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Split
 
 
 def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
-    """Divides `train` by iterative stratification."""
+    """Divides `train` by iterative stratification, copies of an image together.
+
+    Where they are most of the images, as drawn ones of a few colours, nothing can be held out but copies.
+    """
     whole = splits["train"]
-    names = label_names(whole)
-    parts = iterative_stratification(whole["labels"][:], len(names), options.validation_share, options.split_seed)
-    splits.summary.held_out = len(parts[1])
+    names, labels = label_names(whole), whole["labels"][:]
+    _, first, image_of = np.unique(image_digests(whole), return_index=True, return_inverse=True)
+    if len(first) < len(whole) / 2:
+        first = image_of = np.arange(len(whole))
+    order = np.argsort(first)  # the images by their first copies, as the division depends on the order
+    parts = iterative_stratification(
+        [labels[i] for i in first[order]], len(names), options.validation_share, options.split_seed
+    )
+    rows = [np.flatnonzero(np.isin(image_of, order[part])) for part in parts]
+    splits.summary.held_out = len(rows[1])
     how = f"by iterative stratification, seed {options.split_seed}"
     splits.summary.notes.append(
-        f"no validation split: {len(parts[1])} of {len(whole)} images of train are held out {how}"
+        f"no validation split: {len(rows[1])} of {len(whole)} images of train are held out {how}"
     )
-    for key, rows in zip(("train", "validation"), parts, strict=True):
-        splits[key] = named_split(whole.select(np.asarray(rows)), key)  # a list is pickled number by number
+    if copies := len(whole) - len(first):
+        splits.summary.notes.append(f"{counted(copies, 'image is a copy', 'images are copies')} of another")
+    for key, part in zip(("train", "validation"), rows, strict=True):
+        splits[key] = named_split(whole.select(part), key)
 
 
 def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):

@@ -80,9 +80,9 @@ class MultiLabelDataset(datasets.DatasetDict):
     summary: ReadSummary
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A number of things: `1 image`, `2 images`."""
-    return f"{count} {noun}" + "s" * (count != 1)
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
 
 
 def column_lengths(column: pyarrow.ChunkedArray) -> np.ndarray:

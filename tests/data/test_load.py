@@ -173,6 +173,27 @@ def test_the_summary_says_what_was_read(tmp_path):
     assert load_split(tmp_path, "train", validation_share=0.25).info.description == str(summary)
 
 
+def test_copies_of_an_image_are_not_divided(tmp_path):
+    names = [f"{place}/{i}.jpg" for place in "ab" for i in range(20)]
+    for name in names:
+        picture(tmp_path / name, of=name[2:])
+    labels = [f"{name},{'xy'[int(name[2:-4]) % 2]}" for name in names]
+    (tmp_path / "train.csv").write_text("\n".join(["file_name,labels", *labels]) + "\n")
+    splits = load_multilabel_dataset(tmp_path)
+    shown = [{image["path"][-6:].strip("ab/") for image in split.with_format("arrow")[:]["image"].to_pylist()}
+             for split in splits.values()]  # fmt: skip
+    assert [len(split) for split in splits.values()] == [32, 8]
+    assert list(map(len, shown)) == [16, 4]
+    assert "20 images are copies of another" in str(splits.summary)
+
+
+def test_images_that_are_all_alike_are_divided(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"{i}.jpg", of="nothing")
+    (tmp_path / "train.csv").write_text("file_name,labels\n0.jpg,x\n1.jpg,y\n2.jpg,x\n3.jpg,y\n")
+    assert [len(split) for split in load_multilabel_dataset(tmp_path, validation_share=0.5).values()] == [2, 2]
+
+
 def test_the_splits_keep_their_names_and_label_set(tmp_path):
     write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y c.jpg:z", val_csv="d.jpg:x")
     splits = load_multilabel_dataset(tmp_path)

@@ -1,12 +1,15 @@
 """A folder of images for each label."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from assocformer_hf.data.identity import first_copies
 from assocformer_hf.data.readers.files import holds_images, image_files, is_image_name
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.summary import counted
 
 # Folders that other forms put their files in; they are no labels.
 NO_LABELS = frozenset(("images", "imgs", "labels", "masks", "annotations", "jpegimages", "imagesets", "__macosx"))
@@ -15,7 +18,8 @@ NO_LABELS = frozenset(("images", "imgs", "labels", "masks", "annotations", "jpeg
 class ImageFolderReader(Reader):
     """A folder of images for each label, such as `cat/1.jpg`, or below folders of splits, `train/cat/1.jpg`.
 
-    It is read so where no other form fits. Each image has one label: that of its folder.
+    It is read so where no other form fits. Each image has the label of its folder, and those of the folders that a copy
+    of it lies in.
     """
 
     form = "imagefolder"
@@ -65,4 +69,24 @@ def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
                     f"{image}: is its label {name} or {inner}? Put it straight into the folder of its label"
                 )
             found.add(os.path.abspath(image), [name])
-    return found
+    return _with_labels_of_copies(found)
+
+
+def _with_labels_of_copies(found: LabelledImages) -> LabelledImages:
+    """The same images, where one that lies in the folders of several labels, once in each, is one with all of them."""
+    labels_of = dict(zip(found.images, found.labels, strict=True))
+    copies_of: dict[str, list[str]] = {}
+    for copy, first in first_copies(found.images).items():
+        copies_of.setdefault(first, []).append(copy)
+    joined = 0
+    for first, copies in copies_of.items():
+        labels = [label for image in (first, *copies) for label in labels_of[image]]
+        if len(set(labels)) == len(labels):
+            labels_of[first] = labels
+            for copy in copies:
+                del labels_of[copy]
+            found.left_out |= dict.fromkeys(copies, "copies of images that have their labels")
+            joined += 1
+    if joined:
+        found.notes.append(f"{counted(joined, 'image')} with the labels of all the folders that a copy lies in")
+    return replace(found, images=[*labels_of], labels=[*labels_of.values()], unknown=[[] for _ in labels_of])

@@ -1,5 +1,6 @@
 """Small images, and what a split says about them."""
 
+import hashlib
 from pathlib import Path
 
 from PIL import Image
@@ -7,9 +8,11 @@ from PIL import Image
 from assocformer_hf.data.schema import label_names
 
 
-def picture(path: Path):
+def picture(path: Path, of: str | None = None):
+    """Writes an image of one colour, another for each place, or for what it is said to be of."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
+    colour = hashlib.sha256((of or str(path)).encode()).digest()
+    Image.new("RGB", (8, 8), tuple(colour[:3])).save(path)
 
 
 def labels_by_file(split) -> dict:

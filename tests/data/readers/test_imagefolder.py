@@ -2,6 +2,7 @@
 
 import pytest
 
+from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.images.decoding import ImageError, decode_stored
 from assocformer_hf.data.load import load_images, load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, label_names
@@ -16,6 +17,27 @@ def test_a_folder_for_each_label(tmp_path):
         "1.jpg": (["cat"], []), "2.png": (["cat"], []), "3.jpg": (["dog"], []), "4.jpg": (["dog"], []),
     }  # fmt: skip
     assert splits.summary.form == "imagefolder"
+
+
+def test_an_image_in_the_folders_of_several_labels_has_all_of_them(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "fox/4.jpg"):
+        picture(tmp_path / name)
+    for name in ("dog/1.jpg", "fox/other.jpg"):
+        picture(tmp_path / name, of=str(tmp_path / "cat/1.jpg"))
+    (tmp_path / "fox/3.jpg").symlink_to(tmp_path / "dog/3.jpg")
+    for name in ("cat/blank.jpg", "cat/blank2.jpg", "dog/blank.jpg"):  # no choice of labels
+        picture(tmp_path / name, of="nothing")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.3)
+    assert by_file(splits) == {
+        "1.jpg": (["cat", "dog", "fox"], []), "2.jpg": (["cat"], []), "3.jpg": (["dog", "fox"], []),
+        "4.jpg": (["fox"], []), "blank.jpg": (["dog"], []), "blank2.jpg": (["cat"], []),
+    }  # fmt: skip
+    assert sum(map(len, splits.values())) == 7
+    assert "2 images with the labels of all the folders that a copy lies in" in splits.summary.notes
+    assert set(splits.summary.left_out) == {
+        str(tmp_path / name) for name in ("dog/1.jpg", "fox/other.jpg", "fox/3.jpg")
+    }
+    assert not check_source(tmp_path, splits, splits.summary).unused_images
 
 
 @pytest.mark.parametrize("names", [("train", "validation"), ("Training", "val"), ("train", "dev"), ("TRAIN", "Valid")])
