@@ -18,6 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from assocformer_hf.wording import some
+
 HIDDEN = ".assocformer"
 MANIFEST = f"{HIDDEN}/manifest.json"
 FORMAT = "assocformer output 1"
@@ -102,14 +104,14 @@ class OutputFolder:
             ways = f"move {'it' if len(foreign) == 1 else 'them'} away"
             ways += ", allow replacing with --overwrite," if self.overwrite is not None else ""
             raise OutputError(
-                f"{self}: holds {_listed(foreign)}, which this package did not write or which changed since; {ways} "
+                f"{self}: holds {some(foreign, 8)}, which this package did not write or which changed since; {ways} "
                 "or choose another folder"
             )
         others = {name: entries[name]["group"] for name in names if os.path.lexists(self.path / name)}
         taken = [name for name, owner in others.items() if owner != group and not {owner, group} <= MODEL]
         if taken:
             raise OutputError(
-                f"{self}: holds {_listed(taken)}, written there as part of another output ({others[taken[0]]}); choose "
+                f"{self}: holds {some(taken, 8)}, written there as part of another output ({others[taken[0]]}); choose "
                 "another folder or name"
             )
 
@@ -347,8 +349,3 @@ def _is_write_error(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in WRITE_ERRORS
     return isinstance(error, SafetensorError) or any(name in str(error) for name in TORCH_WRITER)
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -37,9 +37,9 @@ def check(
     from assocformer_hf.data.checks.source import check_source
     from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
-    from assocformer_hf.data.summary import counted
     from assocformer_hf.pages.check_page import html_report
     from assocformer_hf.training.train import first_batch
+    from assocformer_hf.wording import counted
 
     own = (options.data_dir, options.train_split, options.eval_split)
     reading = asdict(source or SourceOptions())

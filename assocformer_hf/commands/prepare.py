@@ -31,7 +31,7 @@ def prepare(
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.data.prepare import write_prepared
     from assocformer_hf.data.schema import DataError
-    from assocformer_hf.data.summary import counted
+    from assocformer_hf.wording import counted
 
     dataset = options.dataset
     if dataset in OFFICIAL:

@@ -24,6 +24,7 @@ from assocformer_hf.output_folder import OutputError, shown
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 from assocformer_hf.training.step import TrainingError
+from assocformer_hf.wording import first_line
 
 OWN_ERRORS = (
     DataError,
@@ -69,7 +70,7 @@ def one_line_errors() -> Iterator[None]:
         state = "is not installed" if error.name == package else "is too old"  # without a part of it that is asked for
         fail(f'{package} {state}: pip install -U "assocformer_hf[{EXTRAS[package]}]"')
     except NETWORK_ERRORS as error:
-        fail(f"{str(error).strip().splitlines()[0]} (no network, or the Hub does not answer: give a local folder)")
+        fail(f"{first_line(error)} (no network, or the Hub does not answer: give a local folder)")
     except OSError as error:  # a file, or, from transformers, a model that cannot be had
         lines = (str(error).strip() or type(error).__name__).splitlines()
         fail(lines[-1] if lines[0].startswith("Caught ") else lines[0])  # by a loader's worker
@@ -88,8 +89,10 @@ def require_model(name_or_path: str):
         try:
             hf_hub_download(name_or_path, "config.json")
         except NETWORK_ERRORS as error:
-            why = str(error).strip().splitlines()[0]
-            fail(f"{name_or_path}: neither a folder of a model nor a model that can be had from the Hub ({why})")
+            fail(
+                f"{name_or_path}: neither a folder of a model nor a model that can be had from the Hub "
+                f"({first_line(error)})"
+            )
 
 
 def say_next(command: str, stream: TextIO | None = None):

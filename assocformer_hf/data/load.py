@@ -32,7 +32,8 @@ from assocformer_hf.data.schema import (
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
 from assocformer_hf.data.streams import StreamedDataset
-from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary, counted
+from assocformer_hf.data.summary import MultiLabelDataset, ReadSummary
+from assocformer_hf.wording import counted
 
 DEFAULT_SPLITS = {
     "scenes": ("train", "validation"),

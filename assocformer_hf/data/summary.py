@@ -1,12 +1,14 @@
 """What was read: the form, files and columns of a dataset, and what became of its splits and images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
 import pyarrow
 import pyarrow.compute
+
+from assocformer_hf.wording import counted, some
 
 SHOWN = 4
 
@@ -57,7 +59,7 @@ class ReadSummary:
                     self.unknown += int(column_lengths(batch["unknown"]).sum())
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {self.form}" + (f", {_some(self.files)}" if self.files else "")]
+        lines = [f"{self.source}: {self.form}" + (f", {some(self.files, SHOWN)}" if self.files else "")]
         if self.columns:
             lines.append("  columns: " + ", ".join(f"{name} = {what}" for what, name in self.columns.items()))
         lines.append(
@@ -70,7 +72,7 @@ class ReadSummary:
         reasons: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             reasons.setdefault(why, []).append(name)
-        lines += [f"  left out: {_some(names)} ({why})" for why, names in reasons.items()]
+        lines += [f"  left out: {some(names, SHOWN)} ({why})" for why, names in reasons.items()]
         return "\n".join(lines)
 
 
@@ -80,16 +82,6 @@ class MultiLabelDataset(datasets.DatasetDict):
     summary: ReadSummary
 
 
-def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A number of things: `1 image`, `2 images`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
-
-
 def column_lengths(column: pyarrow.ChunkedArray) -> np.ndarray:
     """The lengths of the lists of an Arrow column, as an array."""
     return pyarrow.compute.list_value_length(column).to_numpy()
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -31,7 +31,7 @@ class EvaluationArguments:
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
     bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})
-    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16 or bf16."})
+    mixed_precision: str | None = field(default=None, metadata={"help": "no, fp16, bf16 or fp8."})
 
     def __post_init__(self):
         require(

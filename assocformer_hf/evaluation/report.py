@@ -1,8 +1,8 @@
 """An evaluation as a dictionary for `metrics.json`, and as a table for people."""
 
-from assocformer_hf.data.summary import counted
 from assocformer_hf.evaluation.association_worth import worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.wording import counted
 
 HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP")
 

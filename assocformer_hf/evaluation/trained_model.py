@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.wording import some
 
 
 def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
@@ -39,9 +40,8 @@ def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
             f"not {tuple(wanted)}); labels and sizes of a trained model cannot be changed there"
         )
     if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ConfigurationError(
-            f"{name_or_path}: its weights lack {', '.join(missing[:3])}{more}: the folder is not whole, or of another "
+            f"{name_or_path}: its weights lack {some(missing, 3)}: the folder is not whole, or of another "
             "version of this package; fetch it again, or train it again"
         )
     return model.eval()

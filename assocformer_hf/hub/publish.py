@@ -25,6 +25,7 @@ from assocformer_hf.hub.model_folder import (
     sample_of,
 )
 from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.wording import one_line
 
 # In a folder without a list of what the package wrote, such as a download: what it is known to write.
 KNOWN = (*MODEL_FILES, *CALIBRATION_FILES, "LICENSE", PREDICTIONS_FILE)
@@ -167,7 +168,7 @@ def check_model_folder(folder: str | Path) -> list[str]:
     try:
         ModelCard.load(folder / "README.md")
     except (ValueError, YAMLError) as error:
-        raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({_one_line(error)})") from error
+        raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({one_line(error)})") from error
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
 
@@ -181,7 +182,7 @@ def require_repository_name(repo_id: str):
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise PublishError(_one_line(error)) from error
+        raise PublishError(one_line(error)) from error
 
 
 def require_parts(folder: str | Path):
@@ -260,13 +261,13 @@ def _persistently(repo_id: str, request):
                 raise PublishError(_refusal(repo_id, status, error)) from error
             if attempt == ATTEMPTS:
                 raise PublishError(
-                    f"{repo_id}: the Hub could not be reached in {ATTEMPTS} attempts ({_one_line(error)}); try again "
+                    f"{repo_id}: the Hub could not be reached in {ATTEMPTS} attempts ({one_line(error)}); try again "
                     "later with assocformer publish"
                 ) from error
             wait = response.headers.get("Retry-After", "") if status == 429 else ""
             time.sleep(min(float(wait), 300) if wait.isdigit() else 2 ** (attempt - 2))
         except ValueError as error:  # a name or a card that is not valid
-            raise PublishError(f"{repo_id}: {_one_line(error)}") from error
+            raise PublishError(f"{repo_id}: {one_line(error)}") from error
 
 
 def _refusal(repo_id: str, status: int, error: Exception) -> str:
@@ -276,8 +277,4 @@ def _refusal(repo_id: str, status: int, error: Exception) -> str:
             f"{repo_id}: the Hub refuses ({status}, {problem}); log in with `hf auth login`, or set HF_TOKEN, with a "
             "token that may write to it"
         )
-    return f"{repo_id}: the Hub refuses ({_one_line(error)})"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return f"{repo_id}: the Hub refuses ({one_line(error)})"

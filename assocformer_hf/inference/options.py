@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assocformer_hf.evaluation.options import PRECISIONS
 from assocformer_hf.option_values import OptionError, require
 
+PRECISIONS = ("no", "fp16", "bf16")
 RUNTIMES = ("torch", "onnx", "onnx-int8")
 FILES = (".csv", ".json", ".jsonl", ".parquet")
 OTHER_FILES = (".xlsx", ".xls", ".ods", ".tsv", ".txt", ".html", ".md", ".xml", ".yaml", ".zip")  # no names of folders

@@ -21,7 +21,7 @@ from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.inference.images import array_image
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
-from assocformer_hf.inference.options import RUNTIMES
+from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.option_values import OptionError, require
@@ -101,7 +101,7 @@ class Tagger:
             | {"mixed_precision": mixed_precision},
             at_least={"top_k": 1, "batch_size": 1},
             between={"threshold": (0, 1)},
-            one_of={"mixed_precision": list(AUTOCAST_DTYPES), "runtime": RUNTIMES},
+            one_of={"mixed_precision": PRECISIONS, "runtime": RUNTIMES},
         )
         if runtime != "torch" and (mixed_precision != "no" or torch.device(device or "cpu").type != "cpu"):
             raise OptionError(

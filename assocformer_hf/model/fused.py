@@ -29,7 +29,9 @@ def fused_association(keys: Tensor, gram: Tensor, values: Tensor) -> TiledAssoci
     try:
         return TiledAssociation(*_Fused.apply(keys, gram, values))
     except (BackendCompilerFailed, FailOnRecompileLimitHit, InductorError) as error:
-        LOGGER.warning("torch.compile failed (%s): A is computed in tiles", str(error).splitlines()[0])
+        LOGGER.warning(
+            "torch.compile failed (%s): A is computed in tiles", (str(error).splitlines() or [type(error).__name__])[0]
+        )
         return tiled_association(keys, gram, values)
 
 

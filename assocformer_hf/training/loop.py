@@ -28,7 +28,6 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.summary import counted
 from assocformer_hf.evaluation.evaluator import Evaluation, ScoresError, evaluate, start_accelerator
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
 from assocformer_hf.model.losses import asymmetric_loss
@@ -69,6 +68,7 @@ from assocformer_hf.training.step import (
     train_one_epoch,
     whole_model,
 )
+from assocformer_hf.wording import counted
 
 # Neither weights nor metrics depend on these: a run may be resumed with others.
 FREE_OPTIONS = {

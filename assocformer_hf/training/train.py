@@ -28,7 +28,7 @@ from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
-from assocformer_hf.data.summary import MultiLabelDataset, counted
+from assocformer_hf.data.summary import MultiLabelDataset
 from assocformer_hf.evaluation.evaluator import require_positives
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
@@ -50,6 +50,7 @@ from assocformer_hf.training.arguments import (
 from assocformer_hf.training.distillation import teacher_scores
 from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, check_output_folder, create_accelerator
 from assocformer_hf.training.machine import hardware, share_cores
+from assocformer_hf.wording import counted
 
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
 

@@ -362,7 +362,7 @@ def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{name}: neither a folder of a model with its config.json, nor a model that can be had from the Hub "
-            f"({str(error).splitlines()[0]}), nor one of {', '.join(BACKBONE_PRESETS)}"
+            f"({(str(error).splitlines() or [type(error).__name__])[0]}), nor one of {', '.join(BACKBONE_PRESETS)}"
         ) from error
     if config.model_type == "cvt" and not hasattr(config, "hidden_act"):
         # transformers' class computes the exact GELU, so that what others trained with it expects that.

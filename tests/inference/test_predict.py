@@ -111,7 +111,7 @@ def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
         ("batch_size", 0, "batch_size must be at least 1; got 0"), ("shard_size", 0, "shard_size must be at least 1"),
         ("num_workers", -1, "num_workers must be at least 0"), ("threshold", 1.1, "threshold must be from 0 to 1"),
         ("top_k", 0, "top_k must be at least 1"),
-        ("mixed_precision", "half", "mixed_precision must be no, fp16, bf16 or fp8; got 'half'"),
+        ("mixed_precision", "half", "mixed_precision must be no, fp16 or bf16; got 'half'"),
         ("output", "tags.xlsx", "output must be a folder or end in .csv, .json, .jsonl, .parquet; got 'tags.xlsx'"),
     ],
 )  # fmt: skip

@@ -1,12 +1,12 @@
 """The findings of `check` as text: a few lines before the training, and a page."""
 
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 
 from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck
 from assocformer_hf.data.checks.source import SourceCheck, check_names
+from assocformer_hf.wording import some
 
 SHOWN = 5
 
@@ -14,11 +14,11 @@ SHOWN = 5
 def brief_lines(check: LabelCheck) -> list[str]:
     """What to know about the labels before training starts: the findings, and the share of each label in validation."""
     found = check_names(check.names).findings() | check.findings()
-    lines = [f"check: {what}, {len(labels)}: {_some(labels)}" for what, labels in found.items()]
+    lines = [f"check: {what}, {len(labels)}: {some(labels, SHOWN)}" for what, labels in found.items()]
     shares = zip(check.names, check.shares().tolist(), check.positives["validation"].tolist(), strict=True)
     listed = [f"{name} {count} ({100 * share:.1f}%)" for name, share, count in shares if share == share]
     held_out = check.images["validation"] / (check.images["train"] + check.images["validation"])
-    return [*lines, f"check: in validation, {100 * held_out:.1f}% of the images; of each label: {_some(listed, 100)}"]
+    return [*lines, f"check: in validation, {100 * held_out:.1f}% of the images; of each label: {some(listed, 100)}"]
 
 
 def source_lines(check: SourceCheck) -> list[str]:
@@ -27,7 +27,7 @@ def source_lines(check: SourceCheck) -> list[str]:
     lines = ["What was read, and what was not"] if found else []
     for what, names in found.items():
         lines += textwrap.wrap(
-            f"{what}, {len(names)}: {_some(names, 20)}", 118, initial_indent="  ", subsequent_indent="    "
+            f"{what}, {len(names)}: {some(names, 20)}", 118, initial_indent="  ", subsequent_indent="    "
         )
     return lines
 
@@ -38,22 +38,22 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     for title, kinds in sections():
         found = [(kind, images.findings[kind]) for kind in kinds if images.findings.get(kind)]
         lines += ["", title] if found else []
-        lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {_some(names)}" for kind, names in found]
+        lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {some(names, SHOWN)}" for kind, names in found]
     duplicates, across = images.duplicates, images.across_splits()
     if across:
         lines += ["", f"The same file in several splits, {len(across)}: evaluation is not on unseen images"]
-        lines += [f"  {_some(group)}" for group in across[:SHOWN]]
+        lines += [f"  {some(group, SHOWN)}" for group in across[:SHOWN]]
     if len(duplicates) > len(across):
         lines += ["", f"The same file several times in a split, {len(duplicates) - len(across)}"]
-        lines += [f"  {_some(group)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
+        lines += [f"  {some(group, SHOWN)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
     if images.similar:
         lines += ["", f"Images of two splits that look alike, {len(images.similar)}: is the one made from the other?"]
-        lines += [f"  {_some(pair)}" for pair in images.similar[:SHOWN]]
+        lines += [f"  {some(pair, SHOWN)}" for pair in images.similar[:SHOWN]]
     findings = labels.findings()
     lines += ["", "Labels"] if findings else []
     for what, names in findings.items():
         lines += textwrap.wrap(
-            f"{what}, {len(names)}: {_some(names, 20)}", 118, initial_indent="  ", subsequent_indent="    "
+            f"{what}, {len(names)}: {some(names, 20)}", 118, initial_indent="  ", subsequent_indent="    "
         )
     empty = ", ".join(f"{count} in {split}" for split, count in labels.unlabelled.items() if count)
     lines += [f"  images without a label: {empty}"] if empty else []
@@ -75,11 +75,6 @@ def sections() -> list[tuple[str, dict[str, str]]]:
         ("Images that are repaired as they are read, alike in training, evaluation and inference", REPAIRED),
         ("Images to look at", DOUBTFUL),
     ]
-
-
-def _some(names: Sequence[str], limit: int = SHOWN) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def count_table(check: LabelCheck) -> list[list[str]]:

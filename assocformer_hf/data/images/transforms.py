@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.wording import first_line
 
 
 def create_image_processor(
@@ -48,7 +49,7 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
         pretrained = AutoImageProcessor.from_pretrained(name_or_path)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{name_or_path}: has no image processor ({str(error).splitlines()[0]}); use create_image_processor"
+            f"{name_or_path}: has no image processor ({first_line(error)}); use create_image_processor"
         ) from error
     if hasattr(pretrained, "data_config"):  # timm's
         data = pretrained.data_config

@@ -12,6 +12,7 @@ from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.streams import Stream
+from assocformer_hf.wording import first_line
 
 # What `datasets` lets out of the libraries beneath it, for files that are not what their names say.
 UNREADABLE = (
@@ -77,6 +78,5 @@ def loaded(source, load) -> dict:
     try:
         found = load()
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{source}: cannot be loaded as a dataset ({reason})") from error
+        raise DataError(f"{source}: cannot be loaded as a dataset ({first_line(error)})") from error
     return dict(found) if isinstance(found, dict) else {None: found}

@@ -9,7 +9,7 @@ from assocformer_hf.data.readers.files import holds_images, image_files, is_imag
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
-from assocformer_hf.data.summary import counted
+from assocformer_hf.wording import counted
 
 # Folders that other forms put their files in; they are no labels.
 NO_LABELS = frozenset(("images", "imgs", "labels", "masks", "annotations", "jpegimages", "imagesets", "__macosx"))

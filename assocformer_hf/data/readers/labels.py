@@ -16,6 +16,7 @@ import datasets
 import numpy as np
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.wording import some
 
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 UNKNOWN_COLUMN = "unknown"
@@ -188,9 +189,8 @@ def _of_columns(columns: dict[str, list], labels: Sequence[str], others: Sequenc
                 known[value] = state
             if state:
                 (present if state == 1 else unknown)[i].append(name)
-    shown = f"{', '.join(labels[:3])} and {len(labels) - 3} more" if len(labels) > 4 else ", ".join(labels)
     ignored = [name for name in others if name not in labels]
-    return TableLabels(present, unknown, list(labels), {"labels": shown}, ignored)
+    return TableLabels(present, unknown, list(labels), {"labels": some(labels, 4)}, ignored)
 
 
 def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequence[str] | None = None) -> str | None:

@@ -16,6 +16,7 @@ from assocformer_hf.data.readers.labels import is_empty
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import Images, labelled_splits
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.wording import first_line
 
 
 class MemoryReader(Reader):
@@ -81,7 +82,7 @@ class MemoryReader(Reader):
         try:
             return datasets.Dataset.from_dict({"image": values}, features=features), [], values
         except (TypeError, ValueError, OSError) as error:
-            raise DataError(f"{origin}: an image that cannot be stored ({str(error).splitlines()[0]})") from error
+            raise DataError(f"{origin}: an image that cannot be stored ({first_line(error)})") from error
 
 
 def _columns(part, origin: str) -> dict[str, list]:

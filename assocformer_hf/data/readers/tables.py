@@ -25,6 +25,7 @@ from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
+from assocformer_hf.wording import first_line
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 NAMES = ("metadata", "_classes")  # the first of `datasets`, the second of Roboflow
@@ -280,7 +281,7 @@ def _parquet(path: Path, read):
     try:
         return read()
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path}: not a valid Parquet file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: not a valid Parquet file ({first_line(error)})") from error
 
 
 def _json_rows(path: Path, lines: Sequence[str]) -> list[dict]:

@@ -10,7 +10,7 @@ import datasets
 from assocformer_hf.data.readers.files import image_file, is_image_name, read_lines, read_xml, with_files
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages, to_dataset
-from assocformer_hf.data.summary import counted
+from assocformer_hf.wording import counted
 
 VOC_LABELS = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

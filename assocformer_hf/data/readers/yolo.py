@@ -6,7 +6,7 @@ from pathlib import Path
 from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
-from assocformer_hf.data.summary import counted
+from assocformer_hf.wording import counted
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 
