@@ -10,7 +10,7 @@ import transformers
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without their progress bars and warnings, such as load reports; whoever set a level has the level that was set.
+    """Without their progress bars and warnings, such as load reports; a level that the caller set is kept.
 
     The one thing in a load report that matters, weights that a checkpoint lacks, is said by `from_backbone`.
     """

@@ -31,15 +31,18 @@ def test_a_model_is_loaded_without_a_line_of_other_libraries(tmp_path, create_mo
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_a_load_report_is_left_out_and_the_level_comes_back(tmp_path, capfd):
+def test_a_load_report_is_left_out_and_the_level_comes_back(tmp_path, capfd, caplog):
     backbone = TimmWrapperModel(TimmWrapperConfig(architecture="resnet10t"))
     weights = backbone.state_dict() | {"timm_model.fc.bias": torch.zeros(5)}  # what a load report would name
     with quiet_libraries():
         backbone.save_pretrained(tmp_path, state_dict=weights)
-    capfd.readouterr()
+    AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)
+    assert "Loading weights" in capfd.readouterr().err
+    assert "timm_model.fc.bias" in caplog.text
+    caplog.clear()
     with quiet_libraries():
         AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)
-    assert capfd.readouterr().err == ""
+    assert (capfd.readouterr().err, caplog.text) == ("", "")
     assert transformers.logging.get_verbosity() == transformers.logging.WARNING
     assert transformers.logging.is_progress_bar_enabled()
 

@@ -38,7 +38,7 @@ def check(
     from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.pages.check_page import html_report
-    from assocformer_hf.training.train import first_batch
+    from assocformer_hf.training.images import first_batch
     from assocformer_hf.wording import counted
 
     own = (options.data_dir, options.train_split, options.eval_split)

@@ -91,7 +91,7 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
         names = sorted({name for split in splits for row in (*split.labels, *split.unknown) for name in row})
     if len(set(names)) != len(names) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         shown = ", ".join(map(str, names)) or "none"
-        raise DataError(f"{splits[0].origin}: labels must have names, and each another one; got {shown}")
+        raise DataError(f"{splits[0].origin}: the names of labels must not be empty, and each only once; got {shown}")
     alike: dict[str, str] = {}
     for name in names:
         require_text(name, f"{splits[0].origin}: the label")

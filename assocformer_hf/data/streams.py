@@ -108,4 +108,6 @@ def read_shard(stream: datasets.IterableDataset, shard: int, start: int, rows: i
             break
         yield example
     if found != rows:
-        raise DataError(f"{file}: has not the {rows} examples that were counted in it; it was changed during the run")
+        raise DataError(
+            f"{file}: no longer has the {rows} examples that were counted in it; it was changed during the run"
+        )

@@ -94,8 +94,8 @@ class AssociationModule(nn.Module):
         A  = sigmoid(W_K S S' W_K')
         N1 = rowsum((A W_M) * (U S')) + b
 
-    which costs `labels^2 * (kernel_size + 1)` where the convolutions cost `labels^2 * features`. Each part is called
-    for what it holds, so that the hooks of offloading and of sharding have the weights there when they are needed.
+    which costs `labels^2 * (kernel_size + 1)` where the convolutions cost `labels^2 * features`. The weights are
+    got by calling their modules, so that the hooks of offloading and sharding (FSDP) fire before they are used.
 
     Args:
         num_features: size d of the pooled backbone feature.
@@ -171,7 +171,7 @@ class AssociationModule(nn.Module):
         return (shifted(features, self.key.kernel_size[0] + 1) @ readout.T).mT
 
     def read(self, readings: Tensor, association: Tensor) -> Tensor:
-        """N1 `(batch, labels)` with one A of one's own, `(labels, labels)`, in place of the images'.
+        """N1 `(batch, labels)` computed with a given A, `(labels, labels)`, in place of each image's own.
 
         Args:
             readings: of the images, see [`readings`].

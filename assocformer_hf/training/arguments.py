@@ -131,7 +131,7 @@ class HubArguments:
         if self.push_to_hub and not self.hub_model_id:
             raise OptionError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
         if self.hub_license and not self.push_to_hub:
-            raise OptionError("--hub_license is of --push_to_hub; later, give --license to assocformer publish")
+            raise OptionError("--hub_license needs --push_to_hub; later, give --license to assocformer publish")
         require(vars(self), at_least={"hub_sample_images": 0})
 
 
@@ -186,7 +186,7 @@ class RecipeArguments:
     )
     ema_decay: float = field(default=0.9997, metadata={"help": "Decay of the moving average of the weights."})
     mixed_precision: str | None = field(
-        default=None, metadata={"help": "no, fp16 or bf16. Default: what `accelerate config` or launch says."}
+        default=None, metadata={"help": "no, fp16, bf16 or fp8. Default: what `accelerate config` or launch says."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and drawn scenes."})
     max_grad_norm: float | None = field(default=None, metadata={"help": "Clip the gradient to this norm."})

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,11 +13,19 @@ from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
 
 from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_tree
+from assocformer_hf.saved_files import METRICS_FILE
+from assocformer_hf.training.arguments import RecipeArguments
+from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "run.json"
 EMA_FILE = "ema.safetensors"
 FORMAT = "assocformer run 2"
+# Neither weights nor metrics depend on these: a run may be resumed with others.
+FREE_OPTIONS = {
+    "output_dir", "resume", "overwrite", "checkpoint_every", "keep_checkpoints", "max_skipped_steps", "log_every",
+    "report_to",
+}  # fmt: skip
 
 
 class CheckpointError(ValueError):
@@ -245,3 +254,56 @@ def _fingerprints(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != STATE_FILE
     }
+
+
+def check_output_folder(
+    output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str], options: dict | None = None
+) -> bool:
+    """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
+
+    Args:
+        output: the folder.
+        recipe: the options of the run.
+        saves: names of the files that the run writes into the folder.
+        options: of the run, as its state holds them; None where they are not known yet.
+
+    Returns:
+        Whether the run goes on with the one whose work is in the folder.
+
+    Raises:
+        CheckpointError: if there is an earlier run, and none is resumed or shall be replaced, or if the checkpoints of
+            another program would be in the way of a new run's.
+        OutputError: if files of others would be replaced.
+    """
+    found = checkpoints(output.path / CHECKPOINTS)
+    earlier = [CHECKPOINTS] if found else []
+    resumed = bool(recipe.resume and (earlier or recipe.resume != "auto"))
+    if recipe.resume not in (None, "auto", "last"):
+        whole_checkpoint(recipe.resume)
+        # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
+        resumed = Path(recipe.resume).resolve().parent == (output.path / CHECKPOINTS).resolve()
+    restarts = recipe.resume == "auto" and not found and (options is None or _made_by_its_first_epoch(output, options))
+    if not restarts:
+        earlier += [name for name in ("model.safetensors",) if name in output.owned()]
+    if earlier and not resumed and not recipe.overwrite:
+        raise CheckpointError(
+            f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
+            "--overwrite, or choose another --output"
+        )
+    output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE], "model")
+    if not resumed:
+        for other in sorted(set((output.path / CHECKPOINTS).glob("epoch-*")) - set(found)):
+            raise in_the_way(other)
+    return resumed
+
+
+def _made_by_its_first_epoch(output: OutputFolder, options: dict) -> bool:
+    """Whether the model in a folder is that of the first epoch of a run with these options, which makes it again.
+
+    So it is where a run was killed after it had saved its first model, and before it had written a checkpoint.
+    """
+    file = output.path / METRICS_FILE
+    if METRICS_FILE not in output.owned() or not file.is_file():
+        return False
+    run = json.loads(file.read_text(encoding="utf-8"))["run"]
+    return run["epoch"] == 1 and run["options"] == json.loads(json.dumps(options))

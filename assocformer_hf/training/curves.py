@@ -1,10 +1,12 @@
-"""What a run leaves behind to look at: trackers, a table and a plot of its epochs."""
+"""What a run shows of itself: trackers, and its epochs as lines, a table and a plot."""
 
 import csv
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 from accelerate.tracking import LoggerType, get_available_trackers
 
 from assocformer_hf.data.images.dataset import MultiLabelImages
@@ -13,7 +15,9 @@ from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.interpretation.predictions import predictions_figure
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
+from assocformer_hf.model.losses import asymmetric_loss
 from assocformer_hf.option_values import OptionError
+from assocformer_hf.wording import counted
 
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
@@ -141,3 +145,36 @@ def sample_predictions(images: MultiLabelImages, evaluation: Evaluation, config:
     canvas = FigureCanvasAgg(predictions_figure(pictures, tagged, truths))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def log_line(entry: dict, epochs: int, best: float) -> str:
+    """An epoch in one line for people; mAP in percent."""
+    raw, ema = entry["raw"], entry["ema"]
+    spread = parts = ""
+    if raw["association_mean"] is not None:
+        spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
+        share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
+        parts = f"{100 * share:.0f}% of it the penalty of A, " if share > 0 else ""
+    left = entry["seconds"] * (epochs - entry["epoch"])
+    skipped = f"  {counted(entry['skipped_steps'], 'step')} skipped" if entry["skipped_steps"] else ""
+    return (
+        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} ({parts}ASL {entry['asl']:.4f}, "
+        f"on validation {min(raw['asl'], ema['asl']):.4f}){spread}  lr {entry['learning_rate']:.1e}  "
+        f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  "
+        f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
+        f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
+    )
+
+
+def headline(evaluation: Evaluation, config: AssocFormerConfig) -> dict:
+    """The numbers of an evaluation that the history keeps."""
+    scores, targets = torch.from_numpy(evaluation.scores), torch.from_numpy(evaluation.targets)
+    # The logits of float32 scores, which are as exact as the fourth digit of a loss needs.
+    loss = asymmetric_loss(
+        torch.logit(scores, eps=1e-6), targets.float(), config.gamma_pos, config.gamma_neg, config.clip
+    )
+    return {key: evaluation.metrics[key] for key in ("mAP", "CF1", "OF1")} | {
+        "asl": loss.item(),
+        "association_mean": evaluation.association_mean,
+        "association_std": evaluation.association_std,
+    }

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -26,13 +27,27 @@ CACHE = Path(HF_HOME) / "assocformer/teachers"
 BATCH_SIZE = 32
 
 
+class Taught(NamedTuple):
+    """What a teacher makes of the images.
+
+    Attributes:
+        scores: probabilities `(images, labels)`, float32.
+        name: of the teacher: its Hub id, or the name of its folder.
+        digest: of its weights and configuration, shortened.
+    """
+
+    scores: Tensor
+    name: str
+    digest: str
+
+
 def teacher_scores(
     name_or_path: str,
     dataset: datasets.Dataset,
     accelerator: Accelerator,
     num_workers: int = 0,
     bad_images: str = "error",
-) -> Tensor:
+) -> Taught:
     """What a trained model makes of each image, without augmentation; called by every process.
 
     The images are scored once. Their scores stay in the cache of Hugging Face (`HF_HOME`), in a place that follows from
@@ -46,8 +61,8 @@ def teacher_scores(
         bad_images: see [`MultiLabelImages`].
 
     Returns:
-        Probabilities `(images, labels)` in the dataset's order of labels, float32; for an unreadable image those of
-        the one that takes its place.
+        Scores in the dataset's order of labels, for an unreadable image those of the one that takes its place; and
+        which teacher they are of.
 
     Raises:
         DataError: if the teacher does not know a label of the dataset, or an image cannot be read.
@@ -62,7 +77,8 @@ def teacher_scores(
         raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")
     columns = [known.index(name) for name in label_names(dataset)]
 
-    made_by = [model_digest(teacher), processor.to_dict(), accelerator.mixed_precision, columns]
+    of_teacher = model_digest(teacher)
+    made_by = [of_teacher, processor.to_dict(), accelerator.mixed_precision, columns]
     digest = hashlib.sha256(repr(made_by).encode() + image_digests(dataset).tobytes())
     cache = OutputFolder(CACHE / digest.hexdigest())
     file = cache.path / "scores.npy"
@@ -75,7 +91,8 @@ def teacher_scores(
         if accelerator.is_main_process:
             with cache.locked():
                 cache.write(file.name, "scores", lambda path: np.save(path, scores))
-    return torch.from_numpy(scores)
+    name = Path(name_or_path).resolve().name if Path(name_or_path).exists() else name_or_path
+    return Taught(torch.from_numpy(scores), name, of_teacher[:16])
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -29,26 +28,26 @@ from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import Evaluation, ScoresError, evaluate, start_accelerator
-from assocformer_hf.model.configuration_assocformer import AssocFormerConfig, ConfigurationError
-from assocformer_hf.model.losses import asymmetric_loss
+from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.output_folder import OutputError, OutputFolder
-from assocformer_hf.saved_files import METRICS_FILE
 from assocformer_hf.training.arguments import RecipeArguments, epochs_for, head_decay_for
 from assocformer_hf.training.checkpoint import (
     CHECKPOINTS,
+    FREE_OPTIONS,
     CheckpointError,
     RunState,
+    check_output_folder,
     checkpoints,
-    in_the_way,
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
-    whole_checkpoint,
 )
 from assocformer_hf.training.curves import (
     CURVES_FILE,
     HISTORY_FILE,
     flat,
+    headline,
+    log_line,
     plot_curves,
     sample_predictions,
     tracker_names,
@@ -68,13 +67,7 @@ from assocformer_hf.training.step import (
     train_one_epoch,
     whole_model,
 )
-from assocformer_hf.wording import counted
 
-# Neither weights nor metrics depend on these: a run may be resumed with others.
-FREE_OPTIONS = {
-    "output_dir", "resume", "overwrite", "checkpoint_every", "keep_checkpoints", "max_skipped_steps", "log_every",
-    "report_to",
-}  # fmt: skip
 LOGS = "logs"
 
 
@@ -118,8 +111,8 @@ class TrainingRun:
         eval_images: images to evaluate on.
         recipe: the options of the run. Checkpoints go to `output_dir/checkpoints`, the history to `output_dir`.
         accelerator: from `create_accelerator`.
-        save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with the model that
-            holds them, `"raw"` or `"ema"`, its evaluation, and the state of the run.
+        save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with this run, the
+            model that holds them, `"raw"` or `"ema"`, and its evaluation.
         num_workers: processes that load images, for each training process; default: see [`share_cores`].
         options: what else the run depends on; it can only be resumed with the same.
         saves: names of the files that `save_best` writes into `output_dir`.
@@ -141,7 +134,7 @@ class TrainingRun:
         eval_images: MultiLabelImages,
         recipe: RecipeArguments,
         accelerator: Accelerator,
-        save_best: Callable[[PreTrainedModel, str, Evaluation, RunState], None],
+        save_best: Callable[["TrainingRun", PreTrainedModel, str, Evaluation], None],
         num_workers: int | None = None,
         options: dict | None = None,
         saves: Sequence[str] = (),
@@ -317,14 +310,14 @@ class TrainingRun:
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
         entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
         config = self.ema.module.config
-        state.history.append(entry | {key: _headline(evaluation, config) for key, evaluation in evaluations.items()})
+        state.history.append(entry | {key: headline(evaluation, config) for key, evaluation in evaluations.items()})
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
         if best.metrics["mAP"] > state.best_mAP:
             state.best_mAP = best.metrics["mAP"]
             model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
             if accelerator.is_main_process:
-                self.save_best(model, name, best, state)
+                self.save_best(self, model, name, best)
         save_checkpoint(accelerator, self.ema, state, self.output, recipe.keep_checkpoints)
         if accelerator.is_main_process:
             with suppress(OutputError):  # the checkpoint holds the history too
@@ -410,89 +403,3 @@ def _identify(train_images: MultiLabelImages, eval_images: MultiLabelImages) -> 
     """Which images a run uses, and the identities of both datasets."""
     (trained_on, train_identity), (held_out, eval_identity) = train_images.identify(), eval_images.identify()
     return ImagesUsed(trained_on, held_out), {"train on": train_identity, "evaluate on": eval_identity}
-
-
-def _made_by_its_first_epoch(output: OutputFolder, options: dict) -> bool:
-    """Whether the model in a folder is that of the first epoch of a run with these options, which makes it again.
-
-    So it is where a run was killed after it had saved its first model, and before it had written a checkpoint.
-    """
-    file = output.path / METRICS_FILE
-    if METRICS_FILE not in output.owned() or not file.is_file():
-        return False
-    run = json.loads(file.read_text(encoding="utf-8"))["run"]
-    return run["epoch"] == 1 and run["options"] == json.loads(json.dumps(options))
-
-
-def check_output_folder(
-    output: OutputFolder, recipe: RecipeArguments, saves: Sequence[str], options: dict | None = None
-) -> bool:
-    """Keeps a new run from mixing with, or replacing, the work of an earlier one, or files of others.
-
-    Args:
-        output: the folder.
-        recipe: the options of the run.
-        saves: names of the files that the run writes into the folder.
-        options: of the run, as its state holds them; None where they are not known yet.
-
-    Returns:
-        Whether the run goes on with the one whose work is in the folder.
-
-    Raises:
-        CheckpointError: if there is an earlier run, and none is resumed or shall be replaced, or if the checkpoints of
-            another program would be in the way of a new run's.
-        OutputError: if files of others would be replaced.
-    """
-    found = checkpoints(output.path / CHECKPOINTS)
-    earlier = [CHECKPOINTS] if found else []
-    resumed = bool(recipe.resume and (earlier or recipe.resume != "auto"))
-    if recipe.resume not in (None, "auto", "last"):
-        whole_checkpoint(recipe.resume)
-        # One of another folder starts a run here, which is no more to mix with an earlier one than any other.
-        resumed = Path(recipe.resume).resolve().parent == (output.path / CHECKPOINTS).resolve()
-    restarts = recipe.resume == "auto" and not found and (options is None or _made_by_its_first_epoch(output, options))
-    if not restarts:
-        earlier += [name for name in ("model.safetensors",) if name in output.owned()]
-    if earlier and not resumed and not recipe.overwrite:
-        raise CheckpointError(
-            f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
-            "--overwrite, or choose another --output"
-        )
-    output.refuse_foreign([*saves, HISTORY_FILE, CURVES_FILE], "model")
-    if not resumed:
-        for other in sorted(set((output.path / CHECKPOINTS).glob("epoch-*")) - set(found)):
-            raise in_the_way(other)
-    return resumed
-
-
-def log_line(entry: dict, epochs: int, best: float) -> str:
-    """An epoch in one line for people; mAP in percent."""
-    raw, ema = entry["raw"], entry["ema"]
-    spread = parts = ""
-    if raw["association_mean"] is not None:
-        spread = f"  A {raw['association_mean']:.3f} ± {raw['association_std']:.3f}"
-        share = 1 - entry["asl"] / entry["loss"] if entry["loss"] else 0
-        parts = f"{100 * share:.0f}% of it the penalty of A, " if share > 0 else ""
-    left = entry["seconds"] * (epochs - entry["epoch"])
-    skipped = f"  {counted(entry['skipped_steps'], 'step')} skipped" if entry["skipped_steps"] else ""
-    return (
-        f"epoch {entry['epoch']:>3}/{epochs}  loss {entry['loss']:.4f} ({parts}ASL {entry['asl']:.4f}, "
-        f"on validation {min(raw['asl'], ema['asl']):.4f}){spread}  lr {entry['learning_rate']:.1e}  "
-        f"mAP raw {100 * raw['mAP']:.2f} EMA {100 * ema['mAP']:.2f} best {100 * best:.2f}  "
-        f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
-        f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
-    )
-
-
-def _headline(evaluation: Evaluation, config: AssocFormerConfig) -> dict:
-    """The numbers of an evaluation that the history keeps."""
-    scores, targets = torch.from_numpy(evaluation.scores), torch.from_numpy(evaluation.targets)
-    # The logits of float32 scores, which are as exact as the fourth digit of a loss needs.
-    loss = asymmetric_loss(
-        torch.logit(scores, eps=1e-6), targets.float(), config.gamma_pos, config.gamma_neg, config.clip
-    )
-    return {key: evaluation.metrics[key] for key in ("mAP", "CF1", "OF1")} | {
-        "asl": loss.item(),
-        "association_mean": evaluation.association_mean,
-        "association_std": evaluation.association_std,
-    }

@@ -88,4 +88,4 @@ class TimeEstimate:
         whole = seconds / count * self.batches
         if whole < SHORT:
             return None
-        return f"about {timedelta(seconds=round(whole))} for the whole run, as {count} of its batches go"
+        return f"about {timedelta(seconds=round(whole))} for the whole run, estimated from {count} batches"

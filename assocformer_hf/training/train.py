@@ -1,37 +1,27 @@
 """Training in one call: from a dataset to a saved model."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import yaml
-from PIL import Image
-from torch import Tensor
+from transformers import PreTrainedModel
 
 from assocformer_hf.data.checks.check import check_labels
 from assocformer_hf.data.checks.text import brief_lines
-from assocformer_hf.data.images.dataset import MultiLabelImages
-from assocformer_hf.data.images.streaming import StreamedImages
-from assocformer_hf.data.images.transforms import (
-    backbone_image_processor,
-    create_image_processor,
-    evaluation_transform,
-    pixel_scaling,
-    training_transform,
-)
-from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name, load_multilabel_dataset
+from assocformer_hf.data.images.transforms import backbone_image_processor, create_image_processor
+from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.data.streams import StreamedDataset, on_disk, shard_rows
+from assocformer_hf.data.streams import StreamedDataset
 from assocformer_hf.data.summary import MultiLabelDataset
-from assocformer_hf.evaluation.evaluator import require_positives
+from assocformer_hf.evaluation.evaluator import Evaluation, require_positives
 from assocformer_hf.evaluation.report import metrics_table
-from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
+from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
@@ -40,18 +30,16 @@ from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import OPTIONS_FILE
-from assocformer_hf.training.arguments import (
-    DataArguments,
-    ModelArguments,
-    RecipeArguments,
-    default_recipe,
-    training_arguments,
-)
+from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments, training_arguments
+from assocformer_hf.training.checkpoint import FREE_OPTIONS, check_output_folder
 from assocformer_hf.training.distillation import teacher_scores
-from assocformer_hf.training.loop import FREE_OPTIONS, TrainingRun, check_output_folder, create_accelerator
+from assocformer_hf.training.images import create_images, first_pictures
+from assocformer_hf.training.loop import TrainingRun, create_accelerator
 from assocformer_hf.training.machine import hardware, share_cores
+from assocformer_hf.training.splits import load_splits
 from assocformer_hf.wording import counted
 
+SAVES = (*MODEL_FILES, OPTIONS_FILE)
 IN_MEMORY = "own data"  # what a dataset without a name or a path is called
 
 
@@ -117,9 +105,8 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     # With both, nothing reads L: what only L depends on gets no gradient.
     unused = model_args.fusion == "linear" and model_args.pooling == "attention"
     accelerator = create_accelerator(recipe, unused)
-    saves = (*MODEL_FILES, OPTIONS_FILE)
     # Before anything is read; once more, with the folder's lock, where the run begins.
-    from_main_process(lambda: _check_existing_folder(recipe, saves))
+    from_main_process(lambda: _check_existing_folder(recipe))
     if hub.push_to_hub and accelerator.is_main_process:
         create_repository(hub.hub_model_id, hub.hub_private_repo)
 
@@ -137,11 +124,14 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     model = create_model(model_args, names)
     processor = create_processor(model_args)
     train_images, eval_images = create_images(splits, processor, data_args, recipe.seed)
+    run_options = _options_of_run(model_args, data_args, source, processor, name)
     if recipe.teacher is not None:
         if isinstance(splits, StreamedDataset):
             raise DataError("a teacher scores all images before the training: leave out streaming, or the teacher")
         loading = accelerator, share_cores(accelerator, data_args.num_workers), data_args.bad_images
-        train_images.soft_labels = teacher_scores(recipe.teacher, splits["train"], *loading)
+        taught = teacher_scores(recipe.teacher, splits["train"], *loading)
+        train_images.soft_labels = taught.scores
+        run_options |= {"teacher": taught.name, "teacher_digest": taught.digest}
     accelerator.print(
         f"{name}: {len(train_images)} images to train on, {len(eval_images)} to evaluate on, "
         f"{len(names)} labels\n{model_args.backbone}: {model.num_parameters() / 1e6:.2f} M parameters, "
@@ -157,37 +147,12 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         "base_model": hub_id(model_args.backbone),
         "auto": [name for name, value in asdict(recipe).items() if value == "auto" and name not in FREE_OPTIONS],
     }
-
-    groups = (model_args, data_args, recipe, source)
-    divided = isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0
-
-    options_written = False
-
-    def save_best(model, weights, evaluation, state):
-        nonlocal options_written
-        seconds = sum(entry["seconds"] for entry in state.history)
-        details = origin | {"weights": weights, "epoch": state.epoch, "options": state.options}
-        details |= {"seconds": seconds} | hardware(accelerator)
-        used = replace(run.images_used, divided=divided)
-        evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
-        with run.output.replacing("model") as folder:
-            save_model_folder(folder, model, processor, evaluation, details, images_used=used)
-        if not options_written:  # not before: until then the model in the folder may be an earlier run's
-            run.output.write(OPTIONS_FILE, "run", partial(write_options, groups, dataset))
-            options_written = True
-
-    fixed = asdict(model_args) | asdict(data_args) | asdict(source)
-    # By its name: what is published says nothing of the folders of a machine.
-    fixed |= {
-        "backbone": hub_id(model_args.backbone) or origin["backbone"],
-        "dataset": name,
-        "processor": processor.to_dict(),
-    }
-    if recipe.teacher is not None:
-        fixed["teacher"] = Path(recipe.teacher).resolve().name if Path(recipe.teacher).exists() else recipe.teacher
-        fixed["teacher_digest"] = model_digest(load_trained_model(recipe.teacher))[:16]
-    for free in ("data_dir", "num_workers", "bad_images"):
-        del fixed[free]
+    save_best = BestModel(
+        processor,
+        origin,
+        divided=isinstance(splits, MultiLabelDataset) and splits.summary.held_out > 0,
+        write_options=partial(write_options, (model_args, data_args, recipe, source), dataset),
+    )
     run = TrainingRun(
         model,
         train_images,
@@ -195,9 +160,9 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         recipe,
         accelerator,
         save_best,
-        data_args.num_workers,
-        fixed,
-        saves,
+        num_workers=data_args.num_workers,
+        options=run_options,
+        saves=SAVES,
     )
     state = run.run()  # the best weights are on the disk before any process comes out
 
@@ -217,9 +182,56 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
     return result
 
 
-def _check_existing_folder(recipe: RecipeArguments, saves: Sequence[str]):
+@dataclass
+class BestModel:
+    """Saves weights as a complete model folder; a run calls it with those that are the best so far.
+
+    Attributes:
+        processor: the image processor.
+        origin: what the card says of the training: the dataset, its splits, the backbone.
+        divided: whether the package held the validation images out itself.
+        write_options: writes the options of the run as a file, once, as they stay the same.
+    """
+
+    processor: AssocFormerImageProcessor
+    origin: dict
+    divided: bool
+    write_options: Callable[[Path], None]
+    options_written: bool = field(default=False, init=False)
+
+    def __call__(self, run: TrainingRun, model: PreTrainedModel, weights: str, evaluation: Evaluation):
+        """Writes the folder: the weights, what they reached, and how they came about."""
+        seconds = sum(entry["seconds"] for entry in run.state.history)
+        details = self.origin | {"weights": weights, "epoch": run.state.epoch, "options": run.state.options}
+        details |= {"seconds": seconds} | hardware(run.accelerator)
+        used = replace(run.images_used, divided=self.divided)
+        evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
+        with run.output.replacing("model") as folder:
+            save_model_folder(folder, model, self.processor, evaluation, details, images_used=used)
+        if not self.options_written:  # not before: until then the model in the folder may be an earlier run's
+            run.output.write(OPTIONS_FILE, "run", self.write_options)
+            self.options_written = True
+
+
+def _options_of_run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    source: SourceOptions,
+    processor: AssocFormerImageProcessor,
+    dataset: str,
+) -> dict:
+    """What a run depends on besides its recipe; it can only be resumed with the same."""
+    options = asdict(model_args) | asdict(data_args) | asdict(source)
+    for free in ("data_dir", "num_workers", "bad_images"):
+        del options[free]
+    # By its name: what is published says nothing of the folders of a machine.
+    backbone = hub_id(model_args.backbone) or Path(model_args.backbone).name
+    return options | {"backbone": backbone, "dataset": dataset, "processor": processor.to_dict()}
+
+
+def _check_existing_folder(recipe: RecipeArguments):
     if Path(recipe.output_dir).is_dir():
-        check_output_folder(OutputFolder(recipe.output_dir, recipe.overwrite), recipe, saves)
+        check_output_folder(OutputFolder(recipe.output_dir, recipe.overwrite), recipe, SAVES)
 
 
 def write_options(groups: Iterable[Any], dataset: object, path: Path):
@@ -235,59 +247,6 @@ def write_options(groups: Iterable[Any], dataset: object, path: Path):
     path.write_text(yaml.safe_dump(set_ones, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> Mapping[str, datasets.Dataset]:
-    """The splits `train` and `validation` of a dataset; those that the package loaded as they are."""
-    if isinstance(dataset, Mapping) and {"train", "validation"} <= dataset.keys():
-        parts = [dataset[key] for key in ("train", "validation")]
-        if all(map(is_loaded, parts)):
-            if parts[0].features["labels"] != parts[1].features["labels"]:
-                raise DataError("train and validation have different labels: load both with the same label_names")
-            own = vars(source) | {"train_split": args.train_split, "eval_split": args.eval_split}
-            if given := [name for name, value in own.items() if value != getattr(SourceOptions, name, None)]:
-                raise DataError(
-                    f"{given[0]}={own[given[0]]!r} says how data are read, and these were read already: give it to "
-                    "load_multilabel_dataset, or leave it out"
-                )
-            if isinstance(dataset, MultiLabelDataset):
-                return dataset
-            dataset = dict(zip(("train", "validation"), parts, strict=True))
-    if args.streaming or isinstance(dataset, StreamedDataset):
-        return load_streams(dataset, args, source)
-    own = (args.data_dir, args.train_split, args.eval_split)
-    options = asdict(source) | {"bad_images": args.bad_images}
-    return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **options))
-
-
-def load_streams(dataset: object, args: DataArguments, source: SourceOptions) -> StreamedDataset:
-    """The split `train` as a stream, and `validation`, which every epoch is evaluated on, on the disk.
-
-    Raises:
-        DataError: if the dataset is not in shards, or has no validation split.
-    """
-    if isinstance(dataset, StreamedDataset):
-        streams = dataset
-    else:
-        own = (args.data_dir, args.train_split, args.eval_split)
-        streams = load_multilabel_dataset(dataset, *own, streaming=True, **asdict(source))
-    if "validation" not in streams:
-        raise DataError(
-            f"{dataset_name(dataset)}: no validation split, and none can be held out of a stream; name one as "
-            "eval_split, or make it by `assocformer prepare`"
-        )
-    loaded = StreamedDataset(streams)
-    loaded.files, loaded.options = streams.files, streams.options
-    held_out = streams["validation"], streams.files["validation"], streams.options
-    loaded["validation"] = from_main_process(lambda: on_disk(*held_out))
-    return loaded
-
-
-def is_loaded(split: object) -> bool:
-    """Whether a split is in the package's schema already."""
-    if not isinstance(split, datasets.Dataset) or not {"image", "labels"} <= split.features.keys():
-        return False
-    return isinstance(getattr(split.features["labels"], "feature", None), datasets.ClassLabel)
-
-
 def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
     """The model that the options describe: a preset with random weights, or a pretrained backbone."""
     config = {key: value for key, value in asdict(args).items() if key not in ("backbone", "normalization")}
@@ -301,57 +260,6 @@ def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:
     return create_image_processor(args.image_size)
 
 
-def augmentation(args: DataArguments, processor: AssocFormerImageProcessor) -> Callable[[Image.Image], Tensor]:
-    """What a run does to its training images."""
-    return training_transform(
-        processor, args.cutout, args.randaugment_ops, args.randaugment_magnitude, args.horizontal_flip
-    )
-
-
-def create_images(
-    splits: Mapping[str, datasets.Dataset], processor: AssocFormerImageProcessor, args: DataArguments, seed: int
-) -> tuple[MultiLabelImages, MultiLabelImages]:
-    """The images to train on, augmented, and those to evaluate on, as the model takes them."""
-    augment = augmentation(args, processor)
-    scale = pixel_scaling(processor)
-    options: dict[str, Any] = {"seed": seed, "bad_images": args.bad_images, "scale": scale}
-    if isinstance(splits, StreamedDataset):
-        stream, files = splits["train"], splits.files["train"]
-        rows = from_main_process(lambda: shard_rows(stream, files))
-        train_images = StreamedImages(stream, files, rows, augment, **options, buffer=args.shuffle_buffer)
-    else:
-        train_images = MultiLabelImages(splits["train"], augment, **options)
-    eval_images = MultiLabelImages(splits["validation"], evaluation_transform(processor), bad_images=args.bad_images)
-    return train_images, eval_images
-
-
-def first_batch(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImages, str]:
-    """The images of a training split as the dataset's usual recipe shows them to the model, uint8, and what it does.
-
-    Args:
-        images: the training split.
-        dataset: its name or path, which names the recipe.
-    """
-    model_args, data_args, recipe, *_ = training_arguments(dataset=dataset)
-    size = model_args.image_size
-    augment = augmentation(data_args, create_image_processor(size))
-    steps = [f"the recipe {default_recipe(dataset)} makes them {size}×{size} pixels"]
-    if data_args.horizontal_flip:
-        steps.append(f"mirrors {100 * data_args.horizontal_flip:.0f}% of them")
-    if data_args.cutout:
-        steps.append(f"hides a square of {100 * data_args.cutout:.0f}% of the side")
-    if data_args.randaugment_ops:
-        strength = data_args.randaugment_magnitude
-        steps.append(f"and changes them {data_args.randaugment_ops}× by RandAugment (strength {strength} of 30)")
-    return MultiLabelImages(images, augment, recipe.seed, bad_images="skip"), ", ".join(steps)
-
-
 def hub_id(backbone: str) -> str | None:
     """The backbone's name on the Hub, for the model card; a preset or a folder has none."""
     return None if backbone in BACKBONE_PRESETS or Path(backbone).exists() else backbone
-
-
-def first_pictures(dataset: datasets.Dataset, count: int, bad_images: str = "error") -> list[Image.Image]:
-    """The first images of a dataset, upright and in RGB."""
-    images = MultiLabelImages(dataset, lambda image: image, bad_images=bad_images)
-    return [images[i]["pixel_values"] for i in range(min(count, len(images)))]

@@ -218,9 +218,6 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
-    before = os.times().children_user
-    assert run("train", "--help").returncode == 0
-    assert os.times().children_user - before < 1.5  # seconds of work, on a machine that may be busy
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain", "evaluate", "calibrate", "export"])

@@ -20,7 +20,7 @@ from assocformer_hf.interpretation.explanation import explanation_figure, plot_e
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.pages.check_page import html_report
 from assocformer_hf.pages.report import ReportInput, write_report
-from assocformer_hf.training.train import first_batch
+from assocformer_hf.training.images import first_batch
 from tests.conftest import OVERLAPS, ROOT
 
 MODEL = ROOT / "model_cards/assocformer-efficientnet-lite0-mirflickr"

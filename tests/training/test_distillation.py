@@ -40,15 +40,15 @@ def relabelled(scenes: datasets.Dataset, names: list[str]) -> datasets.Dataset:
 
 def test_the_scores_are_the_teachers_by_label_and_are_kept(scenes, cache):
     accelerator, names = Accelerator(cpu=True), label_names(scenes)
-    scores = teacher_scores(str(TEACHER), scenes, accelerator)
+    scores = teacher_scores(str(TEACHER), scenes, accelerator).scores
     expected = np.stack([one.all_scores for one in Tagger(TEACHER)(scenes["image"][:])])
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     few = relabelled(scenes, [names[7], names[2]])
-    np.testing.assert_allclose(teacher_scores(str(TEACHER), few, accelerator), expected[:, [7, 2]], atol=1e-5)
+    np.testing.assert_allclose(teacher_scores(str(TEACHER), few, accelerator).scores, expected[:, [7, 2]], atol=1e-5)
     assert len(files := sorted(cache.glob("*/scores.npy"))) == 2
     for file in files:
         np.save(file, np.load(file) / 2)
-    np.testing.assert_allclose(teacher_scores(str(TEACHER), scenes, accelerator), expected / 2, atol=1e-5)
+    np.testing.assert_allclose(teacher_scores(str(TEACHER), scenes, accelerator).scores, expected / 2, atol=1e-5)
     with pytest.raises(DataError, match="the teacher does not know the label 'zebra'"):
         teacher_scores(str(TEACHER), relabelled(scenes, ["dog", "zebra"]), accelerator)
 

@@ -76,7 +76,7 @@ def test_the_estimate_begins_again_with_an_epoch(monkeypatch):
     estimate = TimeEstimate(1000, 0.0)
     assert [estimate.after(batch) for batch in (1, 2, 1, 2, 1)] == [None] * 5
     assert estimate.after(2) is None
-    assert estimate.after(3) == "about 1:40:00 for the whole run, as 2 of its batches go"
+    assert estimate.after(3) == "about 1:40:00 for the whole run, estimated from 2 batches"
     assert estimate.after(4) is None
 
 

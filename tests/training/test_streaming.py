@@ -21,7 +21,7 @@ from assocformer_hf.training.arguments import DataArguments, RecipeArguments
 from assocformer_hf.training.loading import head_start_loader
 from assocformer_hf.training.loop import TrainingRun
 from assocformer_hf.training.sampling import StreamOrder
-from assocformer_hf.training.train import load_streams
+from assocformer_hf.training.splits import load_streams
 from tests.commands.commands import assert_same_run, run, training
 from tests.commands.test_faults import kill, start, wait_for_checkpoints
 
@@ -100,7 +100,7 @@ def test_the_head_starts_on_as_many_images_of_the_stream_as_memory_allows(shards
 
 def test_a_shard_that_changed_is_named(images):
     changed = StreamedImages(images.dataset, images.files, [9, 15, 4, 17], images.transform, buffer=10)
-    with pytest.raises(DataError, match="train-1.parquet: has not the 15 examples that were counted in it"):
+    with pytest.raises(DataError, match="train-1.parquet: no longer has the 15 examples that were counted in it"):
         list(StreamOrder(changed))
 
 

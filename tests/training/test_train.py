@@ -27,7 +27,8 @@ from assocformer_hf.training.arguments import (
     training_arguments,
 )
 from assocformer_hf.training.checkpoint import CheckpointError, checkpoints
-from assocformer_hf.training.train import first_pictures, write_options
+from assocformer_hf.training.images import first_pictures
+from assocformer_hf.training.train import write_options
 from tests import forked
 
 QUICK = {"epochs": 1, "batch_size": 8, "num_workers": 0, "report_to": "none"}

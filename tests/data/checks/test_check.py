@@ -23,7 +23,7 @@ from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.pages.check_page import _matrix, _pairs, html_report
-from assocformer_hf.training.train import first_batch
+from assocformer_hf.training.images import first_batch
 from tests.conftest import OVERLAPS
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)

@@ -71,8 +71,8 @@ def test_missing_images_are_named_and_counted(folder):
             {"annotations": [{"id": 8, "image_id": 1, "category_id": 4}]},
             r"annotation 8 has the category 4, which is not in the list of categories \(ids 3, 17, 90\)",
         ),
-        ({"categories": []}, "labels must have names, and each another one; got none"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each another one; got a, a"),
+        ({"categories": []}, "the names of labels must not be empty, and each only once; got none"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each only once; got a, a"),
         (
             {"images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]},
             r"instances_val2017.json: the image id 7 is given to both a.jpg and b.jpg; give each its own",
