@@ -20,6 +20,7 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.saved_model import evaluate_saved_model
 from assocformer_hf.evaluation.thresholds import choose_thresholds
+from assocformer_hf.wording import counted
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
 from benchmarks.tables import header, over_seeds, row
@@ -103,7 +104,12 @@ def seeds_rows(runs: Runs) -> list[str]:
         seeds = shared_seeds(runs, head)
         ours, other = (over_seeds([100 * runs[one][seed]["mAP"] for seed in seeds]) for one in ("am", head))
         difference = bundled_above(runs, head)
-        lines.append(row(f"its head over {len(seeds)} seeds", f"mAP {ours}, {BESIDE[head]} {other}: {difference}"))
+        lines.append(
+            row(
+                f"its head beside {BESIDE[head]}, {counted(len(seeds), 'seed')}",
+                f"mAP {ours} and {other}: {difference}",
+            )
+        )
     return lines
 
 

@@ -23,7 +23,7 @@ ASSOCIATIONS = ("am", "am-theta-c2", "am-theta", "am-k1", "am-k5", "am-k7", "am-
 
 
 def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
-    """Replaces the tables of the page, and the plots beside it.
+    """Replaces the tables of the page and of that of the settings, and the plots beside them.
 
     Args:
         results: of every arm at every size, by both.
@@ -37,9 +37,9 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
         "costs": costs_table(costs),
         "causes": causes_table(results, sizes),
         "association": association_table(results, sizes),
-        "settings": settings_table(results, sizes),
     }
     fill_page(page, tables)
+    fill_page(page.with_stem(f"{page.stem}_settings"), {"settings": settings_table(results, sizes)})
     (page.parent / "images").mkdir(exist_ok=True)
     plot_frontier(results, costs, page.parent / "images/photographs_frontier.png")
     plot_association(results, page.parent / "images/photographs_association.png")

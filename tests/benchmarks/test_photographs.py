@@ -29,11 +29,12 @@ ARM = {arm.name: arm for arm in ARMS}
 
 
 def test_the_pages_say_what_the_results_say(tmp_path, capsys):
-    page, readme = shutil.copy(PAGE, tmp_path / PAGE.name), shutil.copy(README, tmp_path / README.name)
+    originals = (PAGE, PAGE.with_stem("photographs_settings"), README)
+    page, _, readme = copies = [shutil.copy(original, tmp_path / original.name) for original in originals]
     results = {(arm.name, scale.size): Results(arm, scale, FOLDER) for arm in ARMS for scale in SCALES}
     write_pages(results, FOLDER, page, readme)
-    assert page.read_text() == PAGE.read_text(), "run python -m benchmarks.photographs --tables"
-    assert readme.read_text() == README.read_text(), "run python -m benchmarks.photographs --tables"
+    for copy, original in zip(copies, originals, strict=True):
+        assert copy.read_text() == original.read_text(), "run python -m benchmarks.photographs --tables"
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,11 @@ def test_the_table_pairs_the_seeds():
     assert table[3].endswith("| +0.60 ± 0.10 |")
     assert len(table) == 4, "a head without a run has no row"
     (line,) = seeds_rows(runs)
-    assert "its head over 3 seeds" in line
+    assert "its head beside a linear head, 3 seeds" in line
     one_more = with_seed_0([*rows, {**rows[1], "head": "linear-attention", "mAP": 0.711}], bundled)
     assert fine_tuned_table(one_more)[4].endswith("| 1 | 71.10 | 70.00 | 70.00 | +0.40 |")
-    assert seeds_rows(one_more)[1].endswith("a linear head with attention 71.10: +0.40 |")
+    assert (
+        seeds_rows(one_more)[1]
+        == "| its head beside a linear head with attention, 1 seed | mAP 71.50 and 71.10: +0.40 |"
+    )
     assert "+0.65 ± 0.15" in seeds_rows(with_seed_0(rows[:2], bundled))[0]
