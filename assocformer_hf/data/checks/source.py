@@ -21,6 +21,10 @@ NO_LABELS = frozenset(
      "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
      "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded")
 )  # fmt: skip
+# What tables write where there is nothing to say.
+NOTHING = frozenset(
+    ("nan", "na", "n/a", "#n/a", "null", "none", "nil", "undefined", "unknown", "unlabelled", "unlabeled", "?", "-")
+)
 SHORT = 5  # names below this length may differ by a letter, as car and cat do
 
 
@@ -32,7 +36,7 @@ class SourceCheck:
         unused_images: image files in the folder of the dataset that no split has.
         unused_folders: those folders of them none of whose images is used.
         ignored_columns: columns that were not read.
-        doubtful_labels: labels that may be columns of something else.
+        doubtful_labels: labels that may be columns of something else, or stand for no label.
         similar_labels: groups of labels whose names differ by case, punctuation or one letter.
         words: labels that look like several, divided by spaces.
     """
@@ -50,7 +54,7 @@ class SourceCheck:
             "folders whose images no split has": self.unused_folders,
             "images that no split has": self.unused_images,
             "columns that were not read": self.ignored_columns,
-            "labels that may be columns of something else": self.doubtful_labels,
+            "labels that may be columns of something else, or stand for no label": self.doubtful_labels,
             "names that may mean the same label": [" = ".join(group) for group in self.similar_labels],
             "labels that may be several, divided by spaces (then say delimiter ' ')": self.words,
         }
@@ -74,7 +78,7 @@ def check_source(source, splits: Mapping[str, datasets.Dataset], summary: ReadSu
 
 def check_names(names: list[str]) -> SourceCheck:
     """What may be wrong with the names of labels alone."""
-    doubtful = [name for name in names if name.strip().lower() in NO_LABELS]
+    doubtful = [name for name in names if name.strip().lower() in NO_LABELS | NOTHING]
     return SourceCheck(doubtful_labels=doubtful, similar_labels=similar_names(names), words=divided_by_spaces(names))
 
 

@@ -156,18 +156,18 @@ def without_foreign_root(names: Sequence, root: Path) -> Sequence:
     All of them lose the same beginning, so that different ones stay different. Others come back as they are.
 
     Args:
-        names: the paths, as a file of annotations gives them.
+        names: the paths of files or folders, as a file of annotations gives them.
         root: the folder.
     """
     if not all(isinstance(name, str) and _is_absolute(name) for name in names):
         return names
-    if not names or any(map(os.path.isfile, names[:LOOKED_AT])):
+    if not names or any(map(os.path.exists, names[:LOOKED_AT])):
         return names
     parts = [re.split(r"[\\/]+", name) for name in names]
     shared = os.path.commonprefix([one[:-1] for one in parts])
     for start in range(1, len(shared) + 1):
         tails = ["/".join(one[start:]) for one in parts]
-        if any(os.path.isfile(root / tail) for tail in tails[:LOOKED_AT]):
+        if any(os.path.exists(root / tail) for tail in tails[:LOOKED_AT]):
             return tails
     return names
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml
+from assocformer_hf.data.readers.files import image_file, image_files, read_lines, read_yaml, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.wording import counted
@@ -35,10 +35,7 @@ class YoloReader(Reader):
         names = class_names(content, path)
         root = self._root(path, content.get("path"))
         found = {}
-        for split in (key for key in SPLITS if content.get(key)):
-            places = content[split] if isinstance(content[split], list) else [content[split]]
-            if wrong := [place for place in places if not isinstance(place, str)]:
-                raise DataError(f"{path}: {split}: {wrong[0]!r} is not the name of a folder or file")
+        for split, places in _places(content, path, root).items():
             if split == "test" and not any((root / _inside(root, place)).exists() for place in places):
                 self.left_out[f"test: {', '.join(places)}"] = "no such folder"
                 continue
@@ -94,6 +91,18 @@ def class_names(content: dict, path: Path) -> dict[int, str]:
     return found
 
 
+def _places(content: dict, path: Path, root: Path) -> dict[str, list[str]]:
+    """The folders and lists of images by split, those of another machine as seen from the root."""
+    places_of = {}
+    for split in (key for key in SPLITS if content.get(key)):
+        places_of[split] = content[split] if isinstance(content[split], list) else [content[split]]
+        if wrong := [place for place in places_of[split] if not isinstance(place, str)]:
+            raise DataError(f"{path}: {split}: {wrong[0]!r} is not the name of a folder or file")
+    given = [place for places in places_of.values() for place in places]
+    here = dict(zip(given, without_foreign_root(given, root), strict=True))
+    return {split: [here[place] for place in places] for split, places in places_of.items()}
+
+
 def _read_split(path: Path, root: Path, places: list[str], names: dict[int, str]) -> LabelledImages:
     found = LabelledImages(str(path), names=list(names.values()))
     image_of: dict[Path, str] = {}
@@ -122,7 +131,7 @@ def _images(root: Path, place: str, origin: Path) -> list[str]:
         return image_files(path)
     if not path.is_file():
         raise DataError(f"{origin}: {place}: no such folder below {root}; give the export's folder as data_dir")
-    return [image_file(root, line, str(path)) for line in read_lines(path)]
+    return [image_file(root, line, str(path)) for line in without_foreign_root(read_lines(path), root)]
 
 
 def _label_places(root: Path, image: str) -> Iterator[Path]:

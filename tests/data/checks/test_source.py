@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from assocformer_hf.data.checks.check import check_images, check_labels
-from assocformer_hf.data.checks.source import check_source, divided_by_spaces, similar_names
+from assocformer_hf.data.checks.source import check_names, check_source, divided_by_spaces, similar_names
 from assocformer_hf.data.checks.text import source_lines, text_report
 from assocformer_hf.data.load import load_multilabel_dataset
 from tests import forked
@@ -33,11 +33,15 @@ def test_images_and_columns_that_are_not_used_are_named(tmp_path):
         "  folders whose images no split has, 1: old",
         "  images that no split has, 1: 2.jpg",
         "  columns that were not read, 1: 'price'",
-        "  labels that may be columns of something else, 1: fold",
+        "  labels that may be columns of something else, or stand for no label, 1: fold",
     ]
     (tmp_path / "metadata.csv").write_text("file_name,cat\n0.jpg,1\n1.jpg,0\n2.jpg,0\nold/3.jpg,1\nold/4.jpg,0\n")
     splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
     assert not check_source(tmp_path, splits, splits.summary).findings()
+
+
+def test_labels_that_stand_for_nothing_are_named():
+    assert check_names(["cat", "NaN", "n/a", "cannot"]).doubtful_labels == ["NaN", "n/a"]
 
 
 def test_names_that_may_mean_the_same():

@@ -27,6 +27,19 @@ def test_yolo_of_roboflow(roboflow):
         assert labels_by_file(splits["validation"]) == {"c.jpg": (["Hündin"], [])}
 
 
+def test_yolo_of_another_machine(roboflow):
+    lists = "train: /home/ann/birds/train.txt\nval: /home/ann/birds/valid/images\ntest: /home/ann/birds/test/images\n"
+    (roboflow / "data.yaml").write_text(f"path: /home/ann/birds\n{lists}names: [Katze, Hündin]\n")
+    (roboflow / "train.txt").write_text("/home/ann/birds/train/images/a.jpg\n/home/ann/birds/train/images/b.png\n")
+    splits = load_multilabel_dataset(roboflow)
+    assert labels_by_file(splits["train"]) == {"a.jpg": (["Katze", "Hündin"], []), "b.png": ([], [])}
+    assert labels_by_file(splits["validation"]) == {"c.jpg": (["Hündin"], [])}
+    (roboflow / "data.yaml").write_text(
+        "train: C:\\birds\\train\\images\nval: C:\\birds\\valid\\images\nnames: [a, b]\n"
+    )
+    assert len(load_multilabel_dataset(roboflow)["validation"]) == 1
+
+
 def test_wrong_yolo_is_named(roboflow):
     (roboflow / "valid/labels/c.txt").write_text("0 0 0 1 1\n2 0 0 1 1\n")
     with pytest.raises(DataError, match=r"valid/labels/c.txt: line 2: unknown class '2'; expected 0 to 1"):
