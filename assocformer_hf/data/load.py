@@ -284,7 +284,7 @@ def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):
             raise DataError(f"{part.origin}: {twice} is there twice; keep one of them")
 
 
-def load_images(sources: Iterable[str | Path], image_column: str | None = None) -> datasets.Dataset:
+def load_images(sources: str | Path | Iterable[str | Path], image_column: str | None = None) -> datasets.Dataset:
     """The images of files, folders and datasets, without labels: one column `image`, undecoded.
 
     Args:
@@ -295,6 +295,7 @@ def load_images(sources: Iterable[str | Path], image_column: str | None = None) 
     Raises:
         DataError: if a source does not exist or has no images.
     """
+    sources = [sources] if isinstance(sources, (str, Path)) else sources
     parts = [part for source in sources for part in _images_of(str(source), image_column)]
     return datasets.concatenate_datasets(parts)
 

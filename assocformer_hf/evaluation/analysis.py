@@ -14,7 +14,7 @@ HISTOGRAM_BINS = 20
 
 
 def label_rows(
-    evaluation: Evaluation, label_names: Sequence[str], thresholds: np.ndarray, intervals: np.ndarray
+    evaluation: Evaluation, label_names: Sequence[str], thresholds: np.ndarray, intervals: np.ndarray | None
 ) -> list[dict]:
     """For each label its AP with interval, positives, threshold, and precision, recall and F1 at that threshold.
 
@@ -22,7 +22,7 @@ def label_rows(
         evaluation: of a model.
         label_names: in the order of the columns.
         thresholds: `(labels,)`.
-        intervals: of the AP, `(labels, 2)`.
+        intervals: of the AP, `(labels, 2)`; None where there are none.
 
     Returns:
         Dictionaries; a value that does not exist, such as the AP of a label without positives, is None.
@@ -31,7 +31,7 @@ def label_rows(
     positives, predictions, hits = present.sum(0), predicted.sum(0), (predicted & present).sum(0)
     rows = []
     for c, name in enumerate(label_names):
-        low, high = intervals[c] if positives[c] else (None, None)
+        low, high = intervals[c] if positives[c] and intervals is not None else (None, None)
         rows.append(
             {
                 "label": name,

@@ -19,10 +19,11 @@ def bootstrap_metrics(
     seed: int = 0,
     compared: tuple[np.ndarray, float | np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Percentile bootstrap over the images, centred on the measured values.
+    """Percentile bootstrap over the images.
 
     An image that is drawn twice raises the AP of a label with few images, so that the resamples lie above the measured
-    value as a whole: each interval is moved by the distance of their median from it, within [0, 1].
+    value as a whole: each interval is moved by the distance of their median from it, within [0, 1]. Of a difference
+    both sides are raised alike, and nothing is moved.
 
     Args:
         scores: probabilities, `(images, labels)`.
@@ -32,7 +33,7 @@ def bootstrap_metrics(
         confidence: share of the resamples that an interval covers.
         seed: of the drawing.
         compared: scores of another model for the same images, and its threshold. The intervals are then of the
-            differences, these metrics less the other model's, both on the same drawn images, and lie in [-1, 1].
+            differences, these metrics less the other model's, both on the same drawn images.
 
     Returns:
         Lower and upper bound: `(2,)` for `mAP`, `CP`, `CR`, `CF1`, `OP`, `OR`, `OF1`, and `(labels, 2)` for
@@ -41,9 +42,7 @@ def bootstrap_metrics(
     Raises:
         ValueError: see `multilabel_metrics`.
     """
-    measured, lowest = multilabel_metrics(scores, targets, threshold), 0
-    if compared is not None:
-        others, lowest = multilabel_metrics(compared[0], targets, compared[1]), -1
+    measured = multilabel_metrics(scores, targets, threshold)
     images, generator = len(scores), np.random.default_rng(seed)
     step = max(1, BLOCK_ENTRIES // images)
     blocks = []
@@ -62,10 +61,11 @@ def bootstrap_metrics(
         for name in blocks[0]:
             drawn = np.concatenate([block[name] for block in blocks])
             low, middle, high = np.nanquantile(drawn, [tail, 0.5, 1 - tail], axis=0)
-            value = np.array(measured[name], dtype=float)
-            if compared is not None:
-                value = value - np.array(others[name], dtype=float)
-            intervals[name] = np.clip(np.stack([value + low - middle, value + high - middle], axis=-1), lowest, 1)
+            interval = np.stack([low, high], axis=-1)
+            if compared is None:
+                moved = np.array(measured[name], dtype=float) - middle
+                interval = np.clip(interval + moved[..., None], 0, 1)
+            intervals[name] = interval
     return intervals
 
 

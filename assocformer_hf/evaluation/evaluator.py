@@ -63,8 +63,10 @@ class Evaluation:
 
         Returns:
             For each of the two the `mAP` with it, the mAP `lost`, and the interval of the loss, `low` to `high`, by the
-            paired bootstrap over the images (95%); None where it was not measured.
+            paired bootstrap over the images (95%); None where it was not measured, and of a single image.
         """
+        if len(self.scores) < 2:
+            return None
         worth = {}
         for name, scores in self.scores_without.items():
             mean = multilabel_metrics(scores, self.targets)["mAP"]

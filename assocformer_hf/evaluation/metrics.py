@@ -25,7 +25,8 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
         `(labels,)`, in [0, 1]; NaN for a label without positives.
 
     Raises:
-        ValueError: if the shapes do not fit, a score is not finite, or on an unknown interpolation.
+        ValueError: if the shapes do not fit, a score is not finite, a target is not 1, 0 or -1, or on an unknown
+            interpolation.
     """
     if interpolation not in (None, "11point"):
         raise ValueError(f"interpolation must be None or '11point', got {interpolation!r}")
@@ -35,7 +36,9 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, interpolation: st
         block = slice(start, start + LABEL_BLOCK)
         columns = scores[:, block].T.copy()
         _check_finite(columns.T)
-        pairs = zip(columns, targets[:, block].T.copy(), strict=True)
+        own_targets = targets[:, block].T.copy()
+        _check_targets(own_targets)
+        pairs = zip(columns, own_targets, strict=True)
         values[block] = [_label_average_precision(*pair, interpolation) for pair in pairs]
     return values
 
@@ -83,6 +86,10 @@ def multilabel_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float
     scores, targets = _same_shape(scores, targets)
     if not _are_probabilities(np.asarray(threshold)):
         raise ValueError(f"threshold must be between 0 and 1, got {np.ravel(threshold)[:5].tolist()}")
+    if np.shape(threshold) not in ((), (1,), scores.shape[1:]):
+        raise ValueError(
+            f"threshold must be a number, or one for each of {scores.shape[1]} labels, got {np.shape(threshold)}"
+        )
     counts = _count(scores, targets, threshold)
     counted = counts["positives"] > 0
     if not counted.any():
@@ -195,6 +202,10 @@ def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):
             f"scores must be probabilities between 0 and 1, got {scores.min():g} to {scores.max():g}; of logits take "
             "the sigmoid, of percentages the hundredth part"
         )
+    _check_targets(targets)
+
+
+def _check_targets(targets: np.ndarray):
     wrong = (targets != 0) & (targets != 1) & (targets != -1)
     if wrong.any():
         raise ValueError(f"targets must be 1, 0 or -1 (unknown), got {np.unique(targets[wrong])[:5].tolist()}")

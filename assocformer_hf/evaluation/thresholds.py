@@ -1,12 +1,15 @@
 """Decision thresholds chosen on images that the model was not trained on, and what they gain on others."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.folds import folds
-from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.metrics import multilabel_metrics, reaches
 from assocformer_hf.evaluation.options import GOALS, MIN_POSITIVES
 from assocformer_hf.option_values import require
+from assocformer_hf.wording import counted, some
 
 DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 
@@ -58,6 +61,41 @@ def choose_thresholds(
     return thresholds
 
 
+def missed_goal(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    thresholds: float | np.ndarray,
+    goal: str,
+    value: float | None,
+    label_names: Sequence[str],
+) -> str:
+    """A sentence on a precision that no threshold reaches on these images; nothing where it is reached.
+
+    Args:
+        scores: see [`choose_thresholds`].
+        targets: likewise.
+        thresholds: what it returned.
+        goal: likewise.
+        value: likewise.
+        label_names: in the order of the columns.
+    """
+    if goal != "precision":  # any recall is reached
+        return ""
+    metrics = multilabel_metrics(scores, targets, thresholds)
+    if np.ndim(thresholds) == 0:
+        if metrics["OP"] >= value - 1e-12:
+            return ""
+        return f"no threshold reaches a precision of {value} on these images; the highest is {metrics['OP']:.2f}"
+    present, predicted = targets == 1, reaches(scores, thresholds) & (targets != -1)
+    precision = (predicted & present).sum(0) / np.maximum(predicted.sum(0), 1)
+    below = [name for name, one in zip(label_names, precision.tolist(), strict=True) if one < value - 1e-12]
+    return (
+        f"{counted(len(below), 'label')} below a precision of {value} on these images: {some(below, 5)}"
+        if below
+        else ""
+    )
+
+
 def ranked_decisions(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What every threshold would predict.
 
@@ -103,12 +141,20 @@ def cross_validate_thresholds(
         seed: of the division into folds.
         choice: the goal, see [`choose_thresholds`].
 
+    Raises:
+        DataError: as [`choose_thresholds`], and if no label is left to choose on outside of a fold.
+
     Returns:
         `baseline` and `chosen`, each with CP, CR, CF1, OP, OR and OF1 over the held-out decisions of all folds
         together, and `fold_gains`, for CF1 and OF1 the gain in each fold.
     """
     chosen, gains = np.zeros(scores.shape), {"CF1": [], "OF1": []}
     for rest, held_out in folds(len(scores), count, seed):
+        if not (targets[rest] == 1).any():
+            raise DataError(
+                f"all images with labels are in one of {count} folds, and outside of it no threshold can be chosen; "
+                "give more images"
+            )
         chosen[held_out] = scores[held_out] >= choose_thresholds(scores[rest], targets[rest], **choice)
         if (targets[held_out] == 1).any():
             before = multilabel_metrics(scores[held_out], targets[held_out], baseline)

@@ -31,6 +31,7 @@ from assocformer_hf.evaluation.thresholds import (
     DECISION_METRICS,
     choose_thresholds,
     cross_validate_thresholds,
+    missed_goal,
 )
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
@@ -72,6 +73,7 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
     config.threshold = config.threshold if args.per_label else thresholds
     found["thresholds"] = choice | {
         "before": worth["baseline"], "held_out": worth["chosen"], "fold_gains": worth["fold_gains"],
+        "missed": missed_goal(scores, targets, thresholds, args.goal, args.value, saved.label_names),
     }  # fmt: skip
     metrics = multilabel_metrics(scores, targets, thresholds)
     return replace(evaluation, scores=scores, metrics=metrics), found
@@ -92,6 +94,8 @@ def summary(found: dict, model) -> str:
             f"note: on images that did not choose them, the thresholds have a lower {metric} than those before; the "
             "model as it was may serve better, or more images may help"
         )
+    if chosen["missed"]:
+        lines.append(f"note: {chosen['missed']}")
     own = model.config.label_thresholds
     values = f"{min(own):.3f} to {max(own):.3f}" if own else f"{model.config.threshold:.3f}"
     lines.append(f"{'thresholds of the labels' if own else 'threshold'}: {values}")

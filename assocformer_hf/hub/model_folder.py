@@ -324,6 +324,8 @@ def _calibration_note(calibration: dict | None) -> str:
         f"\nThresholds were chosen for {goal} on these same images, which flatters them: by cross-validation they\n"
         f"give CF1 {cf1} and OF1 {of1}, where before it was {old_cf1} and {old_of1}."
     )
+    if found.get("missed"):
+        text += f" The goal was missed: {found['missed']}."
     if calibration["temperature"] is None:
         return text
     return (

@@ -15,7 +15,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.inference.options import ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
-from assocformer_hf.interpretation.association_map import plot_association_map
+from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.explanation import (
     ImageExplanation,
     plot_explanation,
@@ -75,7 +75,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
                 heat = {label: locate(tagger.model, pixels, label, where) for label in labels}
             stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')[:NAME_LENGTH]}"
             plot_explanation(image, explanation, f"{stem}.png", heat)
-            if is_worth_showing(worth):
+            if is_worth_showing(worth) and not is_flat(explanation.association):
                 title = f"A of {Path(name).name}"
                 plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
             matrices: dict[str, Any] = {

@@ -170,6 +170,11 @@ def association_summary(association: np.ndarray, label_names: Sequence[str]) -> 
     """
     if len(label_names) < 2:
         return "One label has no pair to be associated with."
+    if len(label_names) == 2:
+        return (
+            f"A of the one pair of labels, {label_names[0]} and {label_names[1]}, is {association[0, 1]:.3f}; ½ would "
+            "be as good as none."
+        )
     spread = association_spread(association)
     if spread < FLAT:
         return (

@@ -91,8 +91,9 @@ class LabelExplanation:
         """Where the evidence came from, as half a sentence."""
         others = [(one.label, one.contribution) for one in self.influences]
         if not self.name_others:
-            return "from the picture itself" if self.logit > 0 else "the picture itself speaks against it"
-        return why_in_words(self.logit - sum(part for _, part in others), others)
+            predicted = self.score >= self.threshold
+            return "from the picture itself" if predicted else "the picture itself speaks against it"
+        return why_in_words(self.logit - sum(part for _, part in others), others, self.threshold)
 
     def __str__(self) -> str:
         def listed(influences: list[Influence]) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_stored
+from assocformer_hf.wording import counted
 
 ROOM = Path(__file__).parent
 THUMBNAIL = 128  # pixels
@@ -26,7 +27,7 @@ def render(template: str, **values) -> str:
     environment = Environment(
         loader=FileSystemLoader(ROOM), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"percent": percent, "signed": signed, "decimals": decimals}
+    environment.filters |= {"percent": percent, "signed": signed, "decimals": decimals, "counted": counted}
     own = {name: Markup((ROOM / name).read_text(encoding="utf-8")) for name in ("style.css", "table.js")}
     return environment.get_template(template).render(style=own["style.css"], script=own["table.js"], **values)
 

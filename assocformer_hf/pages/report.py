@@ -108,13 +108,13 @@ def _write(folder: Path, report: ReportInput):
     evaluation, names = report.evaluation, list(report.label_names)
     scores, targets = evaluation.scores, evaluation.targets
     thresholds = np.broadcast_to(report.threshold, len(names)).astype(float)
-    intervals = bootstrap_metrics(scores, targets, thresholds)
+    intervals = bootstrap_metrics(scores, targets, thresholds) if len(scores) > 1 else {}
     headline = [
         {"metric": key, "value": evaluation.metrics[key], "low": low, "high": high}
         for key in HEADLINE
         for low, high in [intervals.get(key, (None, None))]
     ]
-    labels = label_rows(evaluation, names, thresholds, intervals["per_label_AP"])
+    labels = label_rows(evaluation, names, thresholds, intervals.get("per_label_AP"))
     points = {
         name: precision_recall_points(scores[:, c], targets[:, c])
         for c, name in enumerate(names)
@@ -127,11 +127,16 @@ def _write(folder: Path, report: ReportInput):
     comparison = report.comparison
     changed = [row | {"file": files[row["index"]]} for row in comparison.images] if comparison else []
     states, choices, temperature = {"as they are": reliability(scores, targets)}, [], None
+    no_choices = no_temperature = ""
     try:
-        choices, scaled = _threshold_choices(scores, targets, thresholds), held_out_scale(scores, targets, FOLDS)
-        states["scaled, held out"], temperature = reliability(scaled, targets), fit_temperature(scores, targets)
-    except DataError:
-        pass  # too few images, or all that have labels are in one fold
+        choices = _threshold_choices(scores, targets, thresholds)
+    except DataError as error:
+        no_choices = str(error)
+    try:
+        temperature = fit_temperature(scores, targets)
+        states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
+    except DataError as error:
+        temperature, no_temperature = None, str(error)
     worth = evaluation.association_worth
     associations, correlation = _associations(folder, report, is_worth_showing(worth))
     figures = {"reliability": reliability_figure(states)} | associations
@@ -182,6 +187,8 @@ def _write(folder: Path, report: ReportInput):
             for row in images[WORST:][-BEST:][::-1]
         ],
         choices=choices,
+        no_choices=no_choices,
+        no_temperature=no_temperature,
         errors=[state.error for state in states.values()],
         temperature=temperature,
         figures={name: embedded_figure(figure, name.replace("_", " ")) for name, figure in figures.items()},
@@ -256,9 +263,11 @@ def _associations(folder: Path, report: ReportInput, drawn: bool) -> tuple[dict,
     if association is None:
         return {}, None
     save_association_data(folder, association, names, together)
+    if not drawn:
+        return {}, None
     has_pairs = together is not None and len(names) > 2
     correlation = cooccurrence_correlation(association, together) if has_pairs else None
-    return association_figures(association, names, together) if drawn else {}, correlation
+    return association_figures(association, names, together), correlation
 
 
 def _files(dataset: datasets.Dataset) -> list[str]:

@@ -1,6 +1,7 @@
 """Checkpoints of a run: written aside, forced to the disk and renamed, so that the last one is always whole."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -45,6 +46,7 @@ class RunState:
         skipped_in_a_row: optimizer steps that were left out since the last one that was taken.
         unreadable: names of images that could not be read and were replaced.
         best_mAP: best validation mAP so far, in [0, 1].
+        best_asl: the loss on validation of the weights that have it, the least where several epochs do.
         history: one entry for each finished epoch.
         options: what the run was started with; a run that is resumed must have the same.
         images: identities of the images and labels, by what they are for; likewise.
@@ -58,6 +60,7 @@ class RunState:
     skipped_in_a_row: int = 0
     unreadable: list[str] = field(default_factory=list)
     best_mAP: float = -1.0
+    best_asl: float = math.inf
     history: list[dict] = field(default_factory=list)
     options: dict = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)

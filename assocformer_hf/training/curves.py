@@ -1,6 +1,7 @@
 """What a run shows of itself: trackers, and its epochs as lines, a table and a plot."""
 
 import csv
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,7 +91,7 @@ def plot_curves(history: list[dict], path: Path):
     panels = {title: curves for title, curves in panels.items() if set(curves) <= rows[0].keys()}
     if not any(row["penalty"] for row in rows):  # no association module, or no norm of its A
         panels.pop("penalty of A in the loss")
-    best = max(rows, key=lambda row: max(row["raw_mAP"], row["ema_mAP"]))
+    best = flat(max(history, key=lambda entry: max(standing(entry["raw"]), standing(entry["ema"]))))
     figure = Figure(figsize=(13, 6.5) if len(panels) > 4 else (9, 6.5), layout="constrained")
     grid = list(figure.subplots(2, 3 if len(panels) > 4 else 2).flat)
     epochs = [row["epoch"] for row in rows]
@@ -164,6 +165,11 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
         f"{entry['images_per_second']:.0f} img/s  {entry['peak_memory_GiB']:.1f} GiB{skipped}  "
         f"{entry['seconds']:.1f} s, {timedelta(seconds=round(left))} left"
     )
+
+
+def standing(headline: Mapping) -> tuple[float, float]:
+    """What tells the better of two evaluations: the mAP, and where it is the same, the lower loss."""
+    return headline["mAP"], -headline["asl"]
 
 
 def headline(evaluation: Evaluation, config: AssocFormerConfig) -> dict:

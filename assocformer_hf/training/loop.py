@@ -1,6 +1,7 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -50,6 +51,7 @@ from assocformer_hf.training.curves import (
     log_line,
     plot_curves,
     sample_predictions,
+    standing,
     tracker_names,
     write_history,
 )
@@ -305,16 +307,18 @@ class TrainingRun:
             evaluations = evaluate(models, self.eval_loader, accelerator, self._stop_if_asked)
         except ScoresError as error:
             raise TrainingError(str(error)) from error
-        name, best = max(evaluations.items(), key=lambda item: item[1].metrics["mAP"])
+        config = self.ema.module.config
+        headlines = {key: headline(evaluation, config) for key, evaluation in evaluations.items()}
+        name = max(headlines, key=lambda key: standing(headlines[key]))
+        best = evaluations[name]
         self._note_unreadable(best.unreadable)
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
         entry |= {"seconds": time.perf_counter() - self.started, "peak_memory_GiB": peak_memory(accelerator.device)}
-        config = self.ema.module.config
-        state.history.append(entry | {key: headline(evaluation, config) for key, evaluation in evaluations.items()})
+        state.history.append(entry | headlines)
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
-        if best.metrics["mAP"] > state.best_mAP:
-            state.best_mAP = best.metrics["mAP"]
+        if standing(headlines[name]) > (state.best_mAP, -state.best_asl):
+            state.best_mAP, state.best_asl = headlines[name]["mAP"], headlines[name]["asl"]
             model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
             if accelerator.is_main_process:
                 self.save_best(self, model, name, best)
@@ -350,7 +354,7 @@ class TrainingRun:
             f"the best weights so far, of a validation mAP of {100 * state.best_mAP:.2f}, are not in {self.output}; "
             "the best of the epochs to come are saved"
         )
-        state.best_mAP = -1.0
+        state.best_mAP, state.best_asl = -1.0, math.inf
 
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""

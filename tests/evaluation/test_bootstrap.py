@@ -52,3 +52,24 @@ def test_labels_without_positives_have_no_interval():
     intervals = bootstrap_metrics(scores, targets, resamples=20)
     assert np.isnan(intervals["per_label_AP"][1]).all()
     assert not np.isnan(intervals["per_label_AP"][0]).any()
+
+
+def test_differences_of_noise_alone_are_no_differences():
+    """Where two models differ in a few pairs, most of the drawn sets hold none of them."""
+    scores = np.linspace(0.99, 0.01, 100, dtype=np.float32)[:, None]
+    targets = np.zeros((100, 1), np.int8)
+    targets[:50:2] = targets[50::7] = 1
+    swapped = scores.copy()
+    swapped[[40, 41]] = scores[[41, 40]]
+    low, high = bootstrap_metrics(scores, targets, compared=(swapped, 0.5))["mAP"]
+    assert low <= 0 < high
+    found = 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        targets = (generator.random((50, 5)) < 0.3).astype(np.int8)
+        targets[0] = 1
+        logits = 2 * targets + generator.normal(0, 1.5, targets.shape)
+        one, other = (1 / (1 + np.exp(-logits - generator.normal(0, 0.01, logits.shape))) for _ in range(2))
+        low, high = bootstrap_metrics(one, targets, resamples=200, compared=(other, 0.5))["mAP"]
+        found += not low <= 0 <= high
+    assert found <= 6  # of 60, one in twenty is due to chance

@@ -63,6 +63,13 @@ def test_images_that_the_model_separates_have_no_temperature(overconfident):
         fit_temperature(np.where(targets == 1, 0.6, 0.4), targets)
 
 
+def test_scores_that_say_nothing_have_no_temperature():
+    generator = np.random.default_rng(0)
+    scores = 1 / (1 + np.exp(-(generator.normal(size=(200, 10)) + 0.5)))
+    with pytest.raises(DataError, match="the scores say nothing about their labels"):
+        fit_temperature(scores, (generator.random((200, 10)) < 0.3).astype(int))
+
+
 @pytest.mark.parametrize(
     ("fusion", "pooling"),
     [

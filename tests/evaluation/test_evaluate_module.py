@@ -31,3 +31,13 @@ def test_the_folder_loads_anywhere_and_equals_the_function(metric, tmp_path, mon
     assert result["per_label_AP"] == pytest.approx(expected["per_label_AP"])
     for name in expected.keys() - {"per_label_AP"}:
         assert result[name] == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [([[0.9, 0.7], [0.1, 0.8]], [[1.0, 1.0], [0.7, 0.0]], r"targets must be 1, 0 or -1 \(unknown\), got \[0.69"),
+     ([[0.2, 0.7], [0.1]], [[1, 0], [1, 0]], r"a score and a reference for each label, got \[1, 2\] of them")],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_named(metric, predictions, references, message):
+    with pytest.raises(ValueError, match=message):
+        metric.compute(predictions=predictions, references=references)

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds
+from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds, missed_goal
 from assocformer_hf.option_values import OptionError
 
 
@@ -119,3 +119,25 @@ def test_neighbours_in_float32_are_told_apart():
         for goal, value in (("precision", 1.0), ("f1", None)):
             metrics = multilabel_metrics(scores, targets, choose_thresholds(scores, targets, goal, value))
             assert metrics["OP"] == metrics["OR"] == 1
+
+
+def test_a_precision_that_is_not_reached_is_said():
+    generator = np.random.default_rng(0)
+    scores, targets = generator.random((200, 3)), (generator.random((200, 3)) < 0.3).astype(np.int8)
+    targets[:, 0] = scores[:, 0] > 0.7
+    one = choose_thresholds(scores[:, 1:], targets[:, 1:], "precision", 0.99)
+    said = missed_goal(scores[:, 1:], targets[:, 1:], one, "precision", 0.99, ["b", "c"])
+    assert said.startswith("no threshold reaches a precision of 0.99 on these images; the highest is 0.")
+    each = choose_thresholds(scores, targets, "precision", 0.95, per_label=True)
+    assert missed_goal(scores, targets, each, "precision", 0.95, "abc") == (
+        "1 label below a precision of 0.95 on these images: c"
+    )
+    assert missed_goal(scores[:, :1], targets[:, :1], each[:1], "precision", 0.95, "a") == ""
+    recall = choose_thresholds(scores, targets, "recall", 0.99)
+    assert missed_goal(scores, targets, recall, "recall", 0.99, "abc") == ""
+
+
+def test_labels_in_one_fold_alone_are_named_as_such():
+    scores, targets = np.linspace(0.1, 0.9, 8)[:, None], np.eye(8, 1, dtype=np.int8)
+    with pytest.raises(DataError, match="all images with labels are in one of 5 folds"):
+        cross_validate_thresholds(scores, targets)

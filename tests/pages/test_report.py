@@ -228,7 +228,7 @@ def test_a_report_of_few_images_does_without_what_they_cannot_tell(tmp_path):
         features=multilabel_features(["a", "b"]),
     )
     content = write_report(tmp_path, ReportInput("few", evaluation, ["a", "b"], [0.5, 0.4], dataset)).read_text()
-    assert "Too few images with labels for a cross-validation" in content
+    assert "Not measured: 3 images cannot be divided into 5 folds" in content
     assert not re.search("Associations|association.npz", content)
     assert not (tmp_path / "association.npz").exists()
 

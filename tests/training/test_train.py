@@ -55,6 +55,21 @@ def test_train_returns_model_processor_metrics_and_history(trained):
     assert trained.url is None
 
 
+def test_of_epochs_with_the_same_map_the_one_with_the_least_loss_is_kept(splits, tmp_path):
+    one = {"train": splits["train"], "validation": splits["validation"].select(range(1))}  # any scores rank it right
+    options = QUICK | {"epochs": 3, "learning_rate": 1e-2}
+    result = train(one, backbone="tiny-cvt", image_size=64, output_dir=tmp_path, **options)
+    losses = {
+        (entry["epoch"], name): entry[name]["asl"]
+        for entry in result.history
+        for name in ("raw", "ema")
+        if entry[name]["mAP"] == result.metrics["mAP"]
+    }
+    assert len(losses) == 6
+    run = result.metrics["run"]
+    assert (run["epoch"], run["weights"]) == min(losses, key=losses.get) != (1, "raw")
+
+
 def test_options_lie_over_the_recipe_of_the_dataset(tmp_path):
     model, data, recipe, *_ = training_arguments(dataset="photos/", epochs=3)
     assert (model.backbone, model.image_size) == ("timm/tf_efficientnet_lite0.in1k", 224)

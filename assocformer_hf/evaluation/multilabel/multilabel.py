@@ -30,12 +30,15 @@ class MultiLabel(evaluate.Metric):
             features=datasets.Features(
                 {
                     "predictions": datasets.Sequence(datasets.Value("float64")),
-                    "references": datasets.Sequence(datasets.Value("int8")),
+                    "references": datasets.Sequence(datasets.Value("float32")),
                 }
             ),
         )
 
     def _compute(self, predictions, references, threshold: float = 0.5) -> dict:
+        lengths = {len(row) for row in predictions} | {len(row) for row in references}
+        if len(lengths) > 1:
+            raise ValueError(f"each image needs a score and a reference for each label, got {sorted(lengths)} of them")
         scores = np.asarray(predictions, dtype=np.float64)
         single = scores.astype(np.float32)
         if (single == scores).all():  # they were float32 before they were stored, and are compared as such

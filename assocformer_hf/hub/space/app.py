@@ -85,7 +85,7 @@ def described(pixels: torch.Tensor) -> dict:
         parts = enumerate(zip(served.names, row.tolist(), strict=True))
         others = [one for j, one in parts if j != i]
         label["others"] = sum(part for _, part in others)
-        label["why"] = why_in_words(label["logit"] - label["others"], others)
+        label["why"] = why_in_words(label["logit"] - label["others"], others, label["threshold"])
         label["named"] = sorted(others, key=lambda one: -abs(one[1]))[:NAMED]
     found["graph"] = association_graph(association[:, ranked].tolist(), labels)
     return found
