@@ -41,7 +41,11 @@ def require(
     for name, holds, expected in rules:
         value = values[name]
         found_later = value is None or value == "auto" and name not in one_of
-        if not found_later and not holds(value):
+        try:
+            fits = found_later or holds(value)
+        except TypeError:  # such as text in the place of a number
+            fits = False
+        if not fits:
             raise OptionError(f"{name} must be {expected}; got {value!r}")
 
 

@@ -77,7 +77,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         report("onnx_speed", speed(Path(folder)), "python -m benchmarks.onnx")
         for trained in sys.argv[1:]:
-            report("onnx_accuracy", accuracy(trained, Path(folder)), "python -m benchmarks.onnx outputs/assocformer")
+            report("onnx_accuracy", accuracy(trained, Path(folder)), f"python -m benchmarks.onnx {trained}")
 
 
 if __name__ == "__main__":

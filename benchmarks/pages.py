@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, and a row of the README, from the results: `python -m benchmarks.pages`."""
+"""The tables of benchmarks in the README and the documentation, from the results: `python -m benchmarks.pages`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,26 +7,17 @@ from pathlib import Path
 from benchmarks.measure import RESULTS
 from benchmarks.tables import NOT_RUN, fill_page, header, row
 
-README = Path(__file__).parent.parent / "README.md"
-PAGE = README.parent / "docs/benchmarks.md"
+ROOT = Path(__file__).parent.parent
 NO_PEERS = ("AssocFormer", "AssocFormer, literal convolutions", "linear")
 
 
-def write_pages(page: Path = PAGE, readme: Path = README, results: Path = RESULTS):
-    """Fills the tables of the page, and that of the README; one whose results are missing says so."""
-    tables = {
-        "heads": heads(*read(results, "heads")),
-        "low rank": low_rank(*read(results, "low_rank")),
-        "label sets": label_sets(*read(results, "large_label_sets")),
-        "runtimes": runtimes(*read(results, "runtimes")),
-        "peers": peers(*read(results, "training_peers")),
-        "peers quick": peers(*read(results, "training_peers_quick")),
-        "growth": growth(*read(results, "growth")),
-        "imports": imports(*read(results, "imports")),
-    }
-    fill_page(page, {name: list(lines) for name, lines in tables.items()})
-    beside = beside_other_heads(read(results, "heads")[0], read(results, "large_label_sets")[0])
-    fill_page(readme, {"head": [*header("the head's time, forward and backward", "measured"), *beside]})
+def write_pages(root: Path = ROOT, results: Path = RESULTS):
+    """Fills the tables of the pages below a folder; one whose results are missing says so."""
+    for page, tables in TABLES.items():
+        filled = {}
+        for name, (table, *files) in tables.items():
+            filled[name] = list(table(*(part for file in files for part in read(results, file))))
+        fill_page(root / page, filled)
 
 
 def read(results: Path, name: str) -> tuple[list[dict], str]:
@@ -48,8 +39,9 @@ def heads(rows: Sequence[dict], ran: str) -> Iterable[str]:
         yield row(one["head"], f"{one['parameters_M']:.3g} M", *ratios)
 
 
-def beside_other_heads(at_80: Sequence[dict], by_labels: Sequence[dict]) -> Iterable[str]:
+def beside_other_heads(at_80: Sequence[dict], _: str, by_labels: Sequence[dict], __: str) -> Iterable[str]:
     """The range over the other label-correlation heads, and ML-Decoder's by the number of labels; of both passes."""
+    yield from header("the head's time, forward and backward", "measured")
     ratios = [one["forward_backward_over_ours"] for one in at_80 if one["head"] not in NO_PEERS]
     found = f"{min(ratios):.1f} to {max(ratios):,.0f} times faster" if ratios else NOT_RUN
     yield row("at 80 labels, beside other label-correlation heads", found)
@@ -130,6 +122,85 @@ def imports(rows: Sequence[dict], ran: str) -> Iterable[str]:
         yield row(f"`{one['import']}`", f"{one['seconds']:.2f} s", f"{one['least']:.2f} to {one['most']:.2f}")
 
 
+def cvt(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """Time and memory of one side over the other."""
+    yield from titled(ran, "what", "time", "memory")
+    for one in rows:
+        yield row(one["what"], times(one["time_ratio"]), times(one["memory_ratio"]))
+
+
+def onnx(rows: Sequence[dict], ran: str, accuracies: Sequence[dict], _: str) -> Iterable[str]:
+    """Speed and differences of Swin-T, and the mAP of the bundled model of drawn scenes, by what runs them."""
+    yield from titled(ran, "", "speed over torch", "largest difference of a logit", "mAP on scenes")
+    mean_ap_of = {one["what"].rpartition(", ")[2]: one["mAP"] for one in accuracies}
+    for one in rows:
+        form = one["what"].rpartition(", ")[2]
+        mean_ap = f"{100 * mean_ap_of[form]:.1f}" if form in mean_ap_of else NOT_RUN
+        yield row(form, times(one["speed_over_torch"]), f"{one['largest_difference_of_logits']:.1e}", mean_ap)
+
+
+def beside_formulas(
+    losses: Sequence[dict], ran: str, metrics: Sequence[dict], _: str, large: Sequence[dict], __: str
+) -> Iterable[str]:
+    """Loss and metrics over their peers, and metrics of more than the memory holds."""
+    yield from titled(ran, "what", "time", "memory", "values")
+    for one in losses:
+        yield row(one["what"], times(one["time_ratio"]), times(one["memory_ratio"]), "equal within 1e-4")
+    for one in metrics:
+        yield row(one["what"], times(one["time_ratio"]), "", f"{one['difference']:.0e} apart")
+    for one in large:
+        what = f"{one['what']}, {one['GB_on_disk']:.0f} GB"
+        yield row(what, f"{one['seconds']:.0f} s", f"{one['peak_MiB']:.0f} MiB beyond them", "")
+
+
+def thresholds(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """Decisions on images that did not choose the thresholds, and the calibration error."""
+    columns = ("CF1", "OF1", "OP", "OR")
+    yield from titled(ran, "options", *columns, "calibration error")
+    for one in rows:
+        yield row(one["options"], *(f"{100 * one[name]:.1f}" for name in columns), f"{one['ECE']:.4f}")
+
+
+def training(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """What training costs beside the backbone."""
+    yield from titled(ran, "what", "ratio", "target")
+    for one in rows:
+        yield row(one["what"], f"{one['ratio']:.3g}", f"{one['target']:g}")
+
+
+def tagging(rows: Sequence[dict], ran: str, memory: Sequence[dict], _: str) -> Iterable[str]:
+    """Images a second beside the pipeline, and the memory over the run."""
+    yield from titled(ran, "", "images per second, best of two", "ours over it, median")
+    for one in rows:
+        yield row(one["what"], f"{one['images_per_second']:.0f}", times(one["ours_over_it"]))
+    if memory:
+        peaks = ", ".join(f"{one['peak_MiB']:,}" for one in memory)
+        yield from (
+            "",
+            f"Memory of all processes of `predict` together, at most, in each tenth of the run: {peaks} MiB.",
+        )
+
+
+def serving(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """How long answers take, and the memory of the process."""
+    yield from titled(ran, "what", "p50", "p95", "memory before", "after")
+    for one in rows:
+        spent = (f"{one[key]:.0f} ms" for key in ("p50_ms", "p95_ms"))
+        yield row(one["what"], *spent, *(f"{one[key]:,.0f} MiB" for key in ("MiB_before", "MiB_after")))
+
+
+def recipes(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """What the recipes to try the package with come to."""
+    yield from titled(ran, "what", "command", "measured")
+    percent = ("mAP", "chance", "CF1", "OF1")
+    for one in rows:
+        found = (
+            f"{name} {100 * value:.1f}" if name.split()[0] in percent else f"{name} {value:.2g}"
+            for name, value in one["found"].items()
+        )
+        yield row(one["what"], f"`{one['command']}`", ", ".join(found))
+
+
 def titled(ran: str, *titles: str) -> list[str]:
     """What a table ran on, and its head."""
     return ["", ran[0].upper() + ran[1:], "", *header(*titles)] if ran != NOT_RUN else ["", f"**{NOT_RUN}**"]
@@ -151,6 +222,28 @@ def spread(values: Sequence[float], sign: str = "") -> str:
     """The median, and the least and largest in brackets."""
     low, middle, high = (f"{value:.3g}" for value in values)
     return f"{middle}{sign}" if low == high else f"{middle}{sign} ({low} to {high})"
+
+
+TABLES = {
+    "README.md": {"head": (beside_other_heads, "heads", "large_label_sets")},
+    "docs/benchmarks.md": {
+        "heads": (heads, "heads"),
+        "low rank": (low_rank, "low_rank"),
+        "label sets": (label_sets, "large_label_sets"),
+        "tagging": (tagging, "tagging", "tagging_memory"),
+        "runtimes": (runtimes, "runtimes"),
+        "peers": (peers, "training_peers"),
+        "peers quick": (peers, "training_peers_quick"),
+        "growth": (growth, "growth"),
+        "imports": (imports, "imports"),
+        "formulas": (beside_formulas, "losses", "metrics", "metrics_open_images"),
+        "training": (training, "training"),
+    },
+    "docs/interpretation.md": {"thresholds": (thresholds, "thresholds")},
+    "docs/hub.md": {"serving": (serving, "serving")},
+    "docs/measured.md": {"recipes": (recipes, "recipes")},
+    "docs/transformers.md": {"cvt": (cvt, "cvt"), "onnx": (onnx, "onnx_speed", "onnx_accuracy")},
+}
 
 
 if __name__ == "__main__":

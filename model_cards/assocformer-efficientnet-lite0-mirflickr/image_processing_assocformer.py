@@ -167,6 +167,8 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         """Decodes paths and bytes; transformers' processors call it first. URLs are not fetched."""
         if isinstance(images, (list, tuple)):
             return [self.fetch_images(image) for image in images]
+        if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 2:
+            return images[..., None]  # grey
         return decode_image(images) if isinstance(images, (str, Path, bytes)) else super().fetch_images(images)
 
     def process_image(self, image, *args, device: torch.device | None = None, **kwargs) -> Tensor:

@@ -6,13 +6,7 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +17,7 @@ from PIL import Image
 from assocformer_hf import Tagger
 from assocformer_hf.hub.create_space import create_space
 from assocformer_hf.hub.handler import MAX_BYTES
+from benchmarks.serving import running_space
 from tests.conftest import ROOT
 
 PHOTOGRAPHS = ROOT / "model_cards/assocformer-efficientnet-lite0-mirflickr"
@@ -31,41 +26,6 @@ SIGNED = r"[+−]\d+\.\d\d"
 SCREENS = {"wide": (1280, "light"), "phone": (390, "dark")}
 PAINTED = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value)"
 WHOLE = "[...document.images].filter(image => image.checkVisibility()).every(image => image.naturalWidth > 0)"
-
-
-@contextmanager
-def running_space(folder: Path):
-    """The address of the Space of a folder, run as its README says, where the package is not installed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"GRADIO_SERVER_PORT": str(port), "OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(folder / "uploads")}
-    script = "import runpy, sys; sys.modules['assocformer_hf'] = None; runpy.run_path('app.py', run_name='__main__')"
-    log = (folder / "log.txt").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, '.'); {script}"],
-        env=environment,
-        cwd=folder,
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}/"
-        deadline = time.monotonic() + 300
-        while True:
-            assert process.poll() is None, (folder / "log.txt").read_text()
-            assert time.monotonic() < deadline
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-        log.close()
 
 
 @pytest.fixture(scope="module")

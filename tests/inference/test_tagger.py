@@ -58,6 +58,7 @@ def test_thresholds_top_k_and_the_best_guess(tagger):
     assert len(Tagger(MODEL, threshold=0.0, top_k=3)(SAMPLES[0]).labels) == 3
     for options, message in (
         ({"threshold": 1.5}, "threshold must be from 0 to 1; got 1.5"),
+        ({"threshold": "0.5"}, "threshold must be from 0 to 1; got '0.5'"),
         ({"threshold": float("nan")}, "threshold must be from 0 to 1; got nan"),
         ({"top_k": 0}, "top_k must be at least 1; got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),

@@ -79,6 +79,14 @@ def test_transparency_is_dropped_however_a_picture_comes():
     torch.testing.assert_close(processor(low, return_tensors="pt")["pixel_values"], expected)
 
 
+def test_a_grey_array_is_a_grey_picture():
+    processor, grey = create_image_processor(24), np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
+    expected = processor(Image.fromarray(grey), return_tensors="pt")["pixel_values"]
+    assert expected.shape == (1, 3, 24, 24)
+    for given in (grey, torch.from_numpy(grey), [grey]):
+        torch.testing.assert_close(processor(given, return_tensors="pt")["pixel_values"], expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int32])
 def test_values_of_another_range_are_refused_and_not_scaled_as_bytes(dtype):
     array = np.ones((8, 8, 3), dtype)
