@@ -17,6 +17,9 @@ from benchmarks.ablations_report import write_report
 from benchmarks.ablations_runs import Results, arms, run_arm, scale_of
 from benchmarks.measure import RESULTS
 
+FOLDER = RESULTS / "ablations"
+PAGE = RESULTS.parent.parent / "docs/ablations.md"
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -26,9 +29,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
     options = parser.parse_args()
-    folder = options.output or (Path("outputs/ablations-quick") if options.quick else RESULTS / "ablations")
-    published = folder == RESULTS / "ablations"
-    page = RESULTS.parent.parent / "docs/ablations.md" if published else folder / "ablations.md"
+    folder = options.output or (Path("outputs/ablations-quick") if options.quick else FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [arm for arm in arms() if options.arms is None or arm.name in options.arms]
     if not options.tables:
@@ -37,8 +38,13 @@ def main():
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
             for line in map(run_arm, *jobs) if options.workers == 1 else pool.map(run_arm, *jobs):
                 print(f"{time.perf_counter() - started:6.0f} s  {line}", flush=True)
-    results = {arm.name: Results(arm, scale_of(arm, options.quick), folder) for arm in arms()}
-    write_report(results, page)
+    write_page(folder, options.quick)
+
+
+def write_page(folder: Path = FOLDER, quick: bool = False):
+    """Fills the tables of the page from the results of a folder, and draws its plots; beside them if it is another."""
+    results = {arm.name: Results(arm, scale_of(arm, quick), folder) for arm in arms()}
+    write_report(results, PAGE if folder == FOLDER else folder / PAGE.name)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The tables of benchmarks in the README and the documentation, from the results: `python -m benchmarks.pages`."""
+"""All tables and plots of results in the README and the documentation: `python -m benchmarks.pages`."""
 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks import ablations, photographs, versions
 from benchmarks.measure import RESULTS
 from benchmarks.tables import NOT_RUN, fill_page, header, row
+from benchmarks.tasks import run
+from model_cards import write_cards
 
 ROOT = Path(__file__).parent.parent
 NO_PEERS = ("AssocFormer", "AssocFormer, literal convolutions", "linear")
@@ -246,5 +249,12 @@ TABLES = {
 }
 
 
-if __name__ == "__main__":
+def main():
+    """Fills every page."""
     write_pages()
+    for module in (photographs, ablations, versions, run, write_cards):
+        module.write_page()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ not repeated; the tables and plots of `docs/photographs.md` are made from these 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.measure import RESULTS
 from benchmarks.photographs_costs import measure_costs
 from benchmarks.photographs_features import features_name, load_features, load_photographs
 from benchmarks.photographs_report import README, Runs, write_models, write_readme, write_report
-from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Results, run_arm
+from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Arm, Results, Scale, run_arm
 
 FOLDER = RESULTS / "photographs"
 PAGE = RESULTS.parent.parent / "docs/photographs.md"
@@ -44,7 +45,6 @@ def main():
     parser.add_argument("--output", type=Path, help="folder of the results; tables and plots then go there too")
     options = parser.parse_args()
     folder = options.output or (Path("outputs/photographs-quick") if options.quick else FOLDER)
-    page = PAGE if folder == FOLDER else folder / "photographs.md"
     folder.mkdir(parents=True, exist_ok=True)
     scales = (QUICK,) if options.quick else SCALES
     arms = [arm for arm in ARMS if arm.quick or not options.quick]
@@ -65,7 +65,13 @@ def main():
         sizes = options.sizes or [scale.size for scale in scales]
         for scale, arm in product((scale for scale in scales if scale.size in sizes), chosen):
             print(f"{time.perf_counter() - started:6.0f} s  {run_arm(arm, scale, splits, folder)}", flush=True)
-    write_pages({(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}, folder, page)
+    write_page(folder, arms, scales)
+
+
+def write_page(folder: Path = FOLDER, arms: Sequence[Arm] = ARMS, scales: Sequence[Scale] = SCALES):
+    """Tables and plots of the results of a folder, in the documentation or, if it is another, beside them."""
+    results = {(arm.name, scale.size): Results(arm, scale, folder) for arm in arms for scale in scales}
+    write_pages(results, folder, PAGE if folder == FOLDER else folder / PAGE.name)
 
 
 def require_features(name: str, folder: Path):

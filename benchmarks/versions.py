@@ -48,6 +48,12 @@ def main():
         python = install(arguments.environments / RESOLUTIONS[resolution], resolution)
         results[resolution] = installed(python) | run_tests(python, arguments.tests)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_page()
+
+
+def write_page():
+    """Fills the tables of the page from the results."""
+    results = json.loads(RESULTS.read_text())
     fill_page(PAGE, {"versions": version_table(results), "runs": run_table(results)})
 
 

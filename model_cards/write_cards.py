@@ -92,6 +92,11 @@ def main():
         if args.dataset:
             measure_worth(bundled.folder, args.dataset)
         photographs.describe(read_metrics(bundled.folder)["test"]["rows"], bundled)
+    write_page()
+
+
+def write_page():
+    """Fills the table of what A is worth from the files of the bundled models."""
     folders = (*(bundled.folder for bundled in photographs.MODELS.values()), SCENES)
     fill_page(PAGE, {"worth": worth_table(folders)})
 

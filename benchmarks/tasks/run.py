@@ -66,6 +66,12 @@ def main():
             entry["tasks"][task] = run_task(tool, task, binaries, folder)
             print(tool, task, entry["tasks"][task], flush=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_page()
+
+
+def write_page():
+    """Fills the tables of the page from the results."""
+    results = json.loads(RESULTS.read_text())
     fill_page(PAGE, {"tasks": task_table(results), "notes": notes(results)})
 
 
