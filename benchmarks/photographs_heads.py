@@ -168,7 +168,7 @@ class AM(nn.Module):
         return self.head._fuse(evidence, self._score(features).embedding_logits)
 
     def _score(self, features: Tensor) -> AssociationScores:
-        return self.head(features.mean(1), places=features) if self.on_maps else self.head(features)
+        return self.head(features.mean(1), feature_map=features) if self.on_maps else self.head(features)
 
 
 class Peer(nn.Module):

@@ -222,13 +222,13 @@ class AssociationHead(nn.Module):
         if fusion == "learnable":
             self.alpha = FusionWeight()
 
-    def forward(self, features: Tensor, whole: bool = False, places: Tensor | None = None) -> AssociationScores:
+    def forward(self, features: Tensor, whole: bool = False, feature_map: Tensor | None = None) -> AssociationScores:
         """Features `(batch, d)` to [`AssociationScores`].
 
         Args:
             features: L, the pooled feature of the backbone, `(batch, d)`.
             whole: asks for A where it is computed in tiles.
-            places: the backbone's feature map, `(batch, places, d)`, for N2 with attention; without it N2 is of L.
+            feature_map: of the backbone, `(batch, places, d)`, for N2 with attention; without it N2 is of L.
         """
         with full_precision(features.device):
             features = _at_least_float32(features)
@@ -236,10 +236,10 @@ class AssociationHead(nn.Module):
             if self.fusion != "linear":
                 association, sums, association_logits = self.association(features, whole)
             if self.fusion != "association":
-                if places is None:
+                if feature_map is None:
                     embedding_logits = self.embedding(features)
                 else:
-                    evidence, bias = self._evidence(places)
+                    evidence, bias = self._evidence(feature_map)
                     embedding_logits = evidence.sum(1) + bias
             logits = self._fuse(association_logits, embedding_logits)
             return AssociationScores(logits, association, sums, association_logits, embedding_logits)
@@ -265,7 +265,7 @@ class AssociationHead(nn.Module):
             association, evidence = self.association.explain(_at_least_float32(features), labels)
             return association, self.fusion_weights[0] * evidence
 
-    def evidence_by_place(self, places: Tensor) -> Tensor:
+    def evidence_by_place(self, feature_map: Tensor) -> Tensor:
         """A feature map `(batch, places, d)` to what each place gives to each logit, `(batch, places, labels)`.
 
         Class-specific residual attention: with `s = W x` the scores of a place, a label's N2 is the mean of its s and,
@@ -278,15 +278,15 @@ class AssociationHead(nn.Module):
 
         Source: Zhu & Wu, Residual Attention: A Simple but Effective Method for Multi-Label Recognition, ICCV 2021.
         """
-        with full_precision(places.device):
-            return self.fusion_weights[1] * self._evidence(places)[0]
+        with full_precision(feature_map.device):
+            return self.fusion_weights[1] * self._evidence(feature_map)[0]
 
-    def _evidence(self, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _evidence(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
         """What each place gives to N2, `(batch, places, labels)`, and b, `(1, labels)`."""
-        places = _at_least_float32(places)
+        feature_map = _at_least_float32(feature_map)
         # Called, not read: offloaded weights come and LoRA acts when a module is called.
-        bias = self.embedding(torch.zeros_like(places[:1, 0]))
-        scores = self.embedding(places) - bias
+        bias = self.embedding(torch.zeros_like(feature_map[:1, 0]))
+        scores = self.embedding(feature_map) - bias
         attention = torch.softmax(self.attention_temperature * scores, dim=1)
         return (1 / scores.shape[1] + self.attention_weight * attention) * scores, bias
 

@@ -55,8 +55,8 @@ def train_head(
         for chosen in order.split(BATCH_SIZE):
             pooled, target = (part[chosen].to(accelerator.device) for part in (features, labels))
             # An image that is one place: the attention then has nothing to choose from.
-            places = None if means is None else means[chosen].unsqueeze(1).to(accelerator.device)
-            logits = head(pooled, places=places).logits
+            feature_map = None if means is None else means[chosen].unsqueeze(1).to(accelerator.device)
+            logits = head(pooled, feature_map=feature_map).logits
             asymmetric_loss(logits, target, config.gamma_pos, config.gamma_neg, config.clip).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -250,11 +250,11 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         outputs = self._run_backbone(pixel_values, output_hidden_states=output_hidden_states)
-        features, places, evidence = _pooled_feature(outputs), None, None
+        features, feature_map, places = _pooled_feature(outputs), None, None
         if self.config.pooling == "attention":
-            places, grid = self._places(outputs, pixel_values.shape[2:])
-            evidence = self.head.evidence_by_place(places).mT.unflatten(2, grid) if output_features else None
-        scores = self.head(features, whole=output_association, places=places)
+            feature_map, grid = self._feature_map(outputs, pixel_values.shape[2:])
+            places = self.head.evidence_by_place(feature_map).mT.unflatten(2, grid) if output_features else None
+        scores = self.head(features, whole=output_association, feature_map=feature_map)
         loss = penalty = None
         if labels is not None:
             loss, penalty = self._loss(scores, labels)
@@ -266,7 +266,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             association_logits=scores.association_logits,
             embedding_logits=scores.embedding_logits,
             features=features if output_features else None,
-            places=evidence,
+            places=places,
             association_penalty=penalty,
             hidden_states=outputs.hidden_states,
         )
@@ -280,15 +280,16 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """Images to what the head gets: L `(batch, d)`, and the feature map `(batch, places, d)`, None where
         `pooling="mean"` leaves it out."""
         outputs = self._run_backbone(pixel_values)
-        places = self._places(outputs, pixel_values.shape[2:])[0] if self.config.pooling == "attention" else None
-        return _pooled_feature(outputs), places
+        attends = self.config.pooling == "attention"
+        feature_map = self._feature_map(outputs, pixel_values.shape[2:])[0] if attends else None
+        return _pooled_feature(outputs), feature_map
 
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
         # Not all of transformers' backbones take float32 images where their weights are in half precision.
         pixel_values = pixel_values.to(self.backbone.dtype)
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)
 
-    def _places(self, outputs: ModelOutput, image_size: torch.Size) -> tuple[Tensor, tuple[int, int]]:
+    def _feature_map(self, outputs: ModelOutput, image_size: torch.Size) -> tuple[Tensor, tuple[int, int]]:
         """The feature map `(batch, places, d)`, and how many rows and columns its places form.
 
         Args:
@@ -350,8 +351,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if self.config.pooling != "attention":
             raise ValueError('only pooling="attention" says where a label was seen; train with it')
         with _evaluating(self):
-            tokens, grid = self._places(self._run_backbone(pixel_values), pixel_values.shape[2:])
-        return self.head.evidence_by_place(tokens).mT.unflatten(2, grid)
+            feature_map, grid = self._feature_map(self._run_backbone(pixel_values), pixel_values.shape[2:])
+        return self.head.evidence_by_place(feature_map).mT.unflatten(2, grid)
 
 
 def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:

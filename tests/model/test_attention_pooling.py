@@ -14,7 +14,7 @@ def test_it_is_the_formula_of_the_paper_label_by_label():
     torch.manual_seed(0)
     head = AssociationHead(8, 3, fusion="linear", attention_weight=0.7, attention_temperature=2.0).double()
     places = torch.randn(2, 6, 8, dtype=torch.float64)
-    ours = head(places.mean(1), places=places).logits
+    ours = head(places.mean(1), feature_map=places).logits
     for image in range(2):
         for label in range(3):
             weight, bias = head.embedding.weight[label], head.embedding.bias[label]
@@ -28,7 +28,7 @@ def test_without_weight_it_is_the_mean():
     torch.manual_seed(0)
     head = AssociationHead(8, 3, attention_weight=0.0).double()
     places = torch.randn(2, 6, 8, dtype=torch.float64)
-    torch.testing.assert_close(head(places.mean(1), places=places).logits, head(places.mean(1)).logits)
+    torch.testing.assert_close(head(places.mean(1), feature_map=places).logits, head(places.mean(1)).logits)
 
 
 @pytest.mark.parametrize("fusion", ["equal", "learnable", "linear"])
