@@ -1,5 +1,6 @@
-"""The files of saved models, in folders and on the Hub."""
+"""Saved models: their files, in folders and on the Hub, and their names there."""
 
+import re
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -7,6 +8,14 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
 METRICS_FILE = "metrics.json"  # of a model folder: what was measured
+
+HUB_NAME = re.compile(r"\w[\w.-]*")
+
+
+def is_hub_id(text: str, owner: bool = True) -> bool:
+    """Whether a text may be the id of a model or dataset on the Hub: `owner/name`, without an owner also `name`."""
+    parts = text.split("/")
+    return len(parts) in ((2,) if owner else (1, 2)) and all(map(HUB_NAME.fullmatch, parts))
 
 
 def file_of_model(model: str | Path, name: str) -> Path | None:

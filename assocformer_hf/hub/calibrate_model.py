@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import CONFIG_NAME
 
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
@@ -34,8 +35,10 @@ from assocformer_hf.evaluation.thresholds import (
     missed_goal,
 )
 from assocformer_hf.hub.model_folder import (
+    CALIBRATION_FILE,
     CALIBRATION_FILES,
     MODEL_FILES,
+    RELIABILITY_FILE,
     copy_sample_images,
     read_metrics,
     save_model_folder,
@@ -124,7 +127,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
         OutputError: if files of others would be replaced.
     """
     args, source = with_own_dataset(args, source)
-    if (choice.output / "config.json").exists():
+    if (choice.output / CONFIG_NAME).exists():
         raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
     OutputFolder(choice.output).refuse_foreign([*MODEL_FILES, *CALIBRATION_FILES], "model")
     accelerator = start_accelerator(args.mixed_precision)
@@ -144,11 +147,11 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
             saved.processor.save_pretrained(folder)
             if used is not None:
                 used.save(folder)
-        (folder / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+        (folder / CALIBRATION_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
         states = {"before": reliability(saved.evaluation.scores, evaluation.targets)}
         if choice.temperature:
             scaled = held_out_scale(saved.evaluation.scores, evaluation.targets, choice.folds)
             states["scaled, held out"] = reliability(scaled, evaluation.targets)
-        plot_reliability(states, folder / "reliability.png")
+        plot_reliability(states, folder / RELIABILITY_FILE)
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")

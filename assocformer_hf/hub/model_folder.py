@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.constants import SAFETENSORS_INDEX_FILE, SAFETENSORS_SINGLE_FILE
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
@@ -25,7 +26,7 @@ from assocformer_hf.interpretation.association_map import is_flat, plot_associat
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import MANIFEST, OutputFolder, shown
-from assocformer_hf.saved_files import METRICS_FILE
+from assocformer_hf.saved_files import METRICS_FILE, is_hub_id
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -45,16 +46,15 @@ MODEL_ROOM = Path(__file__).parents[1] / "model"
 REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
 # What `save_model_folder` may write, weights in shards aside.
 MODEL_FILES = (
-    CARD_FILE, METRICS_FILE, RECIPE_FILE, IMAGES_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, "config.json",
-    "model.safetensors", "preprocessor_config.json", *REMOTE_CODE,
+    CARD_FILE, METRICS_FILE, RECIPE_FILE, IMAGES_FILE, MAP_FILE, REQUIREMENTS_FILE, HANDLER.name, CONFIG_NAME,
+    SAFE_WEIGHTS_NAME, IMAGE_PROCESSOR_NAME, *REMOTE_CODE,
 )  # fmt: skip
-CALIBRATION_FILES = ("calibration.json", "reliability.png")  # of a model that was calibrated
+CALIBRATION_FILE, RELIABILITY_FILE = CALIBRATION_FILES = ("calibration.json", "reliability.png")  # if calibrated
 PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FILE})"
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 # Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
 NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher", "teacher_digest"}
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # what the Hub takes for a dataset
 # An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
 # world's mean of the electricity's grams of CO2 a kilowatt-hour (IEA, 2023).
 WATTS, GRAMS = {"cuda": 400, "cpu": 10}, 460
@@ -257,7 +257,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=TAGS,
-        datasets=[run["dataset"]] if HUB_NAME.fullmatch(run["dataset"]) else None,
+        datasets=[run["dataset"]] if is_hub_id(run["dataset"]) else None,
         metrics=["mAP", "f1"],
         base_model=run["base_model"],
         model_name=name,

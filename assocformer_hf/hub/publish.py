@@ -12,11 +12,13 @@ from pathlib import Path
 from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 from yaml import YAMLError
 
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
+    HANDLER,
     MODEL_FILES,
     PREDICTIONS_FILE,
     SAMPLES,
@@ -30,7 +32,7 @@ from assocformer_hf.wording import one_line
 # In a folder without a list of what the package wrote, such as a download: what it is known to write.
 KNOWN = (*MODEL_FILES, *CALIBRATION_FILES, "LICENSE", PREDICTIONS_FILE)
 GROUPS = ("model", SAMPLES)
-REQUIRED = ("README.md", "config.json", "preprocessor_config.json", "handler.py")
+REQUIRED = (CARD_FILE, CONFIG_NAME, IMAGE_PROCESSOR_NAME, HANDLER.name)
 ATTEMPTS = 6
 # User and organisation tokens, OAuth and JWT forms; the names of functions, such as hf_hub_download, are no such runs.
 TOKEN = re.compile(rb"\b(?:hf_(?:[a-z]+_)*[A-Za-z0-9.\-]{20,}|api_org_[A-Za-z0-9]{20,})")

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_tree
 from assocformer_hf.saved_files import METRICS_FILE
@@ -287,7 +288,7 @@ def check_output_folder(
         resumed = Path(recipe.resume).resolve().parent == (output.path / CHECKPOINTS).resolve()
     restarts = recipe.resume == "auto" and not found and (options is None or _made_by_its_first_epoch(output, options))
     if not restarts:
-        earlier += [name for name in ("model.safetensors",) if name in output.owned()]
+        earlier += [name for name in (SAFE_WEIGHTS_NAME,) if name in output.owned()]
     if earlier and not resumed and not recipe.overwrite:
         raise CheckpointError(
             f"{output}: holds {' and '.join(earlier)} of an earlier run; go on with --resume, replace it with "
