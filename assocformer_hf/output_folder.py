@@ -36,7 +36,7 @@ class OutputError(ValueError):
 
 
 class OutputFolder:
-    """A folder to write into, made where it is missing.
+    """A folder to write into, made where it is missing once something is written.
 
     Args:
         path: the folder; `""` and `"."` are the working directory.
@@ -51,7 +51,6 @@ class OutputFolder:
     def __init__(self, path: str | Path, overwrite: bool | None = None):
         self.overwrite = overwrite
         self.path = Path(path).resolve()
-        self._make()
         # One object for each lock file of a process, so that a job can enter its folder again.
         self._lock = FileLock(self.path / HIDDEN / "lock", is_singleton=True)
 
@@ -131,6 +130,10 @@ class OutputFolder:
             content = aside / (self.path.name or "output")
             content.mkdir()
             yield content
+            readable = content.stat().st_mode & 0o666
+            for path in content.rglob("*"):
+                if path.is_file():
+                    path.chmod(readable)  # safetensors leaves its files to their owner alone
             sync_tree(content)
             names = [path.relative_to(content).as_posix() for path in sorted(content.rglob("*")) if path.is_file()]
             self.refuse_foreign(names, group)

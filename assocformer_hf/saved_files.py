@@ -1,5 +1,6 @@
 """Saved models: their files, in folders and on the Hub, and their names there."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +17,22 @@ def is_hub_id(text: str, owner: bool = True) -> bool:
     """Whether a text may be the id of a model or dataset on the Hub: `owner/name`, without an owner also `name`."""
     parts = text.split("/")
     return len(parts) in ((2,) if owner else (1, 2)) and all(map(HUB_NAME.fullmatch, parts))
+
+
+class ModelFileError(ValueError):
+    """A file beside a model's weights that is damaged; the message names it."""
+
+
+def read_metrics_file(file: str | Path) -> dict:
+    """What a `metrics.json` holds.
+
+    Raises:
+        ModelFileError: if it is damaged.
+    """
+    try:
+        return dict(json.loads(Path(file).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(f"{file}: cannot be read ({error}); fetch or write the folder again") from error
 
 
 def file_of_model(model: str | Path, name: str) -> Path | None:

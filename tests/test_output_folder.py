@@ -102,6 +102,17 @@ def test_folders_of_all_kinds(tmp_path, monkeypatch, path):
     str(folder).encode()  # can be printed and written
 
 
+def test_a_folder_is_made_when_something_is_written_and_its_files_are_for_all_who_may_read(tmp_path):
+    folder = OutputFolder(tmp_path / "later")
+    assert folder.owned() == []
+    assert not folder.path.exists()
+    with folder.replacing("model") as aside:
+        (aside / "config.json").write_text("{}")
+        (aside / "weights").write_text("secret")
+        (aside / "weights").chmod(0o600)
+    assert (folder.path / "weights").stat().st_mode == (folder.path / "config.json").stat().st_mode
+
+
 def test_what_a_killed_job_left_is_cleared_and_its_files_are_known(tmp_path):
     folder = OutputFolder(tmp_path)
     replace(folder, "model", {"config.json": "first", "weights": "first"})

@@ -48,7 +48,9 @@ def publish(*, options: group(PublishOptions, "Model and repository")):
         add_sample_images(folder, [decode_image(path) for path in options.sample_images])
     if options.dry_run:
         print(*check_model_folder(folder), sep="\n")
-        say_next(f"assocformer publish --model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}")
+        words = f"--model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}"
+        words += f" --license {quoted(options.license)}" if options.license else ""
+        say_next(f"assocformer publish {words}")
     else:
         private, message = options.hub_private_repo, options.message
         print(publish_folder(folder, options.hub_model_id, private, message, options.license))

@@ -12,7 +12,7 @@ from huggingface_hub import hf_hub_download
 
 # `HTTPError` is of the library that this version of huggingface_hub calls: httpx, or, from 2.0 on, httpx2.
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
 from assocformer_hf.commands.main import fail
 from assocformer_hf.data.schema import DataError
@@ -21,7 +21,7 @@ from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.option_values import OptionError
 from assocformer_hf.output_folder import OutputError, shown
-from assocformer_hf.saved_files import is_hub_id
+from assocformer_hf.saved_files import ModelFileError, is_hub_id
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 from assocformer_hf.training.step import TrainingError
@@ -36,9 +36,13 @@ OWN_ERRORS = (
     OutputError,
     TrainingError,
     PublishError,
+    ModelFileError,
 )
 NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
-MODEL_PARTS = {CONFIG_NAME: CONFIG_NAME, "model*.safetensors": "weights (model*.safetensors)"}
+MODEL_PARTS = {
+    CONFIG_NAME: CONFIG_NAME, "model*.safetensors": "weights (model*.safetensors)",
+    IMAGE_PROCESSOR_NAME: IMAGE_PROCESSOR_NAME,
+}  # fmt: skip
 # What an import asks for that the package's extras bring.
 EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
@@ -83,6 +87,9 @@ def require_model(name_or_path: str):
         missing = [what for pattern, what in MODEL_PARTS.items() if not any(folder.glob(pattern))]
         if missing:
             fail(f"{shown(folder)}: has no {' and no '.join(missing)}; give a folder that train or calibrate wrote")
+        for file in (file for pattern in MODEL_PARTS for file in folder.glob(pattern)):
+            if not os.access(file, os.R_OK):
+                fail(f"{shown(file)}: cannot be read: permission denied")
     elif not is_hub_id(name_or_path, owner=False):
         fail(f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name")
     else:

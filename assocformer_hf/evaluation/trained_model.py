@@ -12,6 +12,8 @@ from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.wording import some
 
+NO_NUMBERS = "the model gives scores that are no numbers"  # its weights are broken, or half precision overflows
+
 
 def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
     """A model whose scores are to be believed, in evaluation mode.

@@ -37,6 +37,7 @@ from assocformer_hf.evaluation.thresholds import (
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILE,
     CALIBRATION_FILES,
+    CARD_FILE,
     MODEL_FILES,
     RELIABILITY_FILE,
     copy_sample_images,
@@ -155,3 +156,5 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
         plot_reliability(states, folder / RELIABILITY_FILE)
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")
+    if not (choice.output / CARD_FILE).is_file():
+        print("without a card, as the images are not those that chose its weights: to be used, not to be published")

@@ -26,7 +26,7 @@ from assocformer_hf.interpretation.association_map import is_flat, plot_associat
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import MANIFEST, OutputFolder, shown
-from assocformer_hf.saved_files import METRICS_FILE, is_hub_id
+from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -150,7 +150,7 @@ def write_predictions(folder: str | Path, images: Sequence[Image.Image], path: s
 
 def read_metrics(folder: str | Path) -> dict:
     """What `metrics.json` of a model folder holds."""
-    return json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
+    return read_metrics_file(Path(folder) / METRICS_FILE)
 
 
 def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):

@@ -201,7 +201,10 @@ def require_parts(folder: str | Path):
     if (folder / single).is_file() and (folder / index).is_file():
         raise PublishError(f"{folder}: holds {single}, and {index} of other weights; remove one of the two")
     if missing:
-        raise PublishError(f"{folder}: no {', '.join(missing)}; publish a folder that train or calibrate wrote")
+        raise PublishError(
+            f"{folder}: no {', '.join(missing)}; publish a folder that train wrote, or that calibrate wrote on the "
+            "images that chose the weights"
+        )
 
 
 def model_files(folder: Path) -> list[str]:

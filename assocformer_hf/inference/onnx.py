@@ -18,7 +18,7 @@ from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
-from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_trained_model, model_digest
 from assocformer_hf.inference.images import array_image, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -257,12 +257,13 @@ def export_saved_model(
 
     Raises:
         OutputError: if files of others would be replaced.
-        DataError: if there are no images to fit the int8 copy to.
+        DataError: if there are no images to fit the int8 copy to, or the model gives scores that are no numbers.
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
     path = Path(path)
     output, group = OutputFolder(path.parent), f"export {path.name}"
     output.refuse_foreign([path.name], group)
+    earlier = output.owned(group)
     model = load_trained_model(name_or_path)
     processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
     size = processor.size["height"]
@@ -272,6 +273,8 @@ def export_saved_model(
         fitted = calibration_images(processor, sources)
     images = torch.rand(3, 3, size, size)
     expected = model(images).logits.sigmoid()
+    if not expected.isfinite().all():
+        raise DataError(f"{name_or_path}: {NO_NUMBERS}")
     found = []
     with output.replacing(group) as folder:
         files = [folder / path.name]
@@ -281,4 +284,6 @@ def export_saved_model(
             quantize_onnx(files[0], files[1], fitted)
         for file in files:  # before they take the place of earlier ones
             found.append((output.path / file.name, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
+    for name in sorted({*earlier} - {*output.owned(group)}):
+        print(f"{output.path / name}: removed, as it was of the earlier export")
     return found

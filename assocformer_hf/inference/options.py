@@ -8,7 +8,9 @@ from assocformer_hf.option_values import OptionError, require
 PRECISIONS = ("no", "fp16", "bf16")
 RUNTIMES = ("torch", "onnx", "onnx-int8")
 FILES = (".csv", ".json", ".jsonl", ".parquet")
-OTHER_FILES = (".xlsx", ".xls", ".ods", ".tsv", ".txt", ".html", ".md", ".xml", ".yaml", ".zip")  # no names of folders
+OTHER_FILES = (  # no names of folders
+    ".xlsx", ".xls", ".ods", ".tsv", ".txt", ".html", ".md", ".xml", ".yaml", ".zip", ".jpg", ".jpeg", ".png",
+)  # fmt: skip
 WHERE = ("auto", "none", "attention", "occlusion", "integrated_gradients")
 
 

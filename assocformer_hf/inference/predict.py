@@ -30,6 +30,7 @@ from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
 from assocformer_hf.output_folder import OutputFolder, refuse_file, write_file
 from assocformer_hf.progress import progress_bar
+from assocformer_hf.wording import counted
 
 LABEL_SEPARATOR = "|"  # as in the tables that training reads
 Unreadable = list[tuple[str, str]]
@@ -156,6 +157,7 @@ class _Run:
                 print(f"{tagged} of {len(self.images)} images tagged: {output}")
                 if bad:
                     print(f"{len(bad)} could not be tagged: {output}/{BAD_FILES}", file=sys.stderr)
+                self._require_some(tagged, bad[:1])
         return PredictResult(len(self.images), tagged, bad)
 
     def write_file(self) -> PredictResult:
@@ -166,10 +168,21 @@ class _Run:
         for found, unreadable in self.tag_all():
             rows += found
             bad += unreadable
+        self._require_some(len(rows), bad)
         write_file(path, lambda aside: self._save(rows, aside, path.suffix.lower()), self.options.overwrite)
         print(f"{len(rows)} of {len(self.images)} images tagged: {path}")
         _name_unreadable(bad)
         return PredictResult(len(self.images), len(rows), bad)
+
+    def _require_some(self, tagged: int, bad: Unreadable):
+        """Refuses a run in which nothing was tagged, as with broken weights.
+
+        Raises:
+            DataError: with the reason of the first file.
+        """
+        if not tagged and bad:
+            name, why = bad[0]
+            raise DataError(f"none of {counted(len(self.images), 'image')} could be tagged; the first, {name}: {why}")
 
     def print_table(self) -> PredictResult:
         """A line for each image: its file, and its labels with their scores; a best guess has a question mark.
@@ -230,10 +243,10 @@ class _Run:
 
 
 def _joined(labels: Sequence[str]) -> str:
-    """Labels in a cell, in quotes where they hold what may divide labels, or would start a formula or a quote."""
+    """Labels in a cell, in quotes where they hold what divides labels or lines, or would start a formula or a quote."""
 
     def quoted(label: str) -> str:
-        if label.startswith((*FORMULA, '"')) or any(mark in label for mark in DELIMITERS):
+        if label.startswith((*FORMULA, '"')) or any(mark in label for mark in (*DELIMITERS, "\n", "\r")):
             return '"' + label.replace('"', '""') + '"'
         return label
 

@@ -1,6 +1,5 @@
 """A trained model and its image processor as one object: images in, labels out."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_trained_model
 from assocformer_hf.inference.images import array_image
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
@@ -26,7 +25,7 @@ from assocformer_hf.interpretation.explanation import ImageExplanation, explain_
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
-from assocformer_hf.saved_files import METRICS_FILE, file_of_model
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
@@ -183,7 +182,7 @@ class Tagger:
         file = file_of_model(self.name, METRICS_FILE)
         if file is None:
             return None
-        return (json.loads(file.read_text(encoding="utf-8")).get("association") or {}).get("worth")
+        return (read_metrics_file(file).get("association") or {}).get("worth")
 
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> np.ndarray:
@@ -198,7 +197,7 @@ class Tagger:
     def tags(self, name: str, scores: np.ndarray) -> TaggedImage:
         """The labels of an image with these probabilities, `(labels,)`."""
         if not np.isfinite(scores).all():
-            return TaggedImage(name, [], [], error="the model gives scores that are no numbers")
+            return TaggedImage(name, [], [], error=NO_NUMBERS)
         order = np.argsort(-scores, kind="stable")
         chosen = order[reaches(scores, self.thresholds)[order]][: self.top_k]
         is_guess = len(chosen) == 0

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.metrics import reaches
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS
 from assocformer_hf.interpretation.label_names import plot_name
 from assocformer_hf.interpretation.location import require_labels
 from assocformer_hf.interpretation.why import why_in_words
@@ -172,7 +173,7 @@ def explain_image(
         name_others: see [`LabelExplanation`].
 
     Raises:
-        DataError: if the model does not know a label, or has no association module.
+        DataError: if the model does not know a label, has no association module, or gives scores that are no numbers.
         ValueError: if there is not exactly one image.
     """
     config = model.config
@@ -184,6 +185,8 @@ def explain_image(
     association, contributions = (_numpy(rows[0]) for rows in model.head.explain(output.features))
     alpha, beta = model.head.fusion_weights
     logits = _numpy(output.logits[0])
+    if not np.isfinite(logits).all():
+        raise DataError(NO_NUMBERS)
     bias = alpha * _numpy(model.head.association.readout(torch.float32)[1]) * np.ones(len(names))
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)

@@ -32,7 +32,7 @@ MAX_REQUEST_PIXELS = 400_000_000  # images are decoded one after the other: this
 MAX_IMAGES = 16
 EXPLAINED = 5  # labels that an explanation names
 EXPLAINED_TOGETHER = 16  # labels whose contributions are in memory at once
-DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 STRINGS = "a string must be base64 or a base64 data URL of an image"
 CONTENT = (bytes, bytearray, str)
 PARAMETERS = ("threshold", "top_k", "labels", "explain")
@@ -157,7 +157,7 @@ class EndpointHandler:
             raise RequestError("bad_parameter", "top_k must be a whole number from 1 on")
         if not isinstance(labels, list) or not labels or not all(isinstance(name, str) for name in labels):
             raise RequestError("bad_parameter", "labels must be a list of names")
-        if unknown := [name for name in labels if name not in self.model.config.label2id]:
+        if unknown := [name for name in labels if name not in self.names]:
             raise RequestError("bad_parameter", f"labels: the model does not know {_quoted(unknown[0])}")
         if not isinstance(explain, bool):
             raise RequestError("bad_parameter", "explain must be true or false")
@@ -211,7 +211,7 @@ class EndpointHandler:
 
 def _from_base64(text: str) -> bytes:
     """The bytes of a data URL or of plain base64."""
-    if prefix := DATA_URL.match(text):
+    if prefix := DATA_URL.match(text := text.lstrip()):
         text = text[prefix.end() :]
     if len(text) > MAX_BYTES * 1.5:
         raise RequestError("too_large", f"the file is too large: {_mib(MAX_BYTES)} at most")

@@ -1,6 +1,7 @@
 """From any image to the model's input: the one way of training, evaluation, inference and serving."""
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,8 @@ def decode_image(
     """
     image = open_image(source, name, max_pixels)
     try:
-        if image is not source:
-            with image:
-                image.load()
+        with nullcontext() if image is source else image:
+            image.load()
         image_format = image.format
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)

@@ -277,7 +277,10 @@ def test_what_would_not_work_on_the_hub_is_refused_before_anything_is_written(ca
     assert "leave out one of them" in error_of(capsys, *publishing, "--dry_run", "--sample_images", sample)
     assert before == {path: path.read_bytes() for path in (tmp_path / "model").rglob("*.*") if path.is_file()}
     missing = ("publish", "--model", str(tmp_path / "modle"), "--hub_model_id", "org/name", "--sample_images", sample)
-    assert "publish a folder that train or calibrate wrote" in error_of(capsys, *missing)
+    assert "publish a folder that train wrote, or that calibrate wrote" in error_of(capsys, *missing)
     space = ("space", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "space"), "--push_to_hub")
     assert "publish it first, and give its Hub id" in error_of(capsys, *space)
+    elsewhere = ("space", "--output", str(tmp_path / "space"), "--model")
+    assert "nowhere: no such folder" in error_of(capsys, *elsewhere, str(tmp_path / "nowhere"))
+    assert "--hub_space_id needs --push_to_hub" in error_of(capsys, *elsewhere, "org/a", "--hub_space_id", "org/b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

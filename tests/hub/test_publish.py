@@ -353,6 +353,12 @@ def test_only_the_models_own_files_are_published(folder, manifest):
     assert {"README.md", "config.json", "model.safetensors", "handler.py", "samples/1.jpg"} <= own
 
 
+def test_a_folder_that_is_checked_stays_as_it_is(folder):
+    shutil.rmtree(folder / ".assocformer")
+    check_model_folder(folder)
+    assert not (folder / ".assocformer").exists()
+
+
 def test_weights_that_were_saved_anew_are_published(create_model, folder):
     create_model("tiny-cvt").save_pretrained(folder, max_shard_size="2MB")
     with pytest.raises(PublishError, match=r"holds model.safetensors, and model.safetensors.index.json of other"):

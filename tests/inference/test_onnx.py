@@ -81,6 +81,31 @@ def test_the_command_exports_a_model_folder(create_model, tmp_path, capsys):
     assert np.isfinite(differences[1])
 
 
+def test_what_the_command_cannot_export_is_said(create_model, tmp_path, capsys):
+    model = create_model("shallow-cvt")
+    model.save_pretrained(tmp_path / "model")
+    create_image_processor(64).save_pretrained(tmp_path / "model")
+    words = ["export", "--model", str(tmp_path / "model")]
+    for more, message in (
+        (["--output", str(tmp_path / "a.pt")], "a.pt: must end in .onnx, or be a folder"),
+        (["--calibration", "nowhere.jpg"], "--calibration is for --int8"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, *more])
+        assert message in capsys.readouterr().err
+    main([*words, "--int8", "--output", str(tmp_path)])
+    assert {"model.onnx", "model-int8.onnx"} <= {path.name for path in tmp_path.iterdir()}
+    main([*words, "--output", str(tmp_path)])
+    assert f"{tmp_path / 'model-int8.onnx'}: removed, as it was of the earlier export" in capsys.readouterr().out
+    model.head.embedding.weight.data[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model.onnx").read_bytes()
+    with pytest.raises(SystemExit):
+        main([*words, "--output", str(tmp_path)])
+    assert "the model gives scores that are no numbers" in capsys.readouterr().err
+    assert (tmp_path / "model.onnx").read_bytes() == before
+
+
 def test_a_model_in_half_precision_is_exported_in_float32(create_model, tmp_path):
     create_model("shallow-cvt").to(torch.bfloat16).save_pretrained(tmp_path / "half")
     create_image_processor(64).save_pretrained(tmp_path / "half")

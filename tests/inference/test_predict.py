@@ -15,7 +15,7 @@ from assocformer_hf.data.load import load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.option_values import OptionError
-from assocformer_hf.output_folder import OutputError
+from assocformer_hf.output_folder import OutputError, OutputFolder
 from tests.conftest import NAMES
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -132,6 +132,41 @@ def test_a_file_of_others_is_refused_before_anything_is_tagged(model, images, tm
     assert (tmp_path / "mine.csv").read_text() == "my own"
 
 
+@pytest.mark.parametrize("output", ["tags.csv", "tags"])
+def test_a_run_that_tags_nothing_is_an_error_and_leaves_what_was_there(create_model, model, images, tmp_path, output):
+    broken = create_model()
+    broken.head.embedding.weight.data[0, 0] = float("nan")
+    broken.save_pretrained(tmp_path / "broken")
+    create_image_processor(64).save_pretrained(tmp_path / "broken")
+    if output == "tags.csv":
+        predict(options(model, images, tmp_path / output))
+    before = (tmp_path / output).read_bytes() if output == "tags.csv" else None
+    with pytest.raises(
+        DataError, match=r"none of 6 images could be tagged; the first, .*: the model gives scores that"
+    ):
+        predict(options(tmp_path / "broken", images, tmp_path / output))
+    assert before is None or (tmp_path / output).read_bytes() == before
+
+
+def test_pictures_that_the_package_wrote_are_not_tagged(model, images, tmp_path):
+    (images / "5.png").unlink()
+    with OutputFolder(images).replacing("explanations") as folder:
+        Image.fromarray(PIXELS).save(folder / "0000_0.png")
+    with OutputFolder(images / "model").replacing("samples") as folder:
+        Image.fromarray(PIXELS).save(folder / "sample.png")
+    found = predict(options(model, images, tmp_path / "tags.csv"))
+    assert (found.images, found.tagged) == (6, 6)
+    assert "0000_0.png" not in (tmp_path / "tags.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "way"), [("photos/*.jpg", "leave out the quotes"), ("https://example.org/a.jpg", "URLs are not opened")]
+)
+def test_what_is_no_file_is_named_with_the_way_out(model, tmp_path, source, way):
+    with pytest.raises(DataError, match=f"no such file or folder; {way}"):
+        predict(PredictOptions(str(model), [source], tmp_path / "tags.csv"))
+
+
 def test_labels_that_hold_the_separator_are_read_again(create_model, images, tmp_path):
     labels = {0: "a|b", 1: "@c", 2: 'd "e"', 3: "f, g"}
     create_model(id2label=labels).save_pretrained(tmp_path / "odd")
@@ -139,7 +174,7 @@ def test_labels_that_hold_the_separator_are_read_again(create_model, images, tmp
     predict(options(tmp_path / "odd", images, tmp_path / "tags.csv", threshold=0.0))
     again = load_split(tmp_path / "tags.csv", "all", delimiter="|")
     assert sorted(label_names(again)) == sorted(labels.values())
-    for label in (*labels.values(), '"h" i'):  # alone, so that nothing else tells what divides
+    for label in (*labels.values(), '"h" i', "j\nk"):  # alone, so that nothing else tells what divides
         create_model(id2label={0: label}).save_pretrained(tmp_path / "odd")
         predict(options(tmp_path / "odd", images, tmp_path / "one.csv", threshold=0.0))
         assert label_names(load_split(tmp_path / "one.csv", "all")) == [label]

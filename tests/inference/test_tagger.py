@@ -10,9 +10,9 @@ from PIL import Image
 
 from assocformer_hf import AssocFormerForMultiLabel, Tagger
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.inference.predict import PredictOptions, predict
 from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.option_values import OptionError
+from assocformer_hf.saved_files import ModelFileError
 from tests.conftest import NAMES, ROOT
 
 MODEL = ROOT / "model_cards/assocformer-swin-tiny-scenes"
@@ -93,6 +93,15 @@ def test_arrays_of_other_kinds_are_reported_alone(tagger):
     assert "an array must be (height, width, 3) in uint8, not (256, 256, 3) in float64" in tagged[0].error
 
 
+def test_a_picture_that_is_cut_off_is_reported_alone(tagger):
+    content = SAMPLES[0].read_bytes()
+    whole, cut_off = (Image.open(io.BytesIO(part)) for part in (content, content[: len(content) // 2]))
+    tagged = tagger([whole, cut_off])
+    assert [bool(one.error) for one in tagged] == [False, True]
+    with pytest.raises(ImageError, match="truncated"):
+        tagger(Image.open(io.BytesIO(content[: len(content) // 2])))
+
+
 def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
     model = create_model()
     model.head.embedding.weight.data[0, 0] = float("nan")
@@ -102,8 +111,11 @@ def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
     with pytest.raises(DataError, match="1.jpg: the model gives scores that are no numbers"):
         tagger(SAMPLES[0])
     assert [one.error for one in tagger(SAMPLES)] == ["the model gives scores that are no numbers"] * len(SAMPLES)
-    result = predict(PredictOptions(str(tmp_path), list(map(str, SAMPLES)), tmp_path / "tags.csv", num_workers=0))
-    assert (result.tagged, [name for name, _ in result.unreadable]) == (0, list(map(str, SAMPLES)))
+    with pytest.raises(DataError, match="scores that are no numbers"):
+        tagger.explain(SAMPLES[0])
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"metrics.json: cannot be read"):
+        Tagger(tmp_path).explain(SAMPLES[0])
 
 
 def test_it_maps_batches_of_datasets(tagger):

@@ -17,6 +17,7 @@ from assocformer_hf.data.images.decoding import IMAGE_SUFFIXES, OR_SKIP, OTHER_S
 from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.option_values import require
+from assocformer_hf.output_folder import OutputError, OutputFolder
 
 LOOKED_AT = 100  # names that tell whether paths are of this machine
 
@@ -93,7 +94,8 @@ def read_xml(path: Path) -> ElementTree.Element:
 def image_files(folder: Path) -> list[str]:
     """The paths of the image files in a folder and those below it, by their endings, sorted, readable or not.
 
-    Folders that are links are entered, each place once; hidden ones are not.
+    Folders that are links are entered, each place once; hidden ones are not. Pictures that the package wrote there,
+    such as explanations, are left out, but for a model's samples.
     """
     return sorted(_image_files(folder))
 
@@ -104,8 +106,9 @@ def holds_images(folder: Path) -> bool:
 
 
 def _image_files(folder: Path) -> Iterator[str]:
-    seen = {os.path.realpath(folder)}
+    seen, written = {os.path.realpath(folder)}, set()
     for parent, folders, names in os.walk(folder, followlinks=True):
+        written |= written_pictures(parent)
         visible = sorted((name for name in folders if name[0] != "."), reverse=True)
         places = {os.path.realpath(os.path.join(parent, name)): name for name in visible}
         folders[:] = sorted(name for place, name in places.items() if place not in seen)
@@ -115,8 +118,19 @@ def _image_files(folder: Path) -> Iterator[str]:
         for name in found:
             stem, suffix = os.path.splitext(name)
             # A camera's raw file is not missed where its JPEG lies beside it.
-            if suffix.lower() in IMAGE_SUFFIXES or stem not in readable:
-                yield os.path.join(parent, name)
+            path = os.path.join(parent, name)
+            if path not in written and (suffix.lower() in IMAGE_SUFFIXES or stem not in readable):
+                yield path
+
+
+def written_pictures(folder: str) -> set[str]:
+    """The files that the package wrote into a folder, as its list there says, a model's samples aside."""
+    output = OutputFolder(folder)
+    try:
+        names = {*output.owned()} - {*output.owned("samples")}
+    except OutputError:  # a list that cannot be read claims nothing
+        return set()
+    return {os.path.join(folder, name) for name in names}
 
 
 def is_image_name(name: str) -> bool:

@@ -21,6 +21,7 @@ from assocformer_hf.wording import some
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 UNKNOWN_COLUMN = "unknown"
 DELIMITERS = ("|", ";", ",")
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 NUMBER = re.compile(r"-?\d+")
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
@@ -209,7 +210,8 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
         for candidate in (None, *DELIMITERS, " "):
             if all(set(divide(cell, candidate)) <= set(names) for cell in cells):
                 return candidate
-    found = [candidate for candidate in DELIMITERS if any(candidate in cell for cell in cells)]
+    bare = [QUOTED.sub("", cell) for cell in cells]
+    found = [candidate for candidate in DELIMITERS if any(candidate in cell for cell in bare)]
     if len(found) > 1:
         example = next(cell for cell in cells if found[0] in cell)
         raise DataError(
@@ -229,7 +231,7 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"delimiter must be a single character, such as | or a tab; got {delimiter!r}")
     try:
-        parts = next(csv.reader([cell], delimiter=delimiter, skipinitialspace=True, strict=True))
+        parts = next(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise DataError(f"labels {cell!r}: a quote is not closed or not at the start of a label ({error})") from error
     return [part.strip() for part in parts if part.strip()]
