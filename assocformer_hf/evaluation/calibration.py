@@ -79,8 +79,8 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
 
     Raises:
-        DataError: if the labels are all present or all absent, which any confidence would fit, or no temperature within
-            bounds is the best: on images that the model separates without a mistake, and where its scores say nothing.
+        DataError: if the labels are all present or all absent, which any confidence would fit, or none is confident
+            enough: images that the model separates without a mistake.
 
     Source: Guo et al. 2017, On calibration of modern neural networks.
     """
@@ -91,13 +91,12 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
             "them, and all its scores would become 0 or 1; give more or other images, or leave the temperature as it "
             "is (--temperature false)"
         )
-    if temperature > LARGEST_FACTOR / 1.01:
-        raise DataError(
-            f"no temperature up to {LARGEST_FACTOR} is the best for these images: the scores say nothing about their "
-            "labels, and all of them would become ½; give images of the kind that the model was trained on, with their "
-            "labels in its order, or leave the temperature as it is (--temperature false)"
-        )
     return temperature
+
+
+def says_nothing(temperature: float) -> bool:
+    """Whether the best temperature would make all scores ½, as where they say nothing about the labels."""
+    return temperature > LARGEST_FACTOR / 1.01
 
 
 def _best_temperature(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from assocformer_hf.evaluation.calibration import (
     fit_temperature,
     held_out_scale,
     reliability,
+    says_nothing,
     scale,
 )
 from assocformer_hf.evaluation.evaluator import Evaluation, start_accelerator
@@ -68,10 +69,13 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
         "ECE": {"before": reliability(scores, targets).error},
     }
     if args.temperature:
-        found["temperature"] = fit_temperature(scores, targets)
-        found["ECE"]["held_out"] = reliability(held_out_scale(scores, targets, args.folds), targets).error
-        apply_temperature(saved.model, found["temperature"])
-        scores = scale(scores, found["temperature"])
+        temperature = fit_temperature(scores, targets)
+        found["unscaled"] = says_nothing(temperature)
+        if not found["unscaled"]:
+            found["temperature"] = temperature
+            found["ECE"]["held_out"] = reliability(held_out_scale(scores, targets, args.folds), targets).error
+            apply_temperature(saved.model, temperature)
+            scores = scale(scores, temperature)
     thresholds = choose_thresholds(scores, targets, **choice)
     config.label_thresholds = np.asarray(thresholds).tolist() if args.per_label else None
     config.threshold = config.threshold if args.per_label else thresholds
@@ -103,6 +107,11 @@ def summary(found: dict, model) -> str:
     own = model.config.label_thresholds
     values = f"{min(own):.3f} to {max(own):.3f}" if own else f"{model.config.threshold:.3f}"
     lines.append(f"{'thresholds of the labels' if own else 'threshold'}: {values}")
+    if found.get("unscaled"):
+        lines.append(
+            "note: the scores say nothing about the labels of these images, so they were left as they are; are these "
+            "images of the kind that the model was trained on?"
+        )
     if found["temperature"]:
         errors = found["ECE"]
         lines.append(f"temperature: {found['temperature']:.3f}")
@@ -150,7 +159,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
                 used.save(folder)
         (folder / CALIBRATION_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
         states = {"before": reliability(saved.evaluation.scores, evaluation.targets)}
-        if choice.temperature:
+        if found["temperature"]:
             scaled = held_out_scale(saved.evaluation.scores, evaluation.targets, choice.folds)
             states["scaled, held out"] = reliability(scaled, evaluation.targets)
         plot_reliability(states, folder / RELIABILITY_FILE)

@@ -21,7 +21,13 @@ from assocformer_hf.evaluation.analysis import (
 )
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
-from assocformer_hf.evaluation.calibration import Reliability, fit_temperature, held_out_scale, reliability
+from assocformer_hf.evaluation.calibration import (
+    Reliability,
+    fit_temperature,
+    held_out_scale,
+    reliability,
+    says_nothing,
+)
 from assocformer_hf.evaluation.comparison import Comparison
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import reaches
@@ -134,6 +140,8 @@ def _write(folder: Path, report: ReportInput):
         no_choices = str(error)
     try:
         temperature = fit_temperature(scores, targets)
+        if says_nothing(temperature):
+            raise DataError("the scores say nothing about the labels of these images")
         states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
     except DataError as error:
         temperature, no_temperature = None, str(error)

@@ -16,6 +16,7 @@ from assocformer_hf.evaluation.calibration import (
     held_out_scale,
     log_loss,
     reliability,
+    says_nothing,
     scale,
 )
 from tests.conftest import images
@@ -63,11 +64,11 @@ def test_images_that_the_model_separates_have_no_temperature(overconfident):
         fit_temperature(np.where(targets == 1, 0.6, 0.4), targets)
 
 
-def test_scores_that_say_nothing_have_no_temperature():
+def test_scores_that_say_nothing_are_known(overconfident):
     generator = np.random.default_rng(0)
     scores = 1 / (1 + np.exp(-(generator.normal(size=(200, 10)) + 0.5)))
-    with pytest.raises(DataError, match="the scores say nothing about their labels"):
-        fit_temperature(scores, (generator.random((200, 10)) < 0.3).astype(int))
+    assert says_nothing(fit_temperature(scores, (generator.random((200, 10)) < 0.3).astype(int)))
+    assert not says_nothing(fit_temperature(*overconfident))
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_folder_of_the_same_name_is_not_taken_for_what_the_model_was_evaluated
     shutil.copytree(photos, other)
     for file in other.glob("*.png"):
         Image.open(file).rotate(90).save(file)
-    choice = CalibrationOptions(tmp_path / "calibrated", temperature=False, folds=2, min_positives=1)
+    choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
     calibrate_model(EvaluationArguments(str(model), str(other), num_workers=0), SourceOptions(), choice)
     assert not (choice.output / "README.md").exists()
     assert (choice.output / "model.safetensors").is_file()
