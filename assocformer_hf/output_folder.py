@@ -67,7 +67,7 @@ class OutputFolder:
         Raises:
             OutputError: if another job is at work there, or the folder cannot be made.
         """
-        self._make()
+        self.make()
         try:
             self._lock.acquire(timeout=wait)
         except Timeout as error:
@@ -83,6 +83,11 @@ class OutputFolder:
         """The files that the package wrote here, relative to the folder, sorted; of one group, or of all."""
         entries = self._entries()
         return sorted(name for name, entry in entries.items() if group in (None, entry["group"]))
+
+    def unchanged(self, name: str) -> bool:
+        """Whether a file is still as the package wrote it here."""
+        entries = self._entries()
+        return name in entries and not self._is_foreign(name, entries)
 
     def refuse_foreign(self, names: Iterable[str], group: str):
         """Says now which files could not be written later.
@@ -132,7 +137,7 @@ class OutputFolder:
             yield content
             readable = content.stat().st_mode & 0o666
             for path in content.rglob("*"):
-                if path.is_file():
+                if path.is_file() and not path.is_symlink():
                     path.chmod(readable)  # safetensors leaves its files to their owner alone
             sync_tree(content)
             names = [path.relative_to(content).as_posix() for path in sorted(content.rglob("*")) if path.is_file()]
@@ -208,7 +213,7 @@ class OutputFolder:
         Raises:
             OutputError: if something cannot be written there, as on a full disk.
         """
-        self._make()
+        self.make()
         aside = None
         try:
             aside = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.path / HIDDEN))
@@ -224,7 +229,12 @@ class OutputFolder:
             if aside is not None:
                 shutil.rmtree(aside, ignore_errors=True)
 
-    def _make(self):
+    def make(self):
+        """Makes the folder, and in it that of the lock.
+
+        Raises:
+            OutputError: if it cannot be written to.
+        """
         try:
             (self.path / HIDDEN).mkdir(parents=True, exist_ok=True)
         except OSError as error:

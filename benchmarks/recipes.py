@@ -79,7 +79,7 @@ def associated() -> dict:
     expected = conditional_cooccurrence(*cooccurrence(load_scenes("train")))
     correlation = cooccurrence_correlation(np.asarray(association), expected)
     found = {"Spearman's ρ": correlation.rho, "least": correlation.low, "most": correlation.high}
-    command = f"assocformer evaluate --model {SCENES} --report report"
+    command = "python -m benchmarks.recipes"
     return {"what": "mean A of that model beside the labels' co-occurrence, with its 95% interval", "command": command,
             "found": found}  # fmt: skip
 

@@ -23,6 +23,7 @@ from transformers import pipeline
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.model.presets import tiny_cvt
+from assocformer_hf.wording import counted
 from benchmarks.measure import report
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +104,7 @@ def main(count: int = 20_000, compared: int = 600, rounds: int = 2):
     rows = [{"what": f"predict, 2 processes, {count} images", "images_per_second": max(ours), "ours_over_it": 1.0}]
     for (threads, workers), rates in theirs.items():
         ratio = median(a / b for a, b in zip(ours, rates, strict=True))
-        name = f"pipeline, {threads} threads, num_workers={workers}"
+        name = f"pipeline, {counted(threads, 'thread')}, num_workers={workers}"
         rows.append({"what": name, "images_per_second": max(rates), "ours_over_it": ratio})
     report("tagging", rows, "python -m benchmarks.tagging")
     tenths = [max(part) for part in np.array_split(memory, 10)]

@@ -49,7 +49,9 @@ def publish(*, options: group(PublishOptions, "Model and repository")):
     if options.dry_run:
         print(*check_model_folder(folder), sep="\n")
         words = f"--model {quoted(folder)} --hub_model_id {quoted(options.hub_model_id)}"
-        words += f" --license {quoted(options.license)}" if options.license else ""
+        words += " --hub_private_repo" * bool(options.hub_private_repo)
+        for name in ("message", "license"):
+            words += f" --{name} {quoted(getattr(options, name))}" if getattr(options, name) else ""
         say_next(f"assocformer publish {words}")
     else:
         private, message = options.hub_private_repo, options.message

@@ -55,9 +55,9 @@ def first_copies(paths: Sequence[str]) -> dict[str, str]:
     """For files that have the content of an earlier one, byte by byte, that one.
 
     Args:
-        paths: of files; one that cannot be opened is like no other.
+        paths: of files; one that is empty or cannot be opened is like no other.
     """
-    size_of = {path: os.path.getsize(path) for path in paths if os.path.isfile(path)}
+    size_of = {path: size for path in paths if os.path.isfile(path) and (size := os.path.getsize(path))}
     count_of = Counter(size_of.values())
     candidates = [path for path, size in size_of.items() if count_of[size] > 1]
     with ThreadPoolExecutor(THREADS) as pool:

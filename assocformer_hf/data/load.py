@@ -241,14 +241,12 @@ def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Split
 
 
 def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
-    """Divides `train` by iterative stratification, copies of an image together.
-
-    Where they are most of the images, as drawn ones of a few colours, nothing can be held out but copies.
-    """
+    """Divides `train` by iterative stratification, copies of an image together where there are images enough."""
     whole = splits["train"]
     names, labels = label_names(whole), whole["labels"][:]
     _, first, image_of = np.unique(image_digests(whole), return_index=True, return_inverse=True)
-    if len(first) < len(whole) / 2:
+    copies = len(whole) - len(first)
+    if not 0 < round(options.validation_share * len(first)) < len(first):
         first = image_of = np.arange(len(whole))
     order = np.argsort(first)  # the images by their first copies, as the division depends on the order
     parts = iterative_stratification(
@@ -260,8 +258,9 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     splits.summary.notes.append(
         f"no validation split: {len(rows[1])} of {len(whole)} images of train are held out {how}"
     )
-    if copies := len(whole) - len(first):
-        splits.summary.notes.append(f"{counted(copies, 'image is a copy', 'images are copies')} of another")
+    if copies:
+        where = "in the same split" if len(first) < len(whole) else "in both splits, as there are too few others"
+        splits.summary.notes.append(f"{counted(copies, 'image is a copy', 'images are copies')} of another, {where}")
     for key, part in zip(("train", "validation"), rows, strict=True):
         splits[key] = named_split(whole.select(part), key)
 

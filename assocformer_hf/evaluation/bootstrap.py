@@ -44,6 +44,9 @@ def bootstrap_metrics(
     """
     scores, targets = np.asarray(scores), np.asarray(targets)
     measured = multilabel_metrics(scores, targets, threshold)
+    if compared is not None:
+        compared = np.asarray(compared[0]), compared[1]
+        multilabel_metrics(compared[0], targets, compared[1])  # refuses what cannot be measured
     images, generator = len(scores), np.random.default_rng(seed)
     step = max(1, BLOCK_ENTRIES // images)
     blocks = []
@@ -52,7 +55,7 @@ def bootstrap_metrics(
         weights = np.stack([np.bincount(row, minlength=images) for row in drawn])
         block = weighted_metrics(scores, targets, weights, threshold)
         if compared is not None:
-            second = weighted_metrics(np.asarray(compared[0]), targets, weights, compared[1])
+            second = weighted_metrics(compared[0], targets, weights, compared[1])
             block = {name: values - second[name] for name, values in block.items()}
         blocks.append(block)
     tail = (1 - confidence) / 2

@@ -88,8 +88,8 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
     if temperature < 1.01 / LARGEST_FACTOR:
         raise DataError(
             f"no temperature from 1/{LARGEST_FACTOR} on is the best for these images: the model makes no mistake on "
-            "them, and all its scores would become 0 or 1; give more or other images, or leave the temperature as it "
-            "is (--temperature false)"
+            "them, and all its scores would become 0 or 1; give more or other images, or calibrate with "
+            "--temperature false"
         )
     return temperature
 

@@ -1,6 +1,5 @@
 """A saved model, measured on a split of a dataset."""
 
-import json
 import logging
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
     if (folder / OPTIONS_FILE).is_file():
         known = yaml.safe_load((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
     elif (folder / METRICS_FILE).is_file():
-        run = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))["run"]
+        run = read_metrics_file(folder / METRICS_FILE)["run"]
         if run["dataset"] in DEFAULT_SPLITS:
             known = {"dataset": run["dataset"], "eval_split": run["eval_split"]}
     if "dataset" not in known:

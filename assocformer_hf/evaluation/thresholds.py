@@ -87,8 +87,9 @@ def missed_goal(
             return ""
         return f"no threshold reaches a precision of {value} on these images; the highest is {metrics['OP']:.2f}"
     present, predicted = targets == 1, reaches(scores, thresholds) & (targets != -1)
-    precision = (predicted & present).sum(0) / np.maximum(predicted.sum(0), 1)
-    below = [name for name, one in zip(label_names, precision.tolist(), strict=True) if one < value - 1e-12]
+    hits, predictions = (predicted & present).sum(0), predicted.sum(0)
+    missed = (hits < (value - 1e-12) * predictions).tolist()
+    below = [name for name, is_missed in zip(label_names, missed, strict=True) if is_missed]
     return (
         f"{counted(len(below), 'label')} below a precision of {value} on these images: {some(below, 5)}"
         if below

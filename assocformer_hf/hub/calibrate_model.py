@@ -42,12 +42,11 @@ from assocformer_hf.hub.model_folder import (
     MODEL_FILES,
     RELIABILITY_FILE,
     copy_sample_images,
-    read_metrics,
     save_model_folder,
 )
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
 from assocformer_hf.output_folder import OutputFolder
-from assocformer_hf.saved_files import METRICS_FILE
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
 
 
 def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, dict]:
@@ -139,15 +138,18 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     args, source = with_own_dataset(args, source)
     if (choice.output / CONFIG_NAME).exists():
         raise DataError(f"{choice.output}: holds a model already; give a new folder as --output")
-    OutputFolder(choice.output).refuse_foreign([*MODEL_FILES, *CALIBRATION_FILES], "model")
+    output = OutputFolder(choice.output)
+    output.make()
+    output.refuse_foreign([*MODEL_FILES, *CALIBRATION_FILES], "model")
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return
     evaluation, found = calibrate(saved, choice)
     used = ImagesUsed.of_model(args.model)
-    with OutputFolder(choice.output).replacing("model") as folder:
-        run = read_metrics(args.model)["run"] if (Path(args.model) / METRICS_FILE).is_file() else {}
+    metrics = file_of_model(args.model, METRICS_FILE)
+    with output.replacing("model") as folder:
+        run = read_metrics_file(metrics).get("run", {}) if metrics is not None else {}
         named = (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args))
         if named and _same_images(saved, args):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
@@ -166,4 +168,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")
     if not (choice.output / CARD_FILE).is_file():
-        print("without a card, as the images are not those that chose its weights: to be used, not to be published")
+        print(
+            "without a card, as these are not known to be the images that chose its weights: to be used, not to be "
+            "published"
+        )

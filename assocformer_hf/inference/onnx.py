@@ -262,6 +262,7 @@ def export_saved_model(
     """
     path = Path(path)
     output, group = OutputFolder(path.parent), f"export {path.name}"
+    output.make()
     output.refuse_foreign([path.name], group)
     earlier = output.owned(group)
     model = load_trained_model(name_or_path)
@@ -284,6 +285,6 @@ def export_saved_model(
             quantize_onnx(files[0], files[1], fitted)
         for file in files:  # before they take the place of earlier ones
             found.append((output.path / file.name, (OnnxModel(file)(images).sigmoid() - expected).abs().max().item()))
-    for name in sorted({*earlier} - {*output.owned(group)}):
+    for name in (name for name in earlier if not (output.path / name).exists()):
         print(f"{output.path / name}: removed, as it was of the earlier export")
     return found

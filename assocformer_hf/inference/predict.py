@@ -157,7 +157,7 @@ class _Run:
                 print(f"{tagged} of {len(self.images)} images tagged: {output}")
                 if bad:
                     print(f"{len(bad)} could not be tagged: {output}/{BAD_FILES}", file=sys.stderr)
-                self._require_some(tagged, bad[:1])
+                self._require_some(tagged, bad[:1], f"; remove {output}, which this run has begun to fill")
         return PredictResult(len(self.images), tagged, bad)
 
     def write_file(self) -> PredictResult:
@@ -174,7 +174,7 @@ class _Run:
         _name_unreadable(bad)
         return PredictResult(len(self.images), len(rows), bad)
 
-    def _require_some(self, tagged: int, bad: Unreadable):
+    def _require_some(self, tagged: int, bad: Unreadable, way: str = ""):
         """Refuses a run in which nothing was tagged, as with broken weights.
 
         Raises:
@@ -182,7 +182,9 @@ class _Run:
         """
         if not tagged and bad:
             name, why = bad[0]
-            raise DataError(f"none of {counted(len(self.images), 'image')} could be tagged; the first, {name}: {why}")
+            raise DataError(
+                f"none of {counted(len(self.images), 'image')} could be tagged; the first, {name}: {why}{way}"
+            )
 
     def print_table(self) -> PredictResult:
         """A line for each image: its file, and its labels with their scores; a best guess has a question mark.

@@ -86,9 +86,11 @@ def refuse_report(folder: str | Path):
     """Says now, before the work for it, if a report could not be written to a folder.
 
     Raises:
-        OutputError: if there are files of others in its place.
+        OutputError: if there are files of others in its place, or it cannot be written to.
     """
-    OutputFolder(folder).refuse_foreign([PAGE_FILE, *FIGURES], GROUP)
+    output = OutputFolder(folder)
+    output.make()
+    output.refuse_foreign([PAGE_FILE, *FIGURES], GROUP)
 
 
 def write_report(folder: str | Path, report: ReportInput) -> Path:

@@ -1,7 +1,6 @@
 """Checkpoints of a run: written aside, forced to the disk and renamed, so that the last one is always whole."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from timm.utils import ModelEmaV3
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_tree
-from assocformer_hf.saved_files import METRICS_FILE
+from assocformer_hf.saved_files import METRICS_FILE, read_metrics_file
 from assocformer_hf.training.arguments import RecipeArguments
 from assocformer_hf.training.curves import CURVES_FILE, HISTORY_FILE
 
@@ -61,7 +60,7 @@ class RunState:
     skipped_in_a_row: int = 0
     unreadable: list[str] = field(default_factory=list)
     best_mAP: float = -1.0
-    best_asl: float = math.inf
+    best_asl: float = 0.0
     history: list[dict] = field(default_factory=list)
     options: dict = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
@@ -309,5 +308,5 @@ def _made_by_its_first_epoch(output: OutputFolder, options: dict) -> bool:
     file = output.path / METRICS_FILE
     if METRICS_FILE not in output.owned() or not file.is_file():
         return False
-    run = json.loads(file.read_text(encoding="utf-8"))["run"]
+    run = read_metrics_file(file)["run"]
     return run["epoch"] == 1 and run["options"] == json.loads(json.dumps(options))

@@ -1,7 +1,6 @@
 """A training run: the recipe of the paper over Accelerate, from the first epoch or from a checkpoint to the end."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -113,8 +112,8 @@ class TrainingRun:
         eval_images: images to evaluate on.
         recipe: the options of the run. Checkpoints go to `output_dir/checkpoints`, the history to `output_dir`.
         accelerator: from `create_accelerator`.
-        save_best: called on the main process whenever raw or averaged weights reach a new best mAP, with this run, the
-            model that holds them, `"raw"` or `"ema"`, and its evaluation.
+        save_best: called on the main process whenever raw or averaged weights reach a higher mAP, or the same with a
+            lower loss, with this run, the model that holds them, `"raw"` or `"ema"`, and its evaluation.
         num_workers: processes that load images, for each training process; default: see [`share_cores`].
         options: what else the run depends on; it can only be resumed with the same.
         saves: names of the files that `save_best` writes into `output_dir`.
@@ -354,7 +353,7 @@ class TrainingRun:
             f"the best weights so far, of a validation mAP of {100 * state.best_mAP:.2f}, are not in {self.output}; "
             "the best of the epochs to come are saved"
         )
-        state.best_mAP, state.best_asl = -1.0, math.inf
+        state.best_mAP = -1.0
 
     def _after_step(self, step: int):
         """A checkpoint where one is due, and the end where it was asked for."""

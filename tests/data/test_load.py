@@ -8,6 +8,7 @@ import datasets
 import pytest
 from PIL import Image
 
+from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.load import _refuse_folder, load_images, load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
@@ -185,6 +186,17 @@ def test_copies_of_an_image_are_not_divided(tmp_path):
     assert [len(split) for split in splits.values()] == [32, 8]
     assert list(map(len, shown)) == [16, 4]
     assert "20 images are copies of another" in str(splits.summary)
+
+
+def test_three_copies_of_each_image_are_not_divided(tmp_path):
+    for i in range(20):
+        for copy in "abc":
+            picture(tmp_path / f"{copy}{i}.png", of=str(i))
+    lines = [f"{path.name},{'xy'[int(path.stem[1:]) % 2]}" for path in sorted(tmp_path.glob("*.png"))]
+    (tmp_path / "train.csv").write_text("\n".join(["file_name,labels", *lines]))
+    train, validation = (image_digests(split) for split in load_multilabel_dataset(tmp_path).values())
+    assert (len(train), len(validation)) == (48, 12)
+    assert not set(train.tolist()) & set(validation.tolist())
 
 
 def test_images_that_are_all_alike_are_divided(tmp_path):

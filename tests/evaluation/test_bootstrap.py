@@ -54,6 +54,13 @@ def test_labels_without_positives_have_no_interval():
     assert not np.isnan(intervals["per_label_AP"][0]).any()
 
 
+@pytest.mark.parametrize("other", [np.full((30, 2), np.nan), np.full((30, 1), 0.5), np.full((30, 2), 3.0)])
+def test_scores_of_the_other_model_are_checked_too(other):
+    scores, targets = np.random.default_rng(0).random((30, 2)), np.ones((30, 2), np.int8)
+    with pytest.raises(ValueError, match="scores"):
+        bootstrap_metrics(scores, targets, resamples=5, compared=(other, 0.5))
+
+
 def test_differences_of_noise_alone_are_no_differences():
     """Where two models differ in a few pairs, most of the drawn sets hold none of them."""
     scores = np.linspace(0.99, 0.01, 100, dtype=np.float32)[:, None]

@@ -133,6 +133,8 @@ def test_a_precision_that_is_not_reached_is_said():
         "1 label below a precision of 0.95 on these images: c"
     )
     assert missed_goal(scores[:, :1], targets[:, :1], each[:1], "precision", 0.95, "a") == ""
+    never = np.array([each[0], 1.0, 1.0])  # no precision is missed where nothing is predicted
+    assert missed_goal(scores, targets, never, "precision", 0.95, "abc") == ""
     recall = choose_thresholds(scores, targets, "recall", 0.99)
     assert missed_goal(scores, targets, recall, "recall", 0.99, "abc") == ""
 

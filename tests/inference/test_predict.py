@@ -138,9 +138,10 @@ def test_a_run_that_tags_nothing_is_an_error_and_leaves_what_was_there(create_mo
     broken.head.embedding.weight.data[0, 0] = float("nan")
     broken.save_pretrained(tmp_path / "broken")
     create_image_processor(64).save_pretrained(tmp_path / "broken")
+    before = None
     if output == "tags.csv":
         predict(options(model, images, tmp_path / output))
-    before = (tmp_path / output).read_bytes() if output == "tags.csv" else None
+        before = (tmp_path / output).read_bytes()
     with pytest.raises(
         DataError, match=r"none of 6 images could be tagged; the first, .*: the model gives scores that"
     ):
@@ -157,6 +158,8 @@ def test_pictures_that_the_package_wrote_are_not_tagged(model, images, tmp_path)
     found = predict(options(model, images, tmp_path / "tags.csv"))
     assert (found.images, found.tagged) == (6, 6)
     assert "0000_0.png" not in (tmp_path / "tags.csv").read_text()
+    Image.fromarray(PIXELS[::-1]).save(images / "0000_0.png")  # the user's own by that name
+    assert predict(options(model, images, tmp_path / "tags.csv")).images == 7
 
 
 @pytest.mark.parametrize(

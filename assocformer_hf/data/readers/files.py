@@ -124,10 +124,11 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 
 def written_pictures(folder: str) -> set[str]:
-    """The files that the package wrote into a folder, as its list there says, a model's samples aside."""
+    """The pictures that the package wrote into a folder, as its list there says, a model's samples aside."""
     output = OutputFolder(folder)
     try:
-        names = {*output.owned()} - {*output.owned("samples")}
+        names = [name for name in {*output.owned()} - {*output.owned("samples")} if is_image_name(name)]
+        names = [name for name in names if output.unchanged(name)]
     except OutputError:  # a list that cannot be read claims nothing
         return set()
     return {os.path.join(folder, name) for name in names}

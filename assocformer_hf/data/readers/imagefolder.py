@@ -19,7 +19,7 @@ class ImageFolderReader(Reader):
     """A folder of images for each label, such as `cat/1.jpg`, or below folders of splits, `train/cat/1.jpg`.
 
     It is read so where no other form fits. Each image has the label of its folder, and those of the folders that a copy
-    of it lies in.
+    of it lies in, once in each.
     """
 
     form = "imagefolder"
@@ -78,15 +78,22 @@ def _with_labels_of_copies(found: LabelledImages) -> LabelledImages:
     copies_of: dict[str, list[str]] = {}
     for copy, first in first_copies(found.images).items():
         copies_of.setdefault(first, []).append(copy)
-    joined = 0
+    joined = unclear = 0
     for first, copies in copies_of.items():
         labels = [label for image in (first, *copies) for label in labels_of[image]]
         if len(set(labels)) == len(labels):
             labels_of[first] = labels
             for copy in copies:
                 del labels_of[copy]
-            found.left_out |= dict.fromkeys(copies, "copies of images that have their labels")
+            found.left_out |= dict.fromkeys(copies, "copies, whose labels their first one has")
             joined += 1
+        elif len(set(labels)) > 1:
+            unclear += 1
     if joined:
         found.notes.append(f"{counted(joined, 'image')} with the labels of all the folders that a copy lies in")
+    if unclear:
+        found.notes.append(
+            f"{counted(unclear, 'image')} in the folders of several labels, and more than once in one: each copy has "
+            "the label of its own folder"
+        )
     return replace(found, images=[*labels_of], labels=[*labels_of.values()], unknown=[[] for _ in labels_of])

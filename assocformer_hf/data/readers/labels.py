@@ -21,7 +21,7 @@ from assocformer_hf.wording import some
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 UNKNOWN_COLUMN = "unknown"
 DELIMITERS = ("|", ";", ",")
-QUOTED = re.compile(r'"(?:[^"]|"")*"')
+QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
@@ -231,9 +231,14 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"delimiter must be a single character, such as | or a tab; got {delimiter!r}")
     try:
-        parts = next(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
+        rows = list(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise DataError(f"labels {cell!r}: a quote is not closed or not at the start of a label ({error})") from error
+    if len(rows) > 1:
+        raise DataError(
+            f"labels {cell!r}: a line break; put a label with one in double quotes, or {delimiter} in its place"
+        )
+    (parts,) = rows
     return [part.strip() for part in parts if part.strip()]
 
 
