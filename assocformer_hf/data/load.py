@@ -318,10 +318,11 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     elif path.is_file():
         files = [source]
     elif is_image_name(path.name) or not HubReader(options).matches(source):
-        way = "; URLs are not opened: download it first" if "://" in source else ""
-        way = (
-            "; leave out the quotes, for the shell to find the files" if any(sign in source for sign in "*?[") else way
-        )
+        way = ""
+        if "://" in source:
+            way = "; URLs are not opened: download it first"
+        elif any(sign in source for sign in "*?["):
+            way = "; leave out the quotes, for the shell to find the files"
         raise DataError(f"{source}: no such file or folder{way}")
     else:
         return [images_only(split, image_column, source) for split in load_from_hub(source).values()]

@@ -90,11 +90,9 @@ def missed_goal(
     hits, predictions = (predicted & present).sum(0), predicted.sum(0)
     missed = (hits < (value - 1e-12) * predictions).tolist()
     below = [name for name, is_missed in zip(label_names, missed, strict=True) if is_missed]
-    return (
-        f"{counted(len(below), 'label')} below a precision of {value} on these images: {some(below, 5)}"
-        if below
-        else ""
-    )
+    if not below:
+        return ""
+    return f"{counted(len(below), 'label')} below a precision of {value} on these images: {some(below, 5)}"
 
 
 def ranked_decisions(scores: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -163,7 +163,8 @@ def test_pictures_that_the_package_wrote_are_not_tagged(model, images, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("source", "way"), [("photos/*.jpg", "leave out the quotes"), ("https://example.org/a.jpg", "URLs are not opened")]
+    ("source", "way"),
+    [("photos/*.jpg", "leave out the quotes"), ("https://example.org/a.jpg?size=1", "URLs are not opened")],
 )
 def test_what_is_no_file_is_named_with_the_way_out(model, tmp_path, source, way):
     with pytest.raises(DataError, match=f"no such file or folder; {way}"):
