@@ -84,10 +84,10 @@ class OutputFolder:
         entries = self._entries()
         return sorted(name for name, entry in entries.items() if group in (None, entry["group"]))
 
-    def unchanged(self, name: str) -> bool:
-        """Whether a file is still as the package wrote it here."""
+    def unchanged(self, names: Iterable[str]) -> list[str]:
+        """Those of the files that are still as the package wrote them here."""
         entries = self._entries()
-        return name in entries and not self._is_foreign(name, entries)
+        return [name for name in names if name in entries and not self._is_foreign(name, entries)]
 
     def refuse_foreign(self, names: Iterable[str], group: str):
         """Says now which files could not be written later.

@@ -1,22 +1,23 @@
 """Saved models: their files, in folders and on the Hub, and their names there."""
 
 import json
-import re
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
 METRICS_FILE = "metrics.json"  # of a model folder: what was measured
 
-HUB_NAME = re.compile(r"\w[\w.-]*")
-
 
 def is_hub_id(text: str, owner: bool = True) -> bool:
     """Whether a text may be the id of a model or dataset on the Hub: `owner/name`, without an owner also `name`."""
-    parts = text.split("/")
-    return len(parts) in ((2,) if owner else (1, 2)) and all(map(HUB_NAME.fullmatch, parts))
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return "/" in text or not owner
 
 
 class ModelFileError(ValueError):

@@ -125,8 +125,8 @@ def imports(rows: Sequence[dict], ran: str) -> Iterable[str]:
         yield row(f"`{one['import']}`", f"{one['seconds']:.2f} s", f"{one['least']:.2f} to {one['most']:.2f}")
 
 
-def cvt(rows: Sequence[dict], ran: str) -> Iterable[str]:
-    """Time and memory of one side over the other."""
+def time_and_memory(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """Those of one side over the other's."""
     yield from titled(ran, "what", "time", "memory")
     for one in rows:
         yield row(one["what"], times(one["time_ratio"]), times(one["memory_ratio"]))
@@ -140,13 +140,6 @@ def onnx(rows: Sequence[dict], ran: str, accuracies: Sequence[dict], _: str) -> 
         form = one["what"].rpartition(", ")[2]
         mean_ap = f"{100 * mean_ap_of[form]:.1f}" if form in mean_ap_of else NOT_RUN
         yield row(form, times(one["speed_over_torch"]), f"{one['largest_difference_of_logits']:.1e}", mean_ap)
-
-
-def losses(rows: Sequence[dict], ran: str) -> Iterable[str]:
-    """The loss over its formula."""
-    yield from titled(ran, "what", "time", "memory")
-    for one in rows:
-        yield row(one["what"], times(one["time_ratio"]), times(one["memory_ratio"]))
 
 
 def metrics(rows: Sequence[dict], ran: str, large: Sequence[dict], _: str) -> Iterable[str]:
@@ -243,14 +236,14 @@ TABLES = {
         "peers quick": (peers, "training_peers_quick"),
         "growth": (growth, "growth"),
         "imports": (imports, "imports"),
-        "losses": (losses, "losses"),
+        "losses": (time_and_memory, "losses"),
         "metrics": (metrics, "metrics", "metrics_open_images"),
         "training": (training, "training"),
     },
     "docs/interpretation.md": {"thresholds": (thresholds, "thresholds")},
     "docs/hub.md": {"serving": (serving, "serving")},
     "docs/measured.md": {"recipes": (recipes, "recipes")},
-    "docs/transformers.md": {"cvt": (cvt, "cvt"), "onnx": (onnx, "onnx_speed", "onnx_accuracy")},
+    "docs/transformers.md": {"cvt": (time_and_memory, "cvt"), "onnx": (onnx, "onnx_speed", "onnx_accuracy")},
 }
 
 

@@ -127,8 +127,8 @@ def written_pictures(folder: str) -> set[str]:
     """The pictures that the package wrote into a folder, as its list there says, a model's samples aside."""
     output = OutputFolder(folder)
     try:
-        names = [name for name in {*output.owned()} - {*output.owned("samples")} if is_image_name(name)]
-        names = [name for name in names if output.unchanged(name)]
+        others = {*output.owned()} - {*output.owned("samples")}
+        names = output.unchanged(filter(is_image_name, others))
     except OutputError:  # a list that cannot be read claims nothing
         return set()
     return {os.path.join(folder, name) for name in names}

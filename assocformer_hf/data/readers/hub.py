@@ -1,5 +1,6 @@
 """Datasets of the Hub."""
 
+import re
 import tarfile
 from functools import partial
 
@@ -11,13 +12,16 @@ from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.streams import Stream
-from assocformer_hf.saved_files import HUB_NAME, is_hub_id
+from assocformer_hf.saved_files import is_hub_id
 from assocformer_hf.wording import first_line
 
 # What `datasets` lets out of the libraries beneath it, for files that are not what their names say.
 UNREADABLE = (
     DatasetNotFoundError, DatasetsError, ArrowException, OSError, ValueError, TypeError, KeyError, tarfile.TarError,
 )  # fmt: skip
+
+
+CONFIGURATION = re.compile(r"[\w.-]+")
 
 
 class HubReader(Reader):
@@ -29,7 +33,7 @@ class HubReader(Reader):
 
     def matches(self, source: str) -> Match:
         name, colon, configuration = source.partition(":")
-        named = not colon or HUB_NAME.fullmatch(configuration)
+        named = not colon or CONFIGURATION.fullmatch(configuration)
         return Match.SURE if named and is_hub_id(name) else Match.NO
 
     def read(self, source: str) -> Splits:
