@@ -1,4 +1,4 @@
-"""MIRFLICKR-25000 as a folder that the benchmarks on photographs read, from the two archives of the collection, unpacked.
+"""MIRFLICKR-25000 as a folder that the benchmarks read, made of the two archives of the collection, unpacked.
 
 `python -m benchmarks.mirflickr --images mirflickr --annotations mirflickr25k_annotations_v080 --output MIRFLICKR`
 """

@@ -9,7 +9,7 @@ def calibrate(
     *,
     options: group(EvaluationArguments, "Model and dataset", 1),
     choice: group(CalibrationOptions, "Thresholds and scores", 2),
-    source: group(SourceOptions, "Reading data of your own", 3) = None,
+    source: group(SourceOptions, "How the data are read", 3) = None,
 ):
     """Choose thresholds and scale scores to probabilities, on images that the model was not trained on."""
     from assocformer_hf.commands.running import quoted, require_model, say_next

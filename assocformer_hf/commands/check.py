@@ -16,8 +16,6 @@ class CheckOptions:
     dataset: str = field(metadata={"help": "A file or folder, a Hub id, or scenes, coco or voc."})
     output: Path = field(default=Path("data_check.html"), metadata={"help": "Page to write."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of the images, or of the official files."})
-    train_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its training split."})
-    eval_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its validation split."})
     min_positives: int = field(default=10, metadata={"help": "Name labels with fewer images in train."})
     num_workers: int = field(default=2, metadata={"help": "Processes that decode images."})
 
@@ -26,7 +24,7 @@ class CheckOptions:
 
 
 def check(
-    *, options: group(CheckOptions, "Dataset", 1), source: group(SourceOptions, "Reading data of your own", 2) = None
+    *, options: group(CheckOptions, "Dataset", 1), source: group(SourceOptions, "How the data are read", 2) = None
 ):
     """Look for what is wrong with a dataset, as text and as a page of HTML.
 
@@ -41,9 +39,8 @@ def check(
     from assocformer_hf.training.images import first_batch
     from assocformer_hf.wording import counted
 
-    own = (options.data_dir, options.train_split, options.eval_split)
     reading = asdict(source or SourceOptions())
-    splits = load_multilabel_dataset(options.dataset, *own, bad_images="skip", **reading)
+    splits = load_multilabel_dataset(options.dataset, options.data_dir, bad_images="skip", **reading)
     print(splits.summary)
     read = check_source(options.dataset, splits, splits.summary)
     print(*source_lines(read), sep="\n")

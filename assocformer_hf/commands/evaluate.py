@@ -10,7 +10,7 @@ def evaluate(
     *,
     options: group(EvaluationArguments, "Model and dataset", 1),
     report: group(ReportOptions, "Results", 2) = None,
-    source: group(SourceOptions, "Reading data of your own", 3) = None,
+    source: group(SourceOptions, "How the data are read", 3) = None,
 ):
     """Measure a model on a split of a dataset, by default on the one that chose its weights."""
     from assocformer_hf.commands.running import quoted, require_model, say_next

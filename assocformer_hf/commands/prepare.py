@@ -14,8 +14,6 @@ class PrepareOptions:
     dataset: str = field(metadata={"help": "A file or folder, a Hub id, voc2007, coco2014, scenes, coco or voc."})
     output: Path = field(metadata={"help": "Folder to write."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of the images, or of the official files."})
-    train_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its training split."})
-    eval_split: str | None = field(default=None, metadata={"help": "The dataset's own name of its validation split."})
     mirror: str | None = field(default=None, metadata={"help": "URL of a folder that holds the official archives."})
     shard_size: int = field(default=1000, metadata={"help": "Images in a Parquet file."})
     num_proc: int = field(default=2, metadata={"help": "Processes."})
@@ -23,7 +21,7 @@ class PrepareOptions:
 
 
 def prepare(
-    *, options: group(PrepareOptions, "Dataset", 1), source: group(SourceOptions, "Reading data of your own", 2) = None
+    *, options: group(PrepareOptions, "Dataset", 1), source: group(SourceOptions, "How the data are read", 2) = None
 ):
     """Make any dataset a folder for the Hub; voc2007 and coco2014 are downloaded to data_dir first."""
     from assocformer_hf.commands.running import quoted, say_next
@@ -40,7 +38,7 @@ def prepare(
         dataset, archives = OFFICIAL[dataset]
         fetch(archives, options.data_dir, options.mirror)
     reading = asdict(source or SourceOptions()) | {"bad_images": options.bad_images}
-    splits = load_multilabel_dataset(dataset, options.data_dir, options.train_split, options.eval_split, **reading)
+    splits = load_multilabel_dataset(dataset, options.data_dir, **reading)
     print(splits.summary)
     rows = write_prepared(
         splits,

@@ -28,7 +28,7 @@ class RunOptions(RecipeArguments):
 def train(
     *,
     data: group(DataArguments, "Data", 1) = None,
-    source: group(SourceOptions, "Reading data of your own", 2) = None,
+    source: group(SourceOptions, "How the data are read", 2) = None,
     model: group(ModelArguments, "Model", 3) = None,
     run: group(RunOptions, "Training", 4) = None,
     hub: group(HubArguments, "Hub", 5) = None,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -55,7 +55,7 @@ def load_split(
             files, such as `"train2014"` or `"trainval"`, for all its images; or `"all"` for the images of all splits.
         data_dir: the folder of the dataset's official files; not for scenes.
         bad_images: see [`load_multilabel_dataset`].
-        options: those of `load_scenes`, `load_coco`, `load_voc` or `load_multilabel_dataset`.
+        options: those of [`SourceOptions`].
 
     Returns:
         The split; `info.description` says what was read.
@@ -63,19 +63,14 @@ def load_split(
     Raises:
         DataError: if the dataset is unknown, or its files are missing or malformed.
     """
-    if isinstance(source, str) and source in DEFAULT_SPLITS:
-        if source == "scenes":
-            _refuse_folder(source)
-            return load_scenes(split, **options)
-        if data_dir is None:
-            raise DataError(f"dataset {source!r} is read from its official files: give their folder as data_dir")
-        return (load_coco if source == "coco" else load_voc)(data_dir, split, bad_images=bad_images, **options)
-    train_split, eval_split = (options.pop(key, None) for key in ("train_split", "eval_split"))
     options = SourceOptions(**options)
+    if isinstance(source, str) and source in DEFAULT_SPLITS:
+        _refuse_options(source, options)
+        return _benchmark_split(source, split, data_dir, bad_images)
     reader, found = _open(source, data_dir, options)
     name = _shown(source)
     own = split in found and split not in SPLIT_NAMES
-    chosen = {} if own else choose_splits(name, found, train_split, eval_split, options.test_split, needs_train=False)
+    chosen = {} if own else choose_splits(name, found, options, needs_train=False)
     if own or split in found and split not in chosen:
         chosen = {split: split}
     if split == ALL:
@@ -95,8 +90,7 @@ def load_split(
 def load_multilabel_dataset(
     source,
     data_dir: str | Path | None = None,
-    train_split: str | None = None,
-    eval_split: str | None = None,
+    *,
     streaming: bool = False,
     bad_images: str = "error",
     **options,
@@ -112,13 +106,11 @@ def load_multilabel_dataset(
             splits of these, such as a `DatasetDict`.
         data_dir: the folder of the benchmark's official files; of other sources, the folder that their image paths are
             relative to.
-        train_split: the dataset's own name of the split to train on; by default the benchmark's, or what is usually
-            called so.
-        eval_split: the same of the split to evaluate on.
         streaming: whether to read a Hub dataset or shards example by example, without a copy on the disk.
         bad_images: `"error"` refuses images whose files are missing, `"skip"` keeps them for what skips bad images,
             such as [`MultiLabelImages`]. No image is decoded here.
-        options: those of [`SourceOptions`].
+        options: those of [`SourceOptions`], such as `train_split` and `eval_split`, the dataset's own names of its
+            splits.
 
     Returns:
         Splits in the schema of `multilabel_features`, with `summary`, which says what was read; images of files are
@@ -132,15 +124,20 @@ def load_multilabel_dataset(
     if isinstance(source, str) and source in DEFAULT_SPLITS:
         if streaming:
             raise DataError(f"{source}: is read from the disk and cannot be streamed; leave out streaming")
-        if given := [one.name for one in fields(options) if getattr(options, one.name) != one.default]:
-            raise DataError(f"{source}: is read by its own protocol; {given[0]} is for other datasets: leave it out")
-        return _load_benchmark(source, data_dir, train_split, eval_split, bad_images)
+        _refuse_options(source, options)
+        return _load_benchmark(source, data_dir, options, bad_images)
     name = _shown(source)
     if streaming:
-        return _stream(source, data_dir, train_split, eval_split, options)
+        return _stream(source, data_dir, options)
     reader, found = _open(source, data_dir, options)
-    chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
+    chosen = choose_splits(name, found, options)
     return _assemble(name, reader, found, chosen, options, bad_images)
+
+
+def _refuse_options(benchmark: str, options: SourceOptions):
+    """Refuses options that say how a dataset of one's own is read."""
+    if given := [name for name in options.given() if name not in ("train_split", "eval_split")]:
+        raise DataError(f"{benchmark}: is read by its own protocol; {given[0]} is for other datasets: leave it out")
 
 
 def _refuse_folder(name: str):
@@ -334,35 +331,42 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     return [datasets.Dataset.from_dict({"image": files}, features=features)]
 
 
+def _benchmark_split(
+    name: str, split: str, data_dir: str | Path | None, bad_images: str, keep_unlabelled: bool = True
+) -> datasets.Dataset:
+    """A split of scenes, COCO or VOC by its official name; of COCO, if asked, without the images that have no label."""
+    if name == "scenes":
+        _refuse_folder(name)
+        return load_scenes(split)
+    if data_dir is None:
+        raise DataError(f"dataset {name!r} is read from its official files: give their folder as data_dir")
+    if name == "coco":
+        return load_coco(data_dir, split, keep_unlabelled, bad_images)
+    return load_voc(data_dir, split, bad_images=bad_images)
+
+
 def _load_benchmark(
-    name: str, data_dir: str | Path | None, train_split: str | None, eval_split: str | None, bad_images: str
+    name: str, data_dir: str | Path | None, options: SourceOptions, bad_images: str
 ) -> MultiLabelDataset:
     default_train, default_eval = DEFAULT_SPLITS[name]
-    train_options = {"keep_unlabelled": False} if name == "coco" else {}
-    own = {"train": train_split or default_train, "validation": eval_split or default_eval}
+    own = {"train": options.train_split or default_train, "validation": options.eval_split or default_eval}
     splits = MultiLabelDataset(
-        train=load_split(name, own["train"], data_dir, bad_images, **train_options),
-        validation=load_split(name, own["validation"], data_dir, bad_images),
+        train=_benchmark_split(name, own["train"], data_dir, bad_images, keep_unlabelled=False),
+        validation=_benchmark_split(name, own["validation"], data_dir, bad_images),
     )
     if splits["train"].features["labels"] != splits["validation"].features["labels"]:
-        raise DataError(f"{name}: the splits {train_split} and {eval_split} do not have the same labels")
+        raise DataError(f"{name}: the splits {own['train']} and {own['validation']} do not have the same labels")
     splits.summary = ReadSummary(name, "benchmark", files=[str(data_dir)] if data_dir else [])
     for key, split in own.items():
         summary = splits.summary.splits
         summary[split] = f"{summary[split]} and {key}" if split in summary else f"is {key}"
-    if train_options:
+    if name == "coco":
         splits.summary.notes.append("images without a label are not trained on")
     splits.summary.count(splits)
     return splits
 
 
-def _stream(
-    source,
-    data_dir: str | Path | None,
-    train_split: str | None,
-    eval_split: str | None,
-    options: SourceOptions,
-) -> StreamedDataset:
+def _stream(source, data_dir: str | Path | None, options: SourceOptions) -> StreamedDataset:
     name = _shown(source)
     place = _existing(source, options)
     readers = [kind(options, data_dir) for kind in (ShardReader, HubReader) if isinstance(place, kind.reads)]
@@ -370,7 +374,7 @@ def _stream(
     if reader is None:
         raise DataError(f"{name}: only Hub datasets and {ShardReader.looks_for} can be streamed")
     found = reader.stream(place)
-    chosen = choose_splits(name, found, train_split, eval_split, options.test_split)
+    chosen = choose_splits(name, found, options)
     streams = StreamedDataset(
         {key: stream_dataset(found[own].dataset, f"{name} ({own})", options) for key, own in chosen.items()}
     )

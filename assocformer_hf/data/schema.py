@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import datasets
 import pyarrow
 
+UNUSED_COLUMNS = "columns that are not used"  # why `left_out` has them
+
 
 class DataError(ValueError):
     """Input data that cannot be used: the message names the file or value and the way out."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 
 SPLIT_NAMES = {
@@ -22,9 +23,7 @@ def split_of(name: str | None) -> str | None:
 def choose_splits(
     source: str,
     names: Iterable[str | None],
-    train_split: str | None = None,
-    eval_split: str | None = None,
-    test_split: str | None = None,
+    options: SourceOptions,
     needs_train: bool = True,
 ) -> dict[str, str | None]:
     """The dataset's own names of its splits by ours.
@@ -35,9 +34,7 @@ def choose_splits(
     Args:
         source: what errors call the dataset.
         names: its own names; None for images that belong to no split.
-        train_split: the own name of the split to train on, where it is not found by its name.
-        eval_split: the same of the split to evaluate on.
-        test_split: the same of the test split.
+        options: `train_split`, `eval_split` and `test_split` are the own names of splits that their names do not tell.
         needs_train: whether it is an error if there is nothing to train on.
 
     Raises:
@@ -48,7 +45,7 @@ def choose_splits(
     shown = " and ".join(repr(name) for name in names if name is not None)
     if None in names and len(names) > 1:
         raise DataError(f"{source}: some images have no split, others are in {shown}; give every image its split")
-    given = {"train": train_split, "validation": eval_split, "test": test_split}
+    given = {key: getattr(options, option) for key, option in OPTIONS.items()}
     chosen = {key: name for key, name in given.items() if name is not None}
     for name in chosen.values():
         if name not in names:

@@ -24,10 +24,6 @@ class EvaluationArguments:
     split: str | None = field(
         default=None, metadata={"help": "Default: the benchmark's evaluation split, or validation."}
     )
-    train_split: str | None = field(
-        default=None,
-        metadata={"help": "Name of the training split, if it is not train; its labels are counted for the report."},
-    )
     batch_size: int = field(default=32, metadata={"help": "Images in a batch of one process."})
     num_workers: int = field(default=2, metadata={"help": "Processes that load images, for each process."})
     bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error, or skip."})

@@ -113,10 +113,9 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
     if "dataset" not in known:
         raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
     own = {option.name: known[option.name] for option in fields(SourceOptions) if option.name in known}
-    data_dir, split = args.data_dir or known.get("data_dir"), args.split or known.get("eval_split")
-    train_split = args.train_split or known.get("train_split")
-    args = replace(args, dataset=known["dataset"], data_dir=data_dir, split=split, train_split=train_split)
-    return args, source if source != SourceOptions() else SourceOptions(**own)
+    own |= {name: getattr(source, name) for name in source.given()}
+    args = replace(args, dataset=known["dataset"], data_dir=args.data_dir or known.get("data_dir"))
+    return args, SourceOptions(**own)
 
 
 def training_counts(
@@ -133,20 +132,22 @@ def training_counts(
         DataError: if there is no such split.
     """
     benchmark = args.dataset in DEFAULT_SPLITS
-    split = args.train_split or DEFAULT_SPLITS[args.dataset][0] if benchmark else OWN_SPLITS[0]
+    split = source.train_split or DEFAULT_SPLITS[args.dataset][0] if benchmark else OWN_SPLITS[0]
     return cooccurrence(_load(args, source, names, split))
 
 
-def evaluation_split(args: EvaluationArguments) -> str:
-    """The name of the split that is evaluated."""
-    return args.split or DEFAULT_SPLITS.get(args.dataset, OWN_SPLITS)[1]
+def evaluation_split(args: EvaluationArguments, source: SourceOptions) -> str:
+    """The name of the split that is evaluated: of benchmarks the official one, of others ours."""
+    benchmark = args.dataset in DEFAULT_SPLITS
+    own = source.eval_split or DEFAULT_SPLITS[args.dataset][1] if benchmark else OWN_SPLITS[1]
+    return args.split or own
 
 
 def _load_unseen(
     args: EvaluationArguments, source: SourceOptions, names: list[str], given: datasets.Dataset | None
 ) -> tuple[datasets.Dataset, int, bool | None]:
     """The images to evaluate on, how many of them were trained on, and whether they are those held out for it."""
-    split = evaluation_split(args)
+    split = evaluation_split(args, source)
     dataset = _load(args, source, names, split) if given is None else given
     if label_names(dataset) != names:
         raise DataError(f"{args.model} was trained on other labels than those of {args.dataset}; use its own dataset")
@@ -179,5 +180,5 @@ def _load_unseen(
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:
     own = {}
     if args.dataset not in DEFAULT_SPLITS:
-        own = asdict(source) | {"label_names": source.label_names or names, "train_split": args.train_split}
+        own = asdict(source) | {"label_names": source.label_names or names}
     return load_split(args.dataset, split, args.data_dir, args.bad_images, **own)

@@ -150,7 +150,8 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     metrics = file_of_model(args.model, METRICS_FILE)
     with output.replacing("model") as folder:
         run = read_metrics_file(metrics).get("run", {}) if metrics is not None else {}
-        named = (run.get("dataset"), run.get("eval_split")) == (dataset_name(args.dataset), evaluation_split(args))
+        measured_on = dataset_name(args.dataset), evaluation_split(args, source)
+        named = (run.get("dataset"), run.get("eval_split")) == measured_on
         if named and _same_images(saved, args):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
             copy_sample_images(args.model, folder)

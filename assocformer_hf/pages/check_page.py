@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from assocformer_hf.data.checks.check import UNREADABLE, ImageCheck, LabelCheck, cooccurrence, finding_name
+from assocformer_hf.data.checks.check import UNREADABLE, FoundImage, ImageCheck, LabelCheck, cooccurrence
 from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
@@ -51,12 +51,10 @@ def html_report(
         OutputError: if it is a file of somebody else.
     """
     thumbnails = {split: Thumbnails(dataset) for split, dataset in splits.items()}
-    places = _places(splits)
 
-    def pictured(names: Sequence[str]) -> list[dict]:
-        found = [(one, *places[one]) for one in names[:PICTURED] if one in places]
-        pictures = [(one, thumbnails[split](index)) for one, split, index in found]
-        return [{"name": shown(Path(one).name), "thumbnail": url} for one, url in pictures if url]
+    def pictured(found: Sequence[FoundImage]) -> list[dict]:
+        pictures = [(image.name, thumbnails[image.split](image.index)) for image in found[:PICTURED]]
+        return [{"name": shown(Path(name).name), "thumbnail": url} for name, url in pictures if url]
 
     problems = [
         {
@@ -103,16 +101,6 @@ def html_report(
         shown_names=SAMPLES,
     )
     write_file(path, lambda aside: aside.write_text(content, encoding="utf-8", errors="replace"))
-
-
-def _places(splits: Mapping[str, datasets.Dataset]) -> dict[str, tuple[str, int]]:
-    """Split and index of each image by the name that the findings give it."""
-    places = {}
-    for split, dataset in splits.items():
-        undecoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
-        for index, row in enumerate(undecoded):
-            places[f"{split}: {finding_name(row['image'], index)}"] = (split, index)
-    return places
 
 
 def _samples(dataset: datasets.Dataset, names: Sequence[str], thumbnails: Thumbnails) -> list[dict]:

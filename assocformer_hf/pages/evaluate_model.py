@@ -58,7 +58,7 @@ def report_input(
     name, thresholds = shown(Path(args.model).resolve().name), saved.model.config.thresholds
     facts = {
         "model": name,
-        "dataset": f"{data}, {evaluation_split(args)}",
+        "dataset": f"{data}, {evaluation_split(args, source)}",
         "image size": f"{size['height']} × {size['width']} pixels",
     }
     if Path(sys.argv[0]).name in ("assocformer", "__main__.py"):
@@ -91,7 +91,7 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         refuse_file(outputs.output)
     if outputs.report:
         refuse_report(outputs.report)
-    needs_counts = args.train_split is not None
+    needs_counts = source.train_split is not None
     args, source = with_own_dataset(args, source)
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)

@@ -75,12 +75,6 @@ class DataArguments:
         default="scenes", metadata={"help": "scenes (drawn on the spot), coco, voc, a file or folder, or a Hub id."}
     )
     data_dir: str | None = field(default=None, metadata={"help": "Folder of the official files, or of the images."})
-    train_split: str | None = field(
-        default=None, metadata={"help": "Default: train2014 (coco), trainval (voc), else train."}
-    )
-    eval_split: str | None = field(
-        default=None, metadata={"help": "Default: val2014 (coco), test (voc), else validation."}
-    )
     streaming: bool = field(
         default=False,
         metadata={"help": "Read Parquet or tar shards as they are used, here or on the Hub: no copy on the disk."},

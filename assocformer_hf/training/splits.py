@@ -21,20 +21,18 @@ def load_splits(dataset: object, args: DataArguments, source: SourceOptions) -> 
         if all(map(is_loaded, parts)):
             if parts[0].features["labels"] != parts[1].features["labels"]:
                 raise DataError("train and validation have different labels: load both with the same label_names")
-            own = vars(source) | {"train_split": args.train_split, "eval_split": args.eval_split}
-            if given := [name for name, value in own.items() if value != getattr(SourceOptions, name, None)]:
+            if given := source.given():
                 raise DataError(
-                    f"{given[0]}={own[given[0]]!r} says how data are read, and these were read already: give it to "
-                    "load_multilabel_dataset, or leave it out"
+                    f"{given[0]}={getattr(source, given[0])!r} says how data are read, and these were read already: "
+                    "give it to load_multilabel_dataset, or leave it out"
                 )
             if isinstance(dataset, MultiLabelDataset):
                 return dataset
             dataset = dict(zip(("train", "validation"), parts, strict=True))
     if args.streaming or isinstance(dataset, StreamedDataset):
         return load_streams(dataset, args, source)
-    own = (args.data_dir, args.train_split, args.eval_split)
     options = asdict(source) | {"bad_images": args.bad_images}
-    return from_main_process(lambda: load_multilabel_dataset(dataset, *own, **options))
+    return from_main_process(lambda: load_multilabel_dataset(dataset, args.data_dir, **options))
 
 
 def load_streams(dataset: object, args: DataArguments, source: SourceOptions) -> StreamedDataset:
@@ -46,8 +44,7 @@ def load_streams(dataset: object, args: DataArguments, source: SourceOptions) ->
     if isinstance(dataset, StreamedDataset):
         streams = dataset
     else:
-        own = (args.data_dir, args.train_split, args.eval_split)
-        streams = load_multilabel_dataset(dataset, *own, streaming=True, **asdict(source))
+        streams = load_multilabel_dataset(dataset, args.data_dir, streaming=True, **asdict(source))
     if "validation" not in streams:
         raise DataError(
             f"{dataset_name(dataset)}: no validation split, and none can be held out of a stream; name one as "

@@ -183,7 +183,7 @@ def test_help_names_the_verbs_and_their_options_by_group():
     overview = run("--help").stdout
     assert all(verb in overview for verb in VERBS)
     page = run("train", "--help").stdout
-    for heading in ("Data", "Reading data of your own", "Model", "Training", "Hub"):
+    for heading in ("Data", "How the data are read", "Model", "Training", "Hub"):
         assert f"─ {heading} ─" in page
     assert "--learning_rate" in page
     assert "The recipe of the data replaces them" in " ".join(page.split())

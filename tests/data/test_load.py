@@ -10,6 +10,7 @@ from PIL import Image
 
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.load import _refuse_folder, load_images, load_multilabel_dataset, load_split
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
 from assocformer_hf.training.arguments import training_arguments
@@ -50,8 +51,8 @@ def test_a_dataset_with_nothing_to_train_on_is_refused(tmp_path, name):
 )
 def test_splits_that_are_called_alike_are_refused(names, both, option):
     with pytest.raises(DataError, match=rf"the splits {both}; join them, or choose one as {option}"):
-        choose_splits("photos", names)
-    assert choose_splits("photos", names, **{option: names[-1]})
+        choose_splits("photos", names, SourceOptions())
+    assert choose_splits("photos", names, SourceOptions(**{option: names[-1]}))
 
 
 def test_one_of_two_test_splits_is_chosen_by_an_option(tmp_path):
@@ -69,15 +70,17 @@ def test_one_of_two_test_splits_is_chosen_by_an_option(tmp_path):
 
 def test_splits_of_voc_and_unusual_names():
     voc = ["test", "train", "trainval", "val"]
-    assert choose_splits("voc", voc) == {"train": "train", "validation": "val", "test": "test"}
-    assert choose_splits("voc", ["trainval", "test"]) == {"train": "trainval", "test": "test"}
-    assert choose_splits("x", ["data"]) == {"train": "data"}
-    assert choose_splits("x", ["train2017", "val2017"]) == {"train": "train2017", "validation": "val2017"}
-    assert choose_splits("x", ["a", "b"], "b", "a") == {"train": "b", "validation": "a"}
+    usual = SourceOptions()
+    assert choose_splits("voc", voc, usual) == {"train": "train", "validation": "val", "test": "test"}
+    assert choose_splits("voc", ["trainval", "test"], usual) == {"train": "trainval", "test": "test"}
+    assert choose_splits("x", ["data"], usual) == {"train": "data"}
+    assert choose_splits("x", ["train2017", "val2017"], usual) == {"train": "train2017", "validation": "val2017"}
+    own = SourceOptions(train_split="b", eval_split="a")
+    assert choose_splits("x", ["a", "b"], own) == {"train": "b", "validation": "a"}
     with pytest.raises(DataError, match="some images have no split, others are in 'train'"):
-        choose_splits("x", ["train", None])
+        choose_splits("x", ["train", None], usual)
     with pytest.raises(DataError, match="no split 'c'; it has 'a' and 'b'"):
-        choose_splits("x", ["a", "b"], "c")
+        choose_splits("x", ["a", "b"], SourceOptions(train_split="c"))
 
 
 def test_two_tables_of_one_split_are_refused(tmp_path):

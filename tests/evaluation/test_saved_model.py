@@ -12,7 +12,7 @@ import yaml
 from accelerate import Accelerator
 from PIL import Image
 
-from assocformer_hf import load_multilabel_dataset
+from assocformer_hf import load_multilabel_dataset, train
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
@@ -153,6 +153,23 @@ def test_a_folder_of_the_same_name_is_not_taken_for_what_the_model_was_evaluated
     assert (choice.output / "model.safetensors").is_file()
 
 
+def test_a_validation_split_of_another_name_is_the_models_own(photos, tmp_path):
+    """Its training calls it `validation`, in the card too, whatever the dataset does."""
+    rows = (photos / "labels.csv").read_text().splitlines()
+    split_of = ["split", *("held" if i < 10 else "train" for i in range(COUNT))]
+    (photos / "labels.csv").write_text("\n".join(f"{row},{split}" for row, split in zip(rows, split_of, strict=True)))
+    result = train(
+        photos, eval_split="held", backbone="micro-swin", image_size=32, epochs=1, batch_size=4, num_workers=0,
+        report_to="none", output_dir=tmp_path / "trained",
+    )  # fmt: skip
+    args = EvaluationArguments(str(result.output_dir), num_workers=0)
+    _, source = with_own_dataset(args, SourceOptions(delimiter=";"))
+    assert (source.eval_split, source.delimiter) == ("held", ";")
+    choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
+    calibrate_model(args, SourceOptions(), choice)
+    assert "10 images: the split `validation` of photos" in (choice.output / "README.md").read_text()
+
+
 def test_the_split_that_was_trained_on_is_known_again(model, photos):
     """Of it the validation images were held out, whatever the others hold."""
     rows = (photos / "labels.csv").read_text().splitlines()
@@ -161,7 +178,7 @@ def test_the_split_that_was_trained_on_is_known_again(model, photos):
     splits = load_multilabel_dataset(photos, train_split="extra")
     ImagesUsed(*(image_digests(splits[key]) for key in ("train", "validation")), divided=True).save(model)
     held_out = {Path(image.filename).name for image in splits["validation"]["image"]}
-    options = {"dataset": str(photos), "train_split": "extra", "eval_split": "validation"}
+    options = {"dataset": str(photos), "train_split": "extra"}
     (model / OPTIONS_FILE).write_text(yaml.safe_dump(options))
     args, source = with_own_dataset(EvaluationArguments(str(model), num_workers=0), SourceOptions())
     assert files(evaluate_saved_model(args, source, Accelerator(cpu=True))) == held_out

@@ -97,25 +97,43 @@ class LabelCheck:
         return [name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen]
 
 
+@dataclass(frozen=True)
+class FoundImage:
+    """An image of a dataset that something was found about; `str` of it is for people.
+
+    Attributes:
+        split: one of the dataset's.
+        index: of the image in it.
+        name: the image's file, or its number, or, where several may have its name, both.
+    """
+
+    split: str
+    index: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.split}: {self.name}"
+
+
 @dataclass
 class ImageCheck:
     """What the images of a dataset are like.
 
     Attributes:
-        findings: by kind (the keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`) the images as `split: name`.
+        findings: the images by kind, the keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`.
         duplicates: groups of images with the same content.
         similar: pairs of images of two splits that look alike and are not the same file.
         images: number of images that were looked at.
     """
 
-    findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    duplicates: list[list[str]] = field(default_factory=list)
-    similar: list[list[str]] = field(default_factory=list)
+    findings: dict[str, list[FoundImage]] = field(default_factory=lambda: defaultdict(list))
+    duplicates: list[list[FoundImage]] = field(default_factory=list)
+    similar: list[list[FoundImage]] = field(default_factory=list)
     images: int = 0
 
-    def across_splits(self) -> list[list[str]]:
+    def across_splits(self) -> list[list[FoundImage]]:
         """The groups of duplicates that lie in several splits."""
-        return [group for group in self.duplicates if len({name.partition(":")[0] for name in group}) > 1]
+        return [group for group in self.duplicates if len({image.split for image in group}) > 1]
 
     def unreadable(self) -> int:
         """Number of images that cannot be used."""
@@ -185,32 +203,30 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
         images = _Inspection(dataset.select_columns(["image"]))
         loader = torch.utils.data.DataLoader(images, 16, num_workers=num_workers, collate_fn=list)
         batches = progress_bar(loader, desc=f"check {split}", unit="batches")
-        for name, digest, look, kinds in (found for batch in batches for found in batch):
+        for index, (name, digest, look, kinds) in enumerate(found for batch in batches for found in batch):
+            image = FoundImage(split, index, name)
             for kind in kinds:
-                result.findings[kind].append(f"{split}: {name}")
+                result.findings[kind].append(image)
             if digest:
-                seen[digest].append(f"{split}: {name}")
+                seen[digest].append(image)
             if look is not None:
                 looks[digest] = look
         result.images += len(dataset)
     result.duplicates = [group for group in seen.values() if len(group) > 1]
     files = [seen[digest] for digest in looks]
     for i, j in similar_pairs(np.stack(list(looks.values())) if looks else np.empty((0, BYTES), np.uint8)):
-        first, second = files[i][0], next((n for n in files[j] if _split(n) != _split(files[i][0])), files[j][0])
-        if _split(first) != _split(second):
+        first = files[i][0]
+        second = next((image for image in files[j] if image.split != first.split), None)
+        if second is not None:
             result.similar.append([first, second])
     return result
 
 
-def finding_name(stored: Mapping | None, index: int) -> str:
-    """What findings call an image of a split: its file, or, where several may have its name, its number too."""
+def _name(stored: Mapping | None, index: int) -> str:
+    """What findings call an image of a split, see [`FoundImage`]."""
     if stored is None or not stored["path"]:
         return f"image {index}"
     return stored["path"] if stored["bytes"] is None else f"{stored['path']} (image {index})"
-
-
-def _split(name: str) -> str:
-    return name.partition(":")[0]
 
 
 def perceptual_hash(image: Image.Image) -> np.ndarray | None:
@@ -257,7 +273,7 @@ class _Inspection(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[str, bytes | None, np.ndarray | None, list[str]]:
         stored = self.dataset[index]["image"]
-        name, content = finding_name(stored, index), stored and stored["bytes"]
+        name, content = _name(stored, index), stored and stored["bytes"]
         if content is None:
             if not os.path.isfile(name):
                 return name, None, None, ["missing"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import datasets
 
 from assocformer_hf.data.readers.files import image_files
-from assocformer_hf.data.schema import label_names
+from assocformer_hf.data.schema import UNUSED_COLUMNS, label_names
 from assocformer_hf.data.summary import ReadSummary
 
 # Columns of tables that hold 1 and 0 and are seldom labels.
@@ -70,7 +70,7 @@ def check_source(source, splits: Mapping[str, datasets.Dataset], summary: ReadSu
         summary: what reading said.
     """
     check = check_names(label_names(next(iter(splits.values()))))
-    check.ignored_columns = [name for name, why in summary.left_out.items() if why.startswith("columns")]
+    check.ignored_columns = [name for name, why in summary.left_out.items() if why == UNUSED_COLUMNS]
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         _unused(Path(source), splits, summary.left_out, check)
     return check

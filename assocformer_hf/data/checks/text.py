@@ -1,10 +1,11 @@
 """The findings of `check` as text: a few lines before the training, and a page."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 
-from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, ImageCheck, LabelCheck
+from assocformer_hf.data.checks.check import DOUBTFUL, REPAIRED, UNREADABLE, FoundImage, ImageCheck, LabelCheck
 from assocformer_hf.data.checks.source import SourceCheck, check_names
 from assocformer_hf.wording import some
 
@@ -38,17 +39,17 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
     for title, kinds in sections():
         found = [(kind, images.findings[kind]) for kind in kinds if images.findings.get(kind)]
         lines += ["", title] if found else []
-        lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {some(names, SHOWN)}" for kind, names in found]
+        lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {_images(names)}" for kind, names in found]
     duplicates, across = images.duplicates, images.across_splits()
     if across:
         lines += ["", f"The same file in several splits, {len(across)}: evaluation is not on unseen images"]
-        lines += [f"  {some(group, SHOWN)}" for group in across[:SHOWN]]
+        lines += [f"  {_images(group)}" for group in across[:SHOWN]]
     if len(duplicates) > len(across):
         lines += ["", f"The same file several times in a split, {len(duplicates) - len(across)}"]
-        lines += [f"  {some(group, SHOWN)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
+        lines += [f"  {_images(group)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
     if images.similar:
         lines += ["", f"Images of two splits that look alike, {len(images.similar)}: is the one made from the other?"]
-        lines += [f"  {some(pair, SHOWN)}" for pair in images.similar[:SHOWN]]
+        lines += [f"  {_images(pair)}" for pair in images.similar[:SHOWN]]
     findings = labels.findings()
     lines += ["", "Labels"] if findings else []
     for what, names in findings.items():
@@ -66,6 +67,10 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
         cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
     return "\n".join(lines)
+
+
+def _images(found: Sequence[FoundImage]) -> str:
+    return some([str(image) for image in found], SHOWN)
 
 
 def sections() -> list[tuple[str, dict[str, str]]]:

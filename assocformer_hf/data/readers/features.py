@@ -18,7 +18,7 @@ from assocformer_hf.data.readers.labels import (
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
-from assocformer_hf.data.schema import DataError, LabelledImages, multilabel_features
+from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages, multilabel_features
 
 
 def image_column(dataset, given: str | None, origin: str) -> str:
@@ -90,7 +90,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
     read.columns = {"image": image} | labels.columns
     ignored = [name for name in flat if name not in chosen] + labels.ignored
-    read.left_out |= dict.fromkeys(map(repr, ignored), "columns that are not used")
+    read.left_out |= dict.fromkeys(map(repr, ignored), UNUSED_COLUMNS)
     return read
 
 

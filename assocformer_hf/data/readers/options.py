@@ -1,13 +1,13 @@
 """How a dataset is read; imports nothing, so that the command shows its help at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 BAD_IMAGES = ("error", "skip")  # what is done about images that cannot be read
 
 
 @dataclass
 class SourceOptions:
-    """How a dataset of one's own is read, where that is not found by itself; options of the command line too."""
+    """How a dataset is read, where that is not found by itself; options of the command line too."""
 
     form: str | None = field(
         default=None,
@@ -24,10 +24,28 @@ class SourceOptions:
     label_names: list[str] | None = field(
         default=None, metadata={"help": "The label set, in order. Default: what the dataset declares or holds."}
     )
+    train_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "The dataset's own name of the split to train on. Default: train2014 (coco), trainval (voc), else "
+            "what is usually called so."
+        },
+    )
+    eval_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "The same of the validation split. Default: val2014 (coco), test (voc), else what is usually "
+            "called so."
+        },
+    )
     test_split: str | None = field(
-        default=None, metadata={"help": "The dataset's own name of the test split. Default: what is usually called so."}
+        default=None, metadata={"help": "The same of the test split. Default: what is usually called so."}
     )
     validation_share: float = field(
         default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the choice of the images held out."})
+
+    def given(self) -> list[str]:
+        """The names of the options that are not at their defaults."""
+        return [option.name for option in fields(self) if getattr(self, option.name) != option.default]

@@ -15,7 +15,7 @@ from assocformer_hf.data.readers.labels import (
     with_class_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
-from assocformer_hf.data.schema import DataError, LabelledImages
+from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
 
 IMAGE_COLUMNS = (
@@ -79,7 +79,7 @@ def labelled_splits(
     for own, rows in rows_of.items():
         part = splits[own] = LabelledImages(str(origin), notes=list(notes), names=declared_names(found, features))
         part.columns = {"image": image_column} | found.columns | ({"split": split_column} if split_column else {})
-        part.left_out |= dict.fromkeys(map(repr, found.ignored), "columns that are not used")
+        part.left_out |= dict.fromkeys(map(repr, found.ignored), UNUSED_COLUMNS)
         if isinstance(images, datasets.Dataset):
             part.images = images.select(rows)
             part.labels, part.unknown = [found.present[row] for row in rows], [found.unknown[row] for row in rows]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from assocformer_hf.data.split_names import split_of
 from assocformer_hf.wording import first_line
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+SEPARATOR_LINE = re.compile(r"sep=(.)(\r\n|\n|\r|$)", re.IGNORECASE)  # the first, of spreadsheets
 NAMES = ("metadata", "_classes")  # the first of `datasets`, the second of Roboflow
 
 
@@ -238,6 +240,7 @@ def column_names(path: Path) -> list[str]:
         return _parquet(path, lambda: pyarrow.parquet.read_schema(path).names)
     with _opened(path) as file:
         head = file.readline()
+        head += file.readline() if SEPARATOR_LINE.fullmatch(head) else ""
     if path.suffix.lower() == ".jsonl":
         return [name for row in _json_rows(path, [head]) for name in row]
     return _rows_of_csv(path, head)[0]
@@ -300,7 +303,10 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[dict]:
 def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     """The rows, the first with the names of the columns; each has as many fields as it."""
     rows: list[list[str]] = []
-    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(path, text)
+    if declared := SEPARATOR_LINE.match(text):
+        text, separator = "\n" + text[declared.end() :], declared[1]
+    else:
+        separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(path, text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         for row in reader:

@@ -99,14 +99,14 @@ def broken(tmp_path_factory):
 def test_every_defect_is_found_and_named(broken):
     folder, defects, splits = broken
     found = check_images(splits)
-    assert {k: {n.rpartition("/")[2] for n in names} for k, names in found.findings.items() if names} == {
+    assert {k: {n.name.rpartition("/")[2] for n in names} for k, names in found.findings.items() if names} == {
         kind: {name for name, of in defects.items() if of == kind} for kind in defects.values()
     }
     assert found.unreadable() == 5
     assert found.images == 45
-    inside = [[name.removeprefix(f"{folder}/") for name in group] for group in found.duplicates]
+    inside = [[image.name.removeprefix(f"{folder}/") for image in group] for group in found.duplicates]
     assert sorted(len(group) for group in inside) == [2, 2]
-    assert [[name.partition(":")[0] for name in group] for group in found.across_splits()] == [["train", "validation"]]
+    assert [[image.split for image in group] for group in found.across_splits()] == [["train", "validation"]]
     text = text_report(check_labels(splits), found)
     for name, kind in defects.items():
         (line,) = [line for line in text.splitlines() if line.lstrip().startswith(f"{kind} (")]
@@ -133,7 +133,7 @@ def test_images_of_one_name_are_told_apart(tmp_path):
     features = multilabel_features(["cat"])
     split = datasets.Dataset.from_dict({"image": rows, "labels": [[0], []]}, features=features)
     found = check_images({"train": split}, num_workers=0)
-    assert found.findings["truncated"] == ["train: 001.png (image 0)"]
+    assert [*map(str, found.findings["truncated"])] == ["train: 001.png (image 0)"]
 
 
 def test_an_unknown_label_is_neither_beside_another_nor_missing():

@@ -126,7 +126,7 @@ def test_an_unreadable_image_is_named(tmp_path, content):
 
 
 def test_datasets_by_name(small_coco):
-    splits = load_multilabel_dataset("coco", small_coco, "train", "val")
+    splits = load_multilabel_dataset("coco", small_coco, train_split="train", eval_split="val")
     assert {name: len(split) for name, split in splits.items()} == {"train": 48, "validation": 37}
     with pytest.raises(DataError, match="unknown dataset 'imagenet'; expected one of scenes, coco, voc"):
         load_multilabel_dataset("imagenet")

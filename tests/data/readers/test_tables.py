@@ -48,6 +48,8 @@ ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
         ROWS.replace("|", ";"),
         ROWS.replace("cat|dog", '"cat, dog"'),
         ROWS.replace(",", ";"),
+        "sep=;\r\n" + ROWS.replace(",", ";"),
+        "sep=!\n" + ROWS.replace(",", "!"),
         ROWS.replace("file_name,labels", "Image,Tags"),
         "file_name,labels\n0.jpg,['cat']\n1.jpg,\"['cat', 'dog']\"\n2.jpg,[]\n3.jpg,['dog']\n",
         'file_name,labels\n0.jpg,"[""cat""]"\n1.jpg,"[""cat"", ""dog""]"\n2.jpg,\n3.jpg,"[""dog""]"\n',
@@ -56,7 +58,8 @@ ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
         "file_name,cat,dog\n0.jpg,1.0,False\n1.jpg,True,1\n2.jpg,0,0\n3.jpg,0,1.0\n",
     ],
     ids=[
-        "pipe", "windows", "empty-rows", "bom", "semicolon", "comma", "semicolons-separate", "other-names",
+        "pipe", "windows", "empty-rows", "bom", "semicolon", "comma", "semicolons-separate",
+        "said-in-the-first-line", "another-said-there", "other-names",
         "python-lists", "json-lists", "a-row-for-each-label", "columns", "columns-of-numbers",
     ],
 )  # fmt: skip
