@@ -95,8 +95,8 @@ def runtimes(rows: Sequence[dict], ran: str) -> Iterable[str]:
 def peers(rows: Sequence[dict], ran: str) -> Iterable[str]:
     """A table of all backbones."""
     yield from titled(
-        ran, "backbone", "", "trained a second", "ours over it", "evaluated a second", "ours over it", "first step",
-        "whole training", "peak memory", "mAP",
+        ran, "backbone", "", "trained a second", "our speed ÷ its speed", "evaluated a second", "our speed ÷ its speed",
+        "first step", "whole training", "peak memory", "mAP",
     )  # fmt: skip
     for one in rows:
         yield row(
@@ -170,7 +170,7 @@ def training(rows: Sequence[dict], ran: str) -> Iterable[str]:
 
 def tagging(rows: Sequence[dict], ran: str, memory: Sequence[dict], _: str) -> Iterable[str]:
     """Images a second beside the pipeline, and the memory over the run."""
-    yield from titled(ran, "", "images per second, best of two", "ours over it, median")
+    yield from titled(ran, "", "images per second, best of two", "our speed ÷ its speed, median")
     for one in rows:
         yield row(one["what"], f"{one['images_per_second']:.0f}", times(one["ours_over_it"]))
     if memory:
@@ -194,10 +194,13 @@ def recipes(rows: Sequence[dict], ran: str) -> Iterable[str]:
     yield from titled(ran, "what", "command", "measured")
     percent = ("mAP", "chance", "CF1", "OF1")
     for one in rows:
-        found = (
+        found = [
             f"{name} {100 * value:.1f}" if name.split()[0] in percent else f"{name} {value:.2g}"
             for name, value in one["found"].items()
-        )
+            if name not in ("least", "most")
+        ]
+        if "least" in one["found"]:
+            found.append("95% interval {least:.2f} to {most:.2f}".format(**one["found"]))
         yield row(one["what"], f"`{one['command']}`", ", ".join(found))
 
 

@@ -75,14 +75,17 @@ def write_readme(results: Runs, page: Path = README, measured: Path = RESULTS):
     this, *others = Rows(measured / "photographs_model.json")
     worth = read_metrics(BUNDLED_FOLDER)["association"]["worth"]
     table = header("on photographs", "measured")
-    table.append(row("the model above, on 5,000 test photographs, which chose nothing", f"mAP {interval(this, 'mAP')}"))
+    table.append(row("the model above, on a held-out test set of 5,000 photographs", f"mAP {interval(this, 'mAP')}"))
     table += [
         row(one["model"], f"mAP {interval(one, 'mAP')}, {interval(one, 'below the first')} below it") for one in others
     ]
     table += seeds_rows(fine_tuned_runs(measured))
     frozen = scores(results, BASELINE, max(size for _, size in results))
     if frozen is not None:
-        title = "a linear layer at the optimum of its loss, on a backbone that is not trained further"
+        title = (
+            "a linear layer at the optimum of its loss (L2-regularised logistic regression fitted by L-BFGS), on a "
+            "backbone that is not trained further"
+        )
         table.append(row(title, f"mAP {frozen.mean():.1f}"))
     lost, low, high = (points(worth["half"][key]) for key in ("lost", "low", "high"))
     title = "what the model above loses with A switched off"

@@ -68,7 +68,7 @@ def describe_scenes():
 
 def worth_table(folders: Iterable[Path]) -> list[str]:
     """What each model loses with another A in the place of its own, in points of mAP."""
-    table = header("model", "images", "mAP", "lost with ½", "lost with the mean A")
+    table = header("model", "validation images", "validation mAP", "lost with ½", "lost with the mean A")
     for folder in folders:
         metrics = read_metrics(folder)
         worth = metrics["association"]["worth"]

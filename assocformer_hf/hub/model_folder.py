@@ -329,8 +329,10 @@ def _calibration_note(calibration: dict | None) -> str:
     if calibration["temperature"] is None:
         return text
     return (
-        f"{text} The scores were scaled to probabilities,\nin the weights: the expected calibration error is "
-        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before."
+        f"{text} The scores were scaled by one temperature,\nin the weights: the expected calibration error is "
+        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before.\n"
+        "So they are closer to right on average, but ranges of them may still be too high or too low: the "
+        f"[reliability diagram]({RELIABILITY_FILE}) shows which."
     )
 
 

@@ -40,7 +40,13 @@ class ModelArguments:
         default="none",
         metadata={"help": "none (values in [0, 1], the paper's) or backbone (mean and std of its pretraining)."},
     )
-    fusion: str = field(default="equal", metadata={"help": "Eq. 7: equal, association, learnable or linear."})
+    fusion: str = field(
+        default="equal",
+        metadata={
+            "help": "How the association module and the linear layer are added, eq. 7: equal (half each), association "
+            "(the module alone), learnable, linear (the linear layer alone)."
+        },
+    )
     readout: str = field(default="per_label", metadata={"help": "Eq. 6: per_label or shared."})
     pooling: str = field(
         default="mean",
@@ -59,8 +65,8 @@ class ModelArguments:
     association_kernel_size: int = field(default=3, metadata={"help": "Odd kernel size of eq. 4."})
     association_norm: str = field(default="l2", metadata={"help": "Eq. 9: l2, l1, l1_l2, nuclear or none."})
     association_weight: float = field(default=0.1, metadata={"help": "Theta of eq. 9."})
-    gamma_pos: float = field(default=0.0, metadata={"help": "Focusing of the present labels, eq. 8."})
-    gamma_neg: float = field(default=2.0, metadata={"help": "Focusing of the absent labels, eq. 8."})
+    gamma_pos: float = field(default=0.0, metadata={"help": "Focusing exponent γ+ of the asymmetric loss, eq. 8."})
+    gamma_neg: float = field(default=2.0, metadata={"help": "Focusing exponent γ− of the asymmetric loss, eq. 8."})
     clip: float = field(default=0.0, metadata={"help": "Probability margin of the ASL paper; eq. 8 has none."})
 
     def __post_init__(self):
@@ -162,7 +168,8 @@ class RecipeArguments:
     mixup: float = field(default=0.0, metadata={"help": "Alpha of MixUp; 0 for none, the paper's."})
     cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix; 0 for none, the paper's."})
     label_smoothing: float = field(
-        default=0.0, metadata={"help": "How far labels move towards a half, below 1; the paper's is 0."}
+        default=0.0,
+        metadata={"help": "ε, below 1: a label of 1 becomes 1−ε/2, one of 0 becomes ε/2; the paper's is 0."},
     )
     teacher: str | None = field(
         default=None,

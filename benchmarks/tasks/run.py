@@ -44,6 +44,8 @@ SAVED = {
     "fastai": "photos/models/resumed_0.pth",
     "lightly_train": "outputs/lightly_resumed/checkpoints/last.ckpt",
 }
+# What an error means, where its own words do not say it.
+MEANING = {("lightly_train", "unknown"): "its format has no unknown labels"}
 LIMIT = 900  # seconds for one task
 
 
@@ -161,18 +163,20 @@ def task_table(results: dict) -> list[str]:
     """A row for each task: the command here, and the lines of code of the others."""
     rows = header("task", *(f"{TITLES[tool]} {results.get(tool, {}).get('version', '')}" for tool in TOOLS))
     for task, what in TASKS.items():
-        rows.append(row(what, *(cell(results.get(tool, {}).get("tasks", {}).get(task)) for tool in TOOLS)))
+        found = {tool: results.get(tool, {}).get("tasks", {}).get(task) for tool in TOOLS}
+        rows.append(row(what, *(cell(one, MEANING.get((tool, task))) for tool, one in found.items())))
     return rows
 
 
-def cell(found: dict | None) -> str:
-    """What a task took."""
+def cell(found: dict | None, meaning: str | None = None) -> str:
+    """What a task took; of one that ended in an error also what that means."""
     if found is None:
         return NOT_RUN
     if "reason" in found:
         return found["reason"]
     if found["exit_code"]:
-        return f"ended in `{found['last_lines'][-1]}`"
+        error = f"ended in `{found['last_lines'][-1]}`"
+        return f"{meaning}: {error}" if meaning else error
     lines = f"{found['lines']} line{'s' if found['lines'] != 1 else ''}"
     return f"`{found['command']}`" if "command" in found else lines
 
