@@ -331,7 +331,7 @@ def _calibration_note(calibration: dict | None) -> str:
     return (
         f"{text} The scores were scaled by one temperature,\nin the weights: the expected calibration error is "
         f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before.\n"
-        "So they are closer to right on average, but ranges of them may still be too high or too low: the "
+        "Some ranges of scores may still be too high or too low: the "
         f"[reliability diagram]({RELIABILITY_FILE}) shows which."
     )
 
