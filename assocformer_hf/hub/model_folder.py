@@ -329,8 +329,9 @@ def _calibration_note(calibration: dict | None) -> str:
     if calibration["temperature"] is None:
         return text
     return (
-        f"{text} The scores were scaled to probabilities,\nin the weights: the expected calibration error is "
-        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before."
+        f"{text} The scores were scaled towards probabilities,\nin the weights: the expected calibration error is "
+        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before.\n"
+        f"[{RELIABILITY_FILE}]({RELIABILITY_FILE}) shows which scores are still too high or too low."
     )
 
 
