@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -30,8 +31,8 @@ def require(
         OptionError: naming the option, its value and what it can be.
     """
     rules = [
-        *((name, lambda v, low=low: v >= low, f"at least {low}") for name, low in at_least.items()),
-        *((name, lambda v, low=low: v > low, f"above {low}") for name, low in above.items()),
+        *((name, lambda v, low=low: low <= v < inf, f"at least {low}") for name, low in at_least.items()),
+        *((name, lambda v, low=low: low < v < inf, f"above {low}") for name, low in above.items()),
         *(
             (name, lambda v, ends=ends: ends[0] <= v <= ends[1], "from {} to {}".format(*ends))
             for name, ends in between.items()

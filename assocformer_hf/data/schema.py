@@ -91,6 +91,8 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
                 )
     else:
         names = sorted({name for split in splits for row in (*split.labels, *split.unknown) for name in row})
+        if all(re.fullmatch(r"-?\d+", name) for name in names):
+            names.sort(key=int)  # 2 before 10
     if len(set(names)) != len(names) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         shown = ", ".join(map(str, names)) or "none"
         raise DataError(f"{splits[0].origin}: the names of labels must not be empty, and each only once; got {shown}")

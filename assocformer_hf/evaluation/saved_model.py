@@ -26,6 +26,7 @@ from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file
+from assocformer_hf.wording import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +106,17 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
     folder = Path(args.model)
     known = {}
     if (folder / OPTIONS_FILE).is_file():
-        known = yaml.safe_load((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
+        try:
+            known = yaml.safe_load((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise DataError(
+                f"{folder / OPTIONS_FILE}: not valid YAML ({one_line(error)}); name the dataset with --dataset"
+            ) from error
     elif (folder / METRICS_FILE).is_file():
         run = read_metrics_file(folder / METRICS_FILE)["run"]
         if run["dataset"] in DEFAULT_SPLITS:
             known = {"dataset": run["dataset"], "eval_split": run["eval_split"]}
-    if "dataset" not in known:
+    if not isinstance(known, dict) or "dataset" not in known:
         raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
     own = {option.name: known[option.name] for option in fields(SourceOptions) if option.name in known}
     own |= {name: getattr(source, name) for name in source.given()}

@@ -115,6 +115,11 @@ def summary(found: dict, model) -> str:
         errors = found["ECE"]
         lines.append(f"temperature: {found['temperature']:.3f}")
         lines.append(f"expected calibration error: {errors['before']:.4f}, scaled (held out) {errors['held_out']:.4f}")
+        if errors["held_out"] > errors["before"]:
+            lines.append(
+                "note: on images that did not choose it, the temperature makes the scores worse; leave it out with "
+                "--no_temperature"
+            )
     return "\n".join(lines)
 
 

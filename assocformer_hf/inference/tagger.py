@@ -28,6 +28,7 @@ from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
 TAGS = ("labels", "scores", "is_guess", "error")  # columns that a batch gets
 Source = str | Path | bytes | bytearray | Image.Image | np.ndarray | Mapping
 
@@ -150,10 +151,13 @@ class Tagger:
             # Text in every batch: a column of None alone has no type.
             columns["error"] = [error or "" for error in columns["error"]]
             return dict(images) | columns
-        if hasattr(images, "column_names"):  # a list of its columns' names
-            raise DataError("a dataset is tagged by dataset.map(tagger, batched=True), or its column by name")
-        if isinstance(images, (memoryview, Tensor)):
-            raise DataError(f"a {type(images).__name__} is no image; give bytes, a path, a PIL image or an array")
+        if hasattr(images, "column_names") or hasattr(images, "columns"):  # a list of its columns' names
+            raise DataError(
+                "a dataset is tagged by dataset.map(tagger, batched=True), or, as a DataFrame is, its column of images "
+                "as a list"
+            )
+        if images is None or isinstance(images, (memoryview, Tensor, int, float)):
+            raise DataError(NO_IMAGE.format(type(images).__name__))
         if hasattr(images, "read") or isinstance(images, (str, Path, bytes, bytearray, Image.Image, np.ndarray)):
             (tagged,) = self._tag([self._read(cast(Source, images))])
             if tagged.error:
@@ -218,6 +222,8 @@ class Tagger:
             name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
             picture = array_image(image, name) if isinstance(image, np.ndarray) else image
             picture = picture.read() if hasattr(picture, "read") else picture  # an open file, such as an upload
+            if not isinstance(picture, (str, Path, bytes, bytearray, Image.Image)):
+                raise ImageError.of(name, NO_IMAGE.format(type(picture).__name__))
         return name, self.processor.to_pixels(self.processor.decode(picture, name))
 
     def _tag(self, read: Iterable[tuple[str, Tensor]]) -> list[TaggedImage]:

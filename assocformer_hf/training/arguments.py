@@ -296,6 +296,9 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
         raise OptionError(f"config {path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(options, dict):
         raise OptionError(f"config {path}: expected `option: value` lines")
+    for name, value in options.items():
+        if wrong := [item for item in value if not isinstance(item, str)] if isinstance(value, list) else []:
+            raise OptionError(f"config {path}: {name}: {wrong[0]!r} is no text, as YAML reads it; put it in quotes")
     try:
         return converted(options)
     except (OptionError, TypeError) as error:

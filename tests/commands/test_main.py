@@ -102,6 +102,7 @@ def test_resume_needs_no_value():
         ("epoch: 3", "no option 'epoch'; did you mean 'epochs'?"),
         ("epochs: many", "epochs must be int or auto, got 'many'"),
         ("- a", "expected `option: value` lines"),
+        ("label_names: [yes, no]", "label_names: True is no text, as YAML reads it; put it in quotes"),
         ("a: [", "not valid YAML"),
         (None, "No such file"),
     ],

@@ -170,6 +170,13 @@ def test_a_validation_split_of_another_name_is_the_models_own(photos, tmp_path):
     assert "10 images: the split `validation` of photos" in (choice.output / "README.md").read_text()
 
 
+@pytest.mark.parametrize("text", ["", "dataset: [pics"])
+def test_damaged_options_of_a_training_name_the_way_out(model, text):
+    (model / OPTIONS_FILE).write_text(text)
+    with pytest.raises(DataError, match=r"model.*name (one|the dataset) with --dataset"):
+        with_own_dataset(EvaluationArguments(str(model)), SourceOptions())
+
+
 def test_the_split_that_was_trained_on_is_known_again(model, photos):
     """Of it the validation images were held out, whatever the others hold."""
     rows = (photos / "labels.csv").read_text().splitlines()

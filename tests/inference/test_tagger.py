@@ -4,6 +4,7 @@ import io
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -205,3 +206,16 @@ def test_open_files_are_read_and_other_things_refused(tagger):
             tagger(other)
     with pytest.raises(DataError, match="a batch has its images in the column 'image'; it has 'bytes', 'path'"):
         tagger({"bytes": buffer.getvalue(), "path": None})
+
+
+def test_what_is_no_image_is_called_so(tagger):
+    frame = pandas.DataFrame({"image": [str(path) for path in SAMPLES]})
+    with pytest.raises(DataError, match="as a DataFrame is, its column of images as a list"):
+        tagger(frame)
+    assert [set(one.labels) for one in tagger(frame["image"].tolist())] == EXPECTED
+    with pytest.raises(DataError, match="a NoneType is no image; give bytes"):
+        tagger(None)
+    wrong = tagger([SAMPLES[0], torch.zeros(3, 8, 8), None])
+    assert [one.error for one in wrong][1:] == [
+        f"a {kind} is no image; give bytes, a path, a PIL image or an array" for kind in ("Tensor", "NoneType")
+    ]

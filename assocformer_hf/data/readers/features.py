@@ -7,6 +7,7 @@ from datasets.table import ConcatenationTable
 
 from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
+    LISTS,
     UNKNOWN_COLUMN,
     class_names,
     find_column,
@@ -83,8 +84,10 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         top, *path = name.split(".") if name not in dataset.features else [name]
         columns[key] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
     declared = class_names(flat[found]) if found else None
-    if declared:
-        columns = {name: to_names(values, declared, f"{origin}: column {name!r}") for name, values in columns.items()}
+    if found:
+        for name, key in chosen.items():
+            if own := class_names(flat[name]) or declared:
+                columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
@@ -151,8 +154,8 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         first, *path = column.split(".")
         value = _value(example[first], path)
         values = [list(dict.fromkeys(value)) if path and isinstance(value, list) else value]  # of several objects
-        if declared:
-            values = to_names(values, declared, f"{origin}: column {column!r}")
+        if own := class_names(flat[column]) or declared:
+            values = to_names(values, own, f"{origin}: column {column!r}")
         (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)
         if not index.keys() >= set(row):
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
@@ -181,7 +184,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
 def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
     """The columns with their types; those of structures and of lists of structures with dotted names."""
     for name, kind in features.items():
-        inner = kind.feature if isinstance(kind, datasets.List) else kind
+        inner = kind.feature if isinstance(kind, LISTS) else kind
         if isinstance(inner, dict):
             yield from leaves(inner, f"{prefix}{name}.")
         else:

@@ -158,11 +158,17 @@ def image_file(folder: Path, name: str, origin: str) -> str:
     path = os.path.normpath(name if os.path.isabs(name) else f"{root}{os.sep}{name}")
     if "\\" in name and not os.path.exists(path):
         path = os.path.normpath(os.path.join(root, name.replace("\\", "/")))
-    if path != root and not path.startswith(root.rstrip("/\\") + os.sep):
+    if not _lies_in(root, path) and os.path.isabs(name):  # through a link to the folder, maybe
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    if not _lies_in(root, path):
         raise DataError(
             f"{origin}: {name} leads out of {folder}; give the folder that holds all the images as data_dir"
         )
     return path
+
+
+def _lies_in(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/\\") + os.sep)
 
 
 def without_foreign_root(names: Sequence, root: Path) -> Sequence:

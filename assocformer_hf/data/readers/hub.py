@@ -55,7 +55,8 @@ def load_from_hub(source: str) -> dict:
         DataError: if it is not found or cannot be read.
     """
     name, _, configuration = source.partition(":")
-    return loaded(source, lambda: datasets.load_dataset(name, configuration or None))
+    what = "no such file or folder here, and cannot be loaded as a dataset of the Hub"
+    return loaded(source, lambda: datasets.load_dataset(name, configuration or None), what)
 
 
 def open_streams(source, *arguments, **options) -> dict[str, Stream]:
@@ -74,8 +75,13 @@ def open_streams(source, *arguments, **options) -> dict[str, Stream]:
     return loaded(source, load)
 
 
-def loaded(source, load) -> dict:
+def loaded(source, load, what: str = "cannot be loaded as a dataset") -> dict:
     """What a function of `datasets` loads, by split.
+
+    Args:
+        source: what an error names.
+        load: the function.
+        what: the error.
 
     Raises:
         DataError: if it cannot be read.
@@ -83,5 +89,5 @@ def loaded(source, load) -> dict:
     try:
         found = load()
     except UNREADABLE as error:
-        raise DataError(f"{source}: cannot be loaded as a dataset ({first_line(error)})") from error
+        raise DataError(f"{source}: {what} ({first_line(error)})") from error
     return dict(found) if isinstance(found, dict) else {None: found}

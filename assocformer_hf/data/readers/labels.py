@@ -19,7 +19,9 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.wording import some
 
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
+PLAIN_LABEL_COLUMNS = LABEL_COLUMNS[:4]  # which can hardly be anything else
 UNKNOWN_COLUMN = "unknown"
+LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
@@ -113,13 +115,17 @@ def table_labels(
     label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
     if label_column is not None:
         rest = [name for name in others if name != label_column]
-        if not given and _holds_states(columns[label_column]):
-            beside = next((name for name in rest if _holds_states(columns[name])), None)
-            if beside is not None:
-                raise DataError(
-                    f"{origin}: columns {label_column!r} and {beside!r} both hold 1 and 0: give {label_column!r} as "
-                    "label_column if it names the labels, or the labels that have a column as label_names"
-                )
+        beside = [] if given else [name for name in rest if _holds_states(columns[name])]
+        if beside and _holds_states(columns[label_column]):
+            raise DataError(
+                f"{origin}: columns {label_column!r} and {beside[0]!r} both hold 1 and 0: give {label_column!r} as "
+                "label_column if it names the labels, or the labels that have a column as label_names"
+            )
+        if len(beside) > 1 and label_column.lower() not in PLAIN_LABEL_COLUMNS:
+            raise DataError(
+                f"{origin}: column {label_column!r} may name the labels, or columns such as {beside[0]!r} and "
+                f"{beside[1]!r} be labels: give the one as label_column, or the others as label_names"
+            )
         unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
         delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
@@ -244,7 +250,7 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
 
 def innermost(kind):
     """What lists of a feature of `datasets` hold; the feature itself where it is none."""
-    while isinstance(kind, datasets.List):
+    while isinstance(kind, LISTS):
         kind = kind.feature
     return kind
 
@@ -271,7 +277,7 @@ def with_class_names(columns: dict[str, list], features: Mapping, origin: str | 
     for name in columns:
         if declared := class_names(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
-            many = isinstance(features[name], datasets.List)
+            many = isinstance(features[name], LISTS)
             result[name] = rows if many else [row[0] if row else None for row in rows]
     return result
 
@@ -333,10 +339,10 @@ def read_labels(
 
 
 def _plain(value):
-    """A value or list without types of numpy, and a tuple as a list."""
+    """A value or list without types of numpy, and a tuple or set as a list."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple, set, frozenset)) else value
 
 
 def _kind(value) -> str:

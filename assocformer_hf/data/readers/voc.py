@@ -176,7 +176,8 @@ def _split_objects(tree: ElementTree.Element, difficult: str) -> tuple[list[str]
     difficult_ones: dict[str, None] = {}
     for entry in tree.findall("object"):
         name = entry.findtext("name", default="").strip()
-        (difficult_ones if entry.findtext("difficult", default="0").strip() == "1" else clear)[name] = None
+        is_difficult = entry.findtext("difficult", default="0").strip().lower() in ("1", "true")
+        (difficult_ones if is_difficult else clear)[name] = None
     hard = [name for name in difficult_ones if name not in clear]
     if difficult == "positive":
         return [*clear, *hard], []

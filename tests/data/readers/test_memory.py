@@ -81,6 +81,25 @@ def test_numbers_of_numpy_are_numbers(files):
     assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
 
 
+@pytest.mark.parametrize("of_many", [datasets.List, datasets.LargeList])
+def test_each_column_is_of_its_own_classes(files, of_many):
+    """The unknown labels may be declared in another order, and long lists are lists."""
+    kinds = [of_many(datasets.ClassLabel(names=list(names))) for names in ("zaq", "aqz")]
+    features = datasets.Features({"image": datasets.Image(), "labels": kinds[0], "unknown": kinds[1]})
+    rows = {"image": files, "labels": [[2]] * len(files), "unknown": [[0]] * len(files)}
+    splits = load_multilabel_dataset(datasets.Dataset.from_dict(rows, features=features), validation_share=0.5)
+    names = label_names(splits["train"])
+    assert names == ["z", "a", "q"]
+    assert [names[i] for row in splits["train"].remove_columns("image") for i in row["labels"] + row["unknown"]] == [
+        "q", "a"
+    ] * len(splits["train"])  # fmt: skip
+
+
+def test_labels_may_be_sets(files):
+    rows = [{"image": file, "labels": {"a", "b"} if i else frozenset("a")} for i, file in enumerate(files)]
+    assert read(rows) == {f"{i}.jpg": (["a", "b"] if i else ["a"], []) for i in range(4)}
+
+
 def test_datasets_and_dicts_of_splits(files):
     part = datasets.Dataset.from_dict({"image": files, "labels": LISTS})
     assert read(part) == EXPECTED

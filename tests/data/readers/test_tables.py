@@ -67,6 +67,14 @@ def test_the_same_labels_in_many_forms(folder, text):
     assert load(folder, text) == EXPECTED
 
 
+def test_a_category_beside_columns_of_labels_is_not_taken_for_the_labels(folder):
+    text = "file_name,cat,dog,category\n0.jpg,1,0,in\n1.jpg,1,1,out\n2.jpg,0,0,in\n3.jpg,0,1,out\n"
+    with pytest.raises(DataError, match="column 'category' may name the labels, or columns such as 'cat' and 'dog' be"):
+        load(folder, text)
+    assert load(folder, text, label_names=["cat", "dog"]) == EXPECTED
+    assert load(folder, text, label_column="category") == [{"in"}, {"out"}, {"in"}, {"out"}]
+
+
 def test_utf8_names_and_labels_that_contain_the_delimiter(folder):
     text = 'file_name,labels\n0.jpg,Müller\n1.jpg,"""a|b""|猫"\n2.jpg,猫\n3.jpg,Müller|猫\n'
     assert load(folder, text) == [{"Müller"}, {"a|b", "猫"}, {"猫"}, {"Müller", "猫"}]
@@ -115,7 +123,7 @@ def test_numbers_are_indices_into_the_label_set_or_states(folder):
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet"])
 def test_numbers_that_are_the_labels_names_are_no_indices(folder, name):
-    """The names of a model that was trained on numbers are in the order of text: 0, 1, 10, 11, 2."""
+    """The names of a model that was trained on numbers are in their order: 0, 1, 2, 10, 11."""
     rows = [[0], [2, 10], [11, 1], [10], [1, 0]]
     table = pyarrow.table({"file_name": [f"{i}.jpg" for i in range(len(rows))], "labels": rows})
     if name.endswith("parquet"):
@@ -124,13 +132,13 @@ def test_numbers_that_are_the_labels_names_are_no_indices(folder, name):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
     trained = load_split(folder, "all")
     names = label_names(trained)
-    assert names == ["0", "1", "10", "11", "2"]
+    assert names == ["0", "1", "2", "10", "11"]
     for known in (names, [*names, "3"]):
         again = load_split(folder, "all", label_names=known)
         assert [[known[label] for label in row] for row in again["labels"]] == [
             [names[label] for label in row] for row in trained["labels"]
         ]
-    with pytest.raises(DataError, match="unknown label '2'"):
+    with pytest.raises(DataError, match="unknown label '11'"):
         load_split(folder, "all", label_names=names[:-1])
 
 
@@ -224,7 +232,7 @@ def test_what_is_no_dataset_says_what_was_looked_for(tmp_path):
         load_multilabel_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere/at/all: no such file or folder"):
         load_multilabel_dataset("nowhere/at/all")
-    with pytest.raises(DataError, match="owner/dataset: cannot be loaded as a dataset"):
+    with pytest.raises(DataError, match="owner/dataset: no such file or folder here, and cannot be loaded"):
         load_multilabel_dataset("owner/dataset")
 
 
@@ -441,3 +449,12 @@ def test_folders_of_splits_and_of_none_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\nval/1.jpg,y\nextra/2.jpg,x\n")
     with pytest.raises(DataError, match=r"folders of splits \(train, val\) and others do not, such as extra/2.jpg"):
         load_multilabel_dataset(tmp_path)
+
+
+def test_absolute_paths_through_a_link_are_those_of_the_folder(folder):
+    link = folder.parent / "link"
+    link.symlink_to(folder)
+    rows = "".join(f"{link}/{i}.jpg,{'ab'[i % 2]}\n" for i in range(4))
+    assert load(folder, "file_name,labels\n" + rows, data_dir=link) == [{"a"}, {"b"}, {"a"}, {"b"}]
+    with pytest.raises(DataError, match="leads out of"):
+        load(folder, f"file_name,labels\n{link}/../5.jpg,a\n{rows}", data_dir=link)

@@ -20,7 +20,7 @@ def devkit(tmp_path):
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
     images = {
-        "000001": [("person", 0), ("person", 1), ("dog", 1)],  # the person is clear once, the dog never
+        "000001": [("person", 0), ("person", 1), ("dog", "true")],  # the person is clear once, the dog never
         "000002": [("cat", 0), ("cat", 0)],
         "000003": [("dog", 1)],
     }
