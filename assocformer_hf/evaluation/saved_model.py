@@ -137,16 +137,19 @@ def training_counts(
     Raises:
         DataError: if there is no such split.
     """
-    benchmark = args.dataset in DEFAULT_SPLITS
-    split = source.train_split or DEFAULT_SPLITS[args.dataset][0] if benchmark else OWN_SPLITS[0]
-    return cooccurrence(_load(args, source, names, split))
+    return cooccurrence(_load(args, source, names, _usual_split(args.dataset, 0, source.train_split)))
 
 
 def evaluation_split(args: EvaluationArguments, source: SourceOptions) -> str:
     """The name of the split that is evaluated: of benchmarks the official one, of others ours."""
-    benchmark = args.dataset in DEFAULT_SPLITS
-    own = source.eval_split or DEFAULT_SPLITS[args.dataset][1] if benchmark else OWN_SPLITS[1]
-    return args.split or own
+    return args.split or _usual_split(args.dataset, 1, source.eval_split)
+
+
+def _usual_split(dataset: str | None, place: int, given: str | None) -> str:
+    """The split to train on (0) or to evaluate on (1); of others than the benchmarks, reading maps the given name."""
+    if dataset not in DEFAULT_SPLITS:
+        return OWN_SPLITS[place]
+    return given or DEFAULT_SPLITS[dataset][place]
 
 
 def _load_unseen(
