@@ -3,7 +3,8 @@
 `python -m benchmarks.photographs_fine_tuned --dataset FOLDER --backbone FOLDER --runs FOLDER` trains whatever is
 missing, in one thread, and goes on where it stopped, within an epoch too; a run takes 45 minutes. Of each the test
 split is measured once, at the threshold that serves the validation split best. Seed 0 of the bundled model's head
-and of the linear one is what `model_cards.write_photographs_folder` measured.
+and of the linear one is what `model_cards.write_photographs_folder` measured. With `--search` the linear head is
+trained with other learning rates and weight decays in their place, and measured on validation alone.
 """
 
 import argparse
@@ -26,34 +27,65 @@ from benchmarks.photographs_rows import Rows
 from benchmarks.tables import header, over_seeds, row
 
 COMMAND = "python -m benchmarks.photographs_fine_tuned"
-FILE = "fine_tuned.json"
+FILE, SEARCH_FILE = "fine_tuned.json", "fine_tuned_search.json"
 HEADS = {"am": {}, "linear": {"fusion": "linear", "pooling": "mean"}, "linear-attention": {"fusion": "linear"}}
 TITLES = {"am": "AM with attention, as bundled", "linear": "linear", "linear-attention": "linear with attention"}
 BESIDE = {"linear": "a linear head", "linear-attention": "a linear head with attention"}
 SEEDS = (0, 1, 2)
 KEYS = ("mAP", "CF1", "OF1")
+SEARCHED, SEARCH_SEED = "linear", 1
+SEARCH = (
+    {"learning_rate": 1e-3, "backbone_learning_rate": 3e-4},
+    {"learning_rate": 2.5e-4, "backbone_learning_rate": 7.5e-5},
+    {"head_weight_decay": 10.0},
+    {"head_weight_decay": 1.0},
+)
 Runs = Mapping[str, Mapping[int, dict]]  # by head and seed
 
 
-def run(head: str, seed: int, dataset: str, backbone: str, folder: Path, **options) -> dict:
-    """Trains, or goes on, and measures the best weights.
+def train_head(head: str, seed: int, dataset: str, backbone: str, folder: Path, **options) -> float:
+    """Trains a head with its backbone, or goes on.
 
     Args:
         head: of `HEADS`.
         seed: of the run.
         dataset: folder of the photographs.
         backbone: folder of the pretrained backbone.
-        folder: of the run.
+        folder: of the run, which holds the best weights then.
         options: of `train`, in the place of those of the bundled model.
+
+    Returns:
+        The mAP of the best weights on validation.
+    """
+    training = {"image_size": 192, "epochs": 2} | HEADS[head] | options
+    trained = train(
+        dataset, config="photographs", backbone=backbone, seed=seed, output_dir=str(folder), resume="auto",
+        num_workers=0, report_to="none", mixed_precision="no", **training,
+    )  # fmt: skip
+    return float(trained.metrics["mAP"])
+
+
+def search_head(point: Mapping[str, float], dataset: str, backbone: str, folder: Path, **options) -> dict:
+    """Trains the linear head with a setting of `SEARCH`; returns the setting and its mAP on validation.
+
+    Args:
+        point: options of `train`.
+        dataset: folder of the photographs.
+        backbone: folder of the pretrained backbone.
+        folder: of the run.
+        options: others of `train`.
+    """
+    found = train_head(SEARCHED, SEARCH_SEED, dataset, backbone, folder, **point, **options)
+    return {"head": SEARCHED, "seed": SEARCH_SEED, "setting": dict(point), "validation mAP": found}
+
+
+def run(head: str, seed: int, dataset: str, backbone: str, folder: Path, **options) -> dict:
+    """Trains, or goes on (`train_head`), and measures the best weights.
 
     Returns:
         The mAP on validation, and mAP, CF1 and OF1 on test.
     """
-    training = {"image_size": 192, "epochs": 2} | HEADS[head] | options
-    train(
-        dataset, config="photographs", backbone=backbone, seed=seed, output_dir=str(folder), resume="auto",
-        num_workers=0, report_to="none", mixed_precision="no", **training,
-    )  # fmt: skip
+    train_head(head, seed, dataset, backbone, folder, **options)
     args, accelerator = EvaluationArguments(str(folder), dataset, split="validation"), Accelerator(cpu=True)
     validation, test = (
         evaluate_saved_model(replace(args, split=split), SourceOptions(), accelerator).evaluation
@@ -128,13 +160,23 @@ def main():
                         help="folder of the runs; default: %(default)s")  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="only these; default: %(default)s")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=tuple(HEADS), help="only these; default: all")
+    parser.add_argument("--search", action="store_true", help="train the linear head with other settings instead")
+    parser.add_argument("--most", type=int, default=len(SEARCH), help="of a search: end after so many runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    photographs = str(options.dataset), str(options.backbone)
+    if options.search:
+        searched = Rows(RESULTS / "photographs" / SEARCH_FILE, f"{COMMAND} --search")
+        missing = [point for point in SEARCH if point not in [one["setting"] for one in searched]]
+        for point in missing[: options.most]:
+            searched.add(search_head(point, *photographs, options.runs / f"{SEARCHED}-search-{SEARCH.index(point)}"))
+            print(searched[-1], flush=True)
+        return
     rows = Rows(RESULTS / "photographs" / FILE, COMMAND)
     for seed, head in product(options.seeds, options.heads):
         if seed not in fine_tuned_runs().get(head, {}):
             folder = options.runs / f"{head}-{seed}"
-            rows.add(run(head, seed, str(options.dataset), str(options.backbone), folder))
+            rows.add(run(head, seed, *photographs, folder))
             print(rows[-1], flush=True)
     print(*fine_tuned_table(fine_tuned_runs()), sep="\n")
 

@@ -13,6 +13,7 @@ from assocformer_hf.data.readers.labels import (
     find_column,
     innermost,
     read_labels,
+    refuse_states_beside,
     state_of,
     table_labels,
     to_names,
@@ -75,6 +76,11 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     image = image_column(dataset, options.image_column, origin)
     flat = {name: kind for name, kind in leaves(dataset.features) if name != image}
     found = _label_column(flat, options, origin)
+    if found and options.label_column is None:
+        scalars = [name for name in flat if name in dataset.features and _may_hold_states(flat[name])]
+        columns = dataset.with_format(None).select_columns(scalars)[:] if scalars else {}
+        others = [name for name in scalars if name != found]
+        refuse_states_beside(found, {found: []} | columns, others, origin)
     chosen = {name: name for name in flat}
     if found:
         unknown = _unknown_column(flat, found, origin)
@@ -113,6 +119,11 @@ def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
     names = {name.rpartition(".")[2]: name for name in flat if name.rpartition(".")[0] == beside and name != found}
     column = find_column(list(names), None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN, alternatives=False)
     return None if column is None else names[column]
+
+
+def _may_hold_states(kind) -> bool:
+    """Whether a column of this type may say of each image whether it has a label."""
+    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("bool", "int", "uint", "float", "string"))
 
 
 def _is_of_numbers(kind) -> bool:

@@ -115,17 +115,8 @@ def table_labels(
     label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
     if label_column is not None:
         rest = [name for name in others if name != label_column]
-        beside = [] if given else [name for name in rest if _holds_states(columns[name])]
-        if beside and _holds_states(columns[label_column]):
-            raise DataError(
-                f"{origin}: columns {label_column!r} and {beside[0]!r} both hold 1 and 0: give {label_column!r} as "
-                "label_column if it names the labels, or the labels that have a column as label_names"
-            )
-        if len(beside) > 1 and label_column.lower() not in PLAIN_LABEL_COLUMNS:
-            raise DataError(
-                f"{origin}: column {label_column!r} may name the labels, or columns such as {beside[0]!r} and "
-                f"{beside[1]!r} be labels: give the one as label_column, or the others as label_names"
-            )
+        if not given:
+            refuse_states_beside(label_column, columns, rest, origin)
         unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
         delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
@@ -147,6 +138,28 @@ def table_labels(
     if names and (missing := [name for name in names if name not in columns]):
         raise DataError(f"{origin}: no column {missing[0]!r}, which is in label_names; found {', '.join(found)}")
     return _of_columns(columns, found, others, origin)
+
+
+def refuse_states_beside(label_column: str, columns: Mapping[str, list], others: Sequence[str], origin: str | Path):
+    """Raises DataError where columns beside one with a usual name may be those of the labels.
+
+    Args:
+        label_column: the one that nobody chose.
+        columns: it and the others, by name.
+        others: the columns that may be labels.
+        origin: what the error calls the table.
+    """
+    beside = [name for name in others if _holds_states(columns[name])]
+    if beside and _holds_states(columns[label_column]):
+        raise DataError(
+            f"{origin}: columns {label_column!r} and {beside[0]!r} both hold 1 and 0: give {label_column!r} as "
+            "label_column if it names the labels, or the labels that have a column as label_names"
+        )
+    if len(beside) > 1 and label_column.lower() not in PLAIN_LABEL_COLUMNS:
+        raise DataError(
+            f"{origin}: column {label_column!r} may name the labels, or columns such as {beside[0]!r} and "
+            f"{beside[1]!r} be labels: give the one as label_column, or the others as label_names"
+        )
 
 
 def _holds_states(values: Sequence) -> bool:

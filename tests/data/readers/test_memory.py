@@ -95,6 +95,21 @@ def test_each_column_is_of_its_own_classes(files, of_many):
     ] * len(splits["train"])  # fmt: skip
 
 
+def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files):
+    columns = {"image": files, "x": [1, 1, 0, 0], "y": [False, True, False, True], "category": ["in", "out"] * 2}
+    dataset = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    with pytest.raises(DataError, match="column 'category' may name the labels, or columns such as 'x' and 'y' be"):
+        read(dataset)
+    assert read(dataset, label_names=["x", "y"]) == EXPECTED
+    assert read(dataset, label_column="category")["3.jpg"] == (["out"], [])
+    with pytest.raises(DataError, match="'tag' and 'y' both hold 1 and 0: give 'tag' as label_column"):
+        read(dataset.remove_columns("category").rename_column("x", "tag"))
+    kind = datasets.ClassLabel(names=["no", "yes"])
+    assert read(dataset.remove_columns("category").rename_column("x", "tag").cast_column("tag", kind))["0.jpg"] == (
+        ["yes"], [],
+    )  # fmt: skip
+
+
 def test_labels_may_be_sets(files):
     rows = [{"image": file, "labels": {"a", "b"} if i else frozenset("a")} for i, file in enumerate(files)]
     assert read(rows) == {f"{i}.jpg": (["a", "b"] if i else ["a"], []) for i in range(4)}
