@@ -57,13 +57,13 @@ def learned_by_heart(backbone: str, coco: str, folder: Path) -> list[dict]:
 
 
 def calibrated() -> list[dict]:
-    """What thresholds and temperature do to the bundled model on images that did not choose them; first as it is."""
+    """What thresholds and scaling do to the bundled model on images that did not choose them; first as it is."""
     saved, rows = evaluated(SCENES, "scenes"), []
     choices = ({}, {"per_label": True}, {"per_label": True, "min_positives": 1},
                {"goal": "precision", "value": 0.95}, {"goal": "recall", "value": 0.95})  # fmt: skip
     for choice in choices:
         model = deepcopy(saved.model)
-        _, found = calibrate(replace(saved, model=model), CalibrationOptions(Path("calibrated"), **choice))
+        _, found, _ = calibrate(replace(saved, model=model), CalibrationOptions(Path("calibrated"), **choice))
         metrics, errors = found["thresholds"], found["ECE"]
         if not rows:
             rows.append({"options": "none: 0.5"} | metrics["before"] | {"ECE": errors["before"]})

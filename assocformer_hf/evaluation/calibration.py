@@ -1,16 +1,17 @@
-"""How far scores can be taken as probabilities, and temperature scaling, which brings them closer.
+"""How far scores can be taken as probabilities, and Platt scaling, which brings them closer.
 
-The temperature is not a setting beside the model: it is worked into the weights of its readout and its linear layer, so
-that everything that runs the model gives the same scaled scores, be it `transformers`' pipeline, the endpoint handler
-or an ONNX file.
+The scaling is not a setting beside the model: it is worked into the weights and biases of its readout and its linear
+layer, so that everything that runs the model gives the same scaled scores, be it `transformers`' pipeline, the endpoint
+handler or an ONNX file.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit, logit
+from scipy.stats import chi2
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
@@ -18,6 +19,23 @@ from assocformer_hf.evaluation.folds import folds
 
 BINS = 15
 LARGEST_FACTOR = 100  # the temperature is sought between its inverse and itself
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What turns a logit into that of a probability: logit / T + b, the same for all labels.
+
+    Attributes:
+        temperature: T, above 0; below 1 it makes scores more extreme, above 1 less so.
+        offset: b, in nats; below 0 it lowers all scores.
+    """
+
+    temperature: float
+    offset: float
+
+    def __call__(self, scores: np.ndarray | float) -> np.ndarray:
+        """Scores in [0, 1], of any shape, scaled; in float64."""
+        return expit(_logits(scores) / self.temperature + self.offset)
 
 
 @dataclass
@@ -63,91 +81,109 @@ def reliability(scores: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Re
 
 def log_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Mean binary cross-entropy of each image over its known labels, `(images,)`, in nats; NaN where none is known."""
-    known = targets != -1
-    sign = np.where(targets == 1, -1.0, 1.0)
     with np.errstate(invalid="ignore"):
-        return (np.logaddexp(0, sign * _logits(scores)) * known).sum(1) / known.sum(1)
+        return _losses(scores, targets).sum(1) / (targets != -1).sum(1)
 
 
-def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature T for which sigmoid(logit / T) has the least log loss on these images.
+def _losses(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The binary cross-entropy of each label, in nats; 0 where it is unknown."""
+    sign = np.where(targets == 1, -1.0, 1.0)
+    return np.logaddexp(0, sign * _logits(scores)) * (targets != -1)
 
-    Below 1 it makes scores more extreme, above 1 less so. It does not change the order of the scores.
+
+def fit_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
+    """The scaling with which the scores have the least log loss on these images. It keeps their order.
+
+    A temperature alone moves no score across ½. A loss that counts the absent labels less, as the asymmetric one does,
+    leaves scores too high: the offset mends that.
 
     Args:
         scores: probabilities, `(images, labels)`, of images that the model was not trained on.
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
 
     Raises:
-        DataError: if the labels are all present or all absent, which any confidence would fit, or none is confident
-            enough: images that the model separates without a mistake.
+        DataError: if the labels are all present or all absent, which any confidence would fit, or no confidence is
+            high enough: the model separates them without a mistake.
 
-    Source: Guo et al. 2017, On calibration of modern neural networks.
+    Source: Platt 1999, Probabilistic outputs for support vector machines; Guo et al. 2017, On calibration of modern
+        neural networks.
     """
-    temperature = _best_temperature(scores, targets)
-    if temperature < 1.01 / LARGEST_FACTOR:
+    scaling = _best_scaling(scores, targets)
+    least, most = scores[targets == 1].min(), scores[targets == 0].max()
+    if least >= most and scores[targets != -1].min() < scores[targets != -1].max():
         raise DataError(
-            f"no temperature from 1/{LARGEST_FACTOR} on is the best for these images: the model makes no mistake on "
-            "them, and all its scores would become 0 or 1; give more or other images, or calibrate with "
-            "--temperature false"
+            "no scaling is the best for these images: the model makes no mistake on them, and all its scores would "
+            "become 0 or 1; give more or other images, or calibrate with --no_scaling"
         )
-    return temperature
+    return scaling
 
 
-def says_nothing(temperature: float) -> bool:
-    """Whether the best temperature would make all scores ½, as where they say nothing about the labels."""
-    return temperature > LARGEST_FACTOR / 1.01
+def says_nothing(scores: np.ndarray, targets: np.ndarray) -> bool:
+    """Whether scores tell which labels are present no better than chance may.
+
+    The likelihood ratio test, at 1%, of the best scaling against the share of labels that are present.
+
+    Args:
+        scores: probabilities, `(images, labels)`, scaled by [`fit_scaling`] on these same images.
+        targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
+    """
+    share = (targets == 1).sum() / (targets != -1).sum()
+    chance = np.full(scores.shape, share)
+    return bool(2 * (_losses(chance, targets).sum() - _losses(scores, targets).sum()) < chi2.ppf(0.99, df=1))
 
 
-def _best_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
-    """The best temperature within the bounds."""
+def _best_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
+    """The best scaling with a temperature within the bounds."""
     if not ((targets == 1).any() and (targets == 0).any()):
-        raise DataError("a temperature is fitted to labels that are present and labels that are absent; give both")
+        raise DataError("scaling is fitted to labels that are present and labels that are absent; give both")
     known = targets != -1
-    signed = (np.where(targets == 1, -1.0, 1.0) * _logits(scores))[known]
-    bound = np.log(LARGEST_FACTOR)
-    fitted = minimize_scalar(
-        lambda log_t: np.logaddexp(0, signed / np.exp(log_t)).mean(), bounds=(-bound, bound), method="bounded"
-    )
-    return float(np.exp(fitted.x))
+    logits, present = _logits(scores)[known], (targets == 1)[known]
 
+    def loss(scaling: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = scaling[0] * logits + scaling[1]
+        error = expit(scaled) - present
+        gradient = np.array([(error * logits).mean(), error.mean()])
+        return (np.logaddexp(0, scaled) - present * scaled).mean(), gradient
 
-def scale(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Scores at a temperature: sigmoid(logit / T)."""
-    return expit(_logits(scores) / temperature)
+    bounds = [(1 / LARGEST_FACTOR, LARGEST_FACTOR), (None, None)]
+    precisely = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
+    factor, offset = minimize(loss, [1.0, 0.0], jac=True, bounds=bounds, method="L-BFGS-B", options=precisely).x
+    return Scaling(float(1 / factor), float(offset))
 
 
 def held_out_scale(scores: np.ndarray, targets: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
-    """Scores, each at the temperature that the other folds of the images give: what scaling does on new images."""
+    """Scores, each scaled as the other folds of the images have it: what scaling does on new images."""
     scaled = np.empty(scores.shape)
     for rest, held_out in folds(len(scores), count, seed):
-        scaled[held_out] = scale(scores[held_out], _best_temperature(scores[rest], targets[rest]))
+        scaled[held_out] = _best_scaling(scores[rest], targets[rest])(scores[held_out])
     return scaled
 
 
 @torch.no_grad()
-def apply_temperature(model: PreTrainedModel, temperature: float):
-    """Divides the logits of a model by T, in its weights.
+def apply_scaling(model: PreTrainedModel, scaling: Scaling):
+    """Scales the logits of a model, in its weights and biases.
 
-    The thresholds of its configuration move along: the same labels are predicted. A is unchanged; contributions,
-    association and embedding logits are divided too.
+    The thresholds of its configuration move along: the same labels are predicted. A is unchanged; contributions and
+    evidence are divided by T, and the offset is added to the logits of association and embedding.
 
     Args:
         model: AssocFormer; changed in place.
-        temperature: T, above 0.
+        scaling: what [`fit_scaling`] found.
     """
     head, config = model.head, model.config
-    linear = [head.association.readout] if config.fusion != "linear" else []
-    linear += [head.embedding] if config.fusion != "association" else []
-    for module in linear:
-        module.weight /= temperature
-        module.bias /= temperature
+    parts = [head.association.readout if config.fusion != "linear" else None]
+    parts += [head.embedding if config.fusion != "association" else None]
+    for part, share in zip(parts, head.fusion_weights, strict=True):
+        if part is not None:
+            part.weight /= scaling.temperature
+            part.bias /= scaling.temperature
+            part.bias += scaling.offset * share / sum(weight**2 for weight in head.fusion_weights)
     # What a label looks at depends on the scores before the division.
-    config.attention_temperature *= temperature
+    config.attention_temperature *= scaling.temperature
     head.attention_temperature = config.attention_temperature
-    config.threshold = float(scale(config.threshold, temperature))
+    config.threshold = float(scaling(config.threshold))
     if config.label_thresholds is not None:
-        config.label_thresholds = scale(np.array(config.label_thresholds), temperature).tolist()
+        config.label_thresholds = scaling(np.array(config.label_thresholds)).tolist()
 
 
 def _logits(scores: np.ndarray) -> np.ndarray:

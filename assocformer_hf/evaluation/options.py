@@ -48,7 +48,7 @@ class CalibrationOptions:
     min_positives: int = field(
         default=MIN_POSITIVES, metadata={"help": "Labels with fewer images share the threshold of all together."}
     )
-    temperature: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
+    scaling: bool = field(default=True, metadata={"help": "Whether to scale the scores to probabilities."})
     folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})
 
     def __post_init__(self):

@@ -1,7 +1,7 @@
 """A saved model with thresholds chosen and scores scaled to probabilities, on images that it was not trained on."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from assocformer_hf.data.load import DEFAULT_SPLITS, dataset_name
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.calibration import (
-    apply_temperature,
-    fit_temperature,
+    Reliability,
+    apply_scaling,
+    fit_scaling,
     held_out_scale,
     reliability,
     says_nothing,
-    scale,
 )
 from assocformer_hf.evaluation.evaluator import Evaluation, start_accelerator
 from assocformer_hf.evaluation.metrics import multilabel_metrics
@@ -49,8 +49,13 @@ from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
 
 
-def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, dict]:
-    """Changes the model; returns its evaluation anew, and what changed, with what it is worth on other images."""
+def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, dict, dict[str, Reliability]]:
+    """Changes the model.
+
+    Returns:
+        Its evaluation anew; what changed, with what it is worth on other images; its scores beside what came true,
+        before and after.
+    """
     evaluation, config = saved.evaluation, saved.model.config
     scores, targets = evaluation.scores, evaluation.targets
     choice: dict[str, Any] = {
@@ -62,19 +67,18 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
     before = np.array(config.thresholds)
     # Scaling keeps the order of the scores, so it changes nothing about what thresholds are worth.
     worth = cross_validate_thresholds(scores, targets, before, args.folds, **choice)
-    found: dict[str, Any] = {
-        "images": len(scores),
-        "temperature": None,
-        "ECE": {"before": reliability(scores, targets).error},
-    }
-    if args.temperature:
-        temperature = fit_temperature(scores, targets)
-        found["unscaled"] = says_nothing(temperature)
+    states = {"before": reliability(scores, targets)}
+    found: dict[str, Any] = {"images": len(scores), "scaling": None, "ECE": {"before": states["before"].error}}
+    if args.scaling:
+        scaling = fit_scaling(scores, targets)
+        scaled = scaling(scores)
+        found["unscaled"] = says_nothing(scaled, targets)
         if not found["unscaled"]:
-            found["temperature"] = temperature
-            found["ECE"]["held_out"] = reliability(held_out_scale(scores, targets, args.folds), targets).error
-            apply_temperature(saved.model, temperature)
-            scores = scale(scores, temperature)
+            held_out = reliability(held_out_scale(scores, targets, args.folds), targets)
+            states["scaled, held out"] = held_out
+            found["scaling"], found["ECE"]["held_out"] = asdict(scaling), held_out.error
+            apply_scaling(saved.model, scaling)
+            scores = scaled
     thresholds = choose_thresholds(scores, targets, **choice)
     config.label_thresholds = np.asarray(thresholds).tolist() if args.per_label else None
     config.threshold = config.threshold if args.per_label else thresholds
@@ -83,7 +87,7 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
         "missed": missed_goal(scores, targets, thresholds, args.goal, args.value, saved.label_names),
     }  # fmt: skip
     metrics = multilabel_metrics(scores, targets, thresholds)
-    return replace(evaluation, scores=scores, metrics=metrics), found
+    return replace(evaluation, scores=scores, metrics=metrics), found, states
 
 
 def summary(found: dict, model) -> str:
@@ -111,14 +115,14 @@ def summary(found: dict, model) -> str:
             "note: the scores say nothing about the labels of these images, so they were left as they are; are these "
             "images of the kind that the model was trained on?"
         )
-    if found["temperature"]:
+    if found["scaling"]:
         errors = found["ECE"]
-        lines.append(f"temperature: {found['temperature']:.3f}")
+        lines.append("scaled: logit / {temperature:.3f} {offset:+.3f}".format(**found["scaling"]))
         lines.append(f"expected calibration error: {errors['before']:.4f}, scaled (held out) {errors['held_out']:.4f}")
         if errors["held_out"] > errors["before"]:
             lines.append(
-                "note: on images that did not choose it, the temperature makes the scores worse; leave it out with "
-                "--no_temperature"
+                "note: on images that did not choose it, the scaling makes the scores worse; leave it out with "
+                "--no_scaling"
             )
     return "\n".join(lines)
 
@@ -134,7 +138,7 @@ def _same_images(saved: SavedModel, args: EvaluationArguments) -> bool:
 
 
 def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: CalibrationOptions):
-    """Measures a saved model, chooses thresholds and temperature, and saves it anew. Called by every process.
+    """Measures a saved model, chooses thresholds and scales its scores, and saves it anew. Called by every process.
 
     Raises:
         DataError: if the data cannot be read or have other labels than the model, or the output holds a model already.
@@ -150,7 +154,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return
-    evaluation, found = calibrate(saved, choice)
+    evaluation, found, states = calibrate(saved, choice)
     used = ImagesUsed.of_model(args.model)
     metrics = file_of_model(args.model, METRICS_FILE)
     with output.replacing("model") as folder:
@@ -166,10 +170,6 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
             if used is not None:
                 used.save(folder)
         (folder / CALIBRATION_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
-        states = {"before": reliability(saved.evaluation.scores, evaluation.targets)}
-        if found["temperature"]:
-            scaled = held_out_scale(saved.evaluation.scores, evaluation.targets, choice.folds)
-            states["scaled, held out"] = reliability(scaled, evaluation.targets)
         plot_reliability(states, folder / RELIABILITY_FILE)
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")

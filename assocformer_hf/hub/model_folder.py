@@ -326,11 +326,11 @@ def _calibration_note(calibration: dict | None) -> str:
     )
     if found.get("missed"):
         text += f" The goal was missed: {found['missed']}."
-    if calibration["temperature"] is None:
+    if calibration["scaling"] is None:
         return text
     return (
-        f"{text} The scores were scaled by one temperature,\nin the weights: the expected calibration error is "
-        f"{errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before.\n"
+        f"{text} The scores were scaled to probabilities\n(Platt scaling), in the weights: the expected calibration "
+        f"error is {errors['held_out']:.4f} by cross-validation, and was {errors['before']:.4f} before.\n"
         "Some ranges of scores may still be too high or too low: the "
         f"[reliability diagram]({RELIABILITY_FILE}) shows which."
     )

@@ -23,7 +23,7 @@ from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.calibration import (
     Reliability,
-    fit_temperature,
+    fit_scaling,
     held_out_scale,
     reliability,
     says_nothing,
@@ -134,19 +134,18 @@ def _write(folder: Path, report: ReportInput):
     images = [row | {"file": files[row["index"]]} for row in image_rows(evaluation, names, thresholds)]
     comparison = report.comparison
     changed = [row | {"file": files[row["index"]]} for row in comparison.images] if comparison else []
-    states, choices, temperature = {"as they are": reliability(scores, targets)}, [], None
-    no_choices = no_temperature = ""
+    states, choices = {"as they are": reliability(scores, targets)}, []
+    no_choices = no_scaling = ""
     try:
         choices = _threshold_choices(scores, targets, thresholds)
     except DataError as error:
         no_choices = str(error)
     try:
-        temperature = fit_temperature(scores, targets)
-        if says_nothing(temperature):
+        if says_nothing(fit_scaling(scores, targets)(scores), targets):
             raise DataError("the scores say nothing about the labels of these images")
         states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
     except DataError as error:
-        temperature, no_temperature = None, str(error)
+        no_scaling = str(error)
     worth = evaluation.association_worth
     associations, correlation = _associations(folder, report, is_worth_showing(worth))
     figures = {"reliability": reliability_figure(states)} | associations
@@ -198,9 +197,8 @@ def _write(folder: Path, report: ReportInput):
         ],
         choices=choices,
         no_choices=no_choices,
-        no_temperature=no_temperature,
+        no_scaling=no_scaling,
         errors=[state.error for state in states.values()],
-        temperature=temperature,
         figures={name: embedded_figure(figure, name.replace("_", " ")) for name, figure in figures.items()},
         association_summary=summary,
         has_cooccurrence=report.cooccurrence is not None,

@@ -41,7 +41,7 @@ def test_calibration_is_reported_and_saved(calibrated):
     assert len(set(config["label_thresholds"])) > 3
     assert before["label_thresholds"] is None
     assert found["ECE"]["held_out"] < found["ECE"]["before"] / 2
-    assert f"temperature: {found['temperature']:.3f}" in printed
+    assert "scaled: logit / {temperature:.3f} {offset:+.3f}".format(**found["scaling"]) in printed
     assert f"{100 * found['thresholds']['held_out']['OF1']:.1f}" in printed
     assert len(found["thresholds"]["fold_gains"]["CF1"]) == 5
     assert Image.open(output / "reliability.png").size[0] > 500
@@ -59,13 +59,14 @@ def test_pipeline_handler_and_predict_agree_on_scores_and_thresholds(calibrated,
     printed = run(command("predict", model=output, images=files)).stdout
     tagger, handler = pipeline("image-classification", model=str(output)), EndpointHandler(str(output))
     processor, thresholds = AutoImageProcessor.from_pretrained(output), torch.tensor(model.config.label_thresholds)
-    temperature = json.loads((output / "calibration.json").read_text())["temperature"]
+    scaling = json.loads((output / "calibration.json").read_text())["scaling"]
     published = AssocFormerForMultiLabel.from_pretrained(PUBLISHED).eval()
     for file in files:
         inputs = processor(images=Image.open(file), return_tensors="pt")
         with torch.inference_mode():
             scores, logits = model(**inputs).logits.sigmoid()[0], published(**inputs).logits[0]
-        torch.testing.assert_close(scores, (logits / temperature).sigmoid(), rtol=1e-4, atol=1e-6)
+        expected = (logits / scaling["temperature"] + scaling["offset"]).sigmoid()
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-6)
         expected = {model.config.id2label[i] for i in (scores >= thresholds).nonzero().flatten().tolist()}
         for row in tagger(Image.open(file), top_k=20):
             assert row["score"] == pytest.approx(scores[model.config.label2id[row["label"]]].item(), abs=1e-5)

@@ -1,4 +1,4 @@
-"""Calibration: a temperature that is found again, an error as others measure it, and models that carry it."""
+"""Calibration: a scaling that is found again, an error as others measure it, and models that carry it."""
 
 import copy
 
@@ -11,29 +11,31 @@ from sklearn.calibration import calibration_curve
 from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.calibration import (
-    apply_temperature,
-    fit_temperature,
+    Scaling,
+    apply_scaling,
+    fit_scaling,
     held_out_scale,
     log_loss,
     reliability,
     says_nothing,
-    scale,
 )
 from tests.conftest import images
 
 
 @pytest.fixture(scope="module")
 def overconfident() -> tuple[np.ndarray, np.ndarray]:
-    """Scores whose logits are 2.5 times what they should be, in float32 as models give them."""
+    """Scores whose logits are 2.5 times what they should be, and 1 higher, in float32 as models give them."""
     generator = np.random.default_rng(0)
     logits = generator.normal(-1, 1.5, (2000, 5))
     targets = (generator.random(logits.shape) < expit(logits)).astype(np.int8)
-    return expit(2.5 * logits).astype(np.float32), targets
+    return expit(2.5 * logits + 1).astype(np.float32), targets
 
 
-def test_the_temperature_is_found_again_and_lowers_error_and_loss(overconfident):
+def test_the_scaling_is_found_again_and_lowers_error_and_loss(overconfident):
     scores, targets = overconfident
-    assert fit_temperature(scores, targets) == pytest.approx(2.5, rel=0.05)
+    found = fit_scaling(scores, targets)
+    assert found.temperature == pytest.approx(2.5, rel=0.05)
+    assert found.offset == pytest.approx(-1 / 2.5, abs=0.05)
     scaled = held_out_scale(scores, targets)
     assert reliability(scaled, targets).error < 0.02 < 0.1 < reliability(scores, targets).error
     assert log_loss(scaled, targets).mean() < log_loss(scores, targets).mean() - 0.05
@@ -55,20 +57,23 @@ def test_scores_of_zero_and_one_have_a_finite_loss():
     loss = log_loss(np.array([[1.0, 0.0]], dtype=np.float32), np.array([[0, 1]]))
     assert 10 < loss[0] < 100
     with pytest.raises(DataError, match="labels that are present and labels that are absent"):
-        fit_temperature(np.array([[0.2]]), np.array([[1]]))
+        fit_scaling(np.array([[0.2]]), np.array([[1]]))
 
 
-def test_images_that_the_model_separates_have_no_temperature(overconfident):
+def test_images_that_the_model_separates_have_no_scaling(overconfident):
     scores, targets = overconfident
-    with pytest.raises(DataError, match="no temperature from 1/100 on is the best for these images"):
-        fit_temperature(np.where(targets == 1, 0.6, 0.4), targets)
+    with pytest.raises(DataError, match="no scaling is the best for these images: the model makes no mistake"):
+        fit_scaling(np.where(targets == 1, 0.6, 0.4), targets)
 
 
 def test_scores_that_say_nothing_are_known(overconfident):
     generator = np.random.default_rng(0)
     scores = 1 / (1 + np.exp(-(generator.normal(size=(200, 10)) + 0.5)))
-    assert says_nothing(fit_temperature(scores, (generator.random((200, 10)) < 0.3).astype(int)))
-    assert not says_nothing(fit_temperature(*overconfident))
+    targets = (generator.random((200, 10)) < 0.3).astype(int)
+    targets[0] = -1
+    assert says_nothing(fit_scaling(scores, targets)(scores), targets)
+    scores, targets = overconfident
+    assert not says_nothing(fit_scaling(scores, targets)(scores), targets)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +86,20 @@ def test_scores_that_say_nothing_are_known(overconfident):
         ("linear", "attention"),
     ],
 )
-def test_a_model_carries_its_temperature_in_its_weights(create_model, tmp_path, fusion, pooling):
+def test_a_model_carries_its_scaling_in_its_weights(create_model, tmp_path, fusion, pooling):
     config = {"threshold": 0.3, "label_thresholds": [0.2, 0.4, 0.5, 0.9]}
     model = create_model(fusion=fusion, pooling=pooling, **config).double()
     pixel_values = images(3).double()
     with torch.no_grad():
         before = model(pixel_values)
         predicted = before.logits.sigmoid().numpy() >= np.array(model.config.label_thresholds)
-    cooler = copy.deepcopy(model)
-    apply_temperature(cooler, 0.4)
+    cooler, scaling = copy.deepcopy(model), Scaling(0.4, -0.7)
+    apply_scaling(cooler, scaling)
     with torch.no_grad():
         after = cooler(pixel_values)
-    torch.testing.assert_close(after.logits, before.logits / 0.4, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(after.logits, before.logits / 0.4 - 0.7, rtol=1e-12, atol=1e-12)
     assert ((after.logits.sigmoid().numpy() >= np.array(cooler.config.label_thresholds)) == predicted).all()
-    assert cooler.config.threshold == pytest.approx(scale(0.3, 0.4))
+    assert cooler.config.threshold == pytest.approx(scaling(0.3))
     if pooling == "attention":
         evidence = cooler.explain_places(pixel_values)
         torch.testing.assert_close(evidence, model.explain_places(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)
