@@ -13,7 +13,7 @@ from benchmarks.measure import RESULTS
 from benchmarks.photographs_fine_tuned import fine_tuned_runs, fine_tuned_table, seeds_rows
 from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
-from benchmarks.photographs_runs import ARMS, Results
+from benchmarks.photographs_runs import ARMS, Arm, Results
 from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
 
 Runs = Mapping[tuple[str, int], Results]
@@ -232,6 +232,8 @@ def settings_table(results: Runs, sizes: Sequence[int]) -> list[str]:
     return table
 
 
+# Words of the names of heads, and their colours: perceptrons, with A, linear; what is left are the papers'.
+KINDS = (("MLP", "#15703a"), ("AM", "#c2410c"), ("linear", "#1d4ed8"), ("", "#7e22ce"))
 AXIS_NAMES = {"rate": "learning rate", "decay": "weight decay", "lam": "λ", "temperature": "temperature", "l2": "L2"}
 
 
@@ -246,12 +248,17 @@ def runs_table(results: Runs) -> list[str]:
 
 
 def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
-    """mAP against parameters, milliseconds and megabytes, a row of axes for each size; heads far below in words."""
+    """mAP against parameters, milliseconds and megabytes, a row of axes for each size; heads far below in words.
+
+    A kind of head has a colour, and each of its heads a mark.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
     sizes = sorted({size for (_, size), result in results.items() if result.finished})
-    shown = [arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE]
+    shown = sorted((arm for arm in ARMS if arm.cost_of is None or arm.name == BASELINE), key=_kind)
+    marks = [sum(_kind(other) == _kind(arm) for other in shown[:place]) for place, arm in enumerate(shown)]
+    drawn = {}
     figure = Figure(figsize=(13, 4.2 * max(1, len(sizes))), layout="constrained")
     quantities = {"parameters_M": "parameters, millions", "forward_ms": "forward of 16 photographs, ms",
                   "peak_MB": "training step of 16 photographs, MB"}  # fmt: skip
@@ -260,8 +267,9 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
         baseline = scores(results, BASELINE, size)
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
             points, below = [], []
-            for number, arm in enumerate(arm for arm in shown if (arm.name, size) in results):
-                found, cost = scores(results, arm.name, size), costs.get(arm.cost_of or arm.name)
+            for arm, mark in zip(shown, marks, strict=True):
+                found = scores(results, arm.name, size) if (arm.name, size) in results else None
+                cost = costs.get(arm.cost_of or arm.name)
                 if found is None or cost is None:
                     continue
                 if baseline is not None and found.mean() < baseline.mean() - FAR_BELOW:
@@ -269,8 +277,8 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
                     continue
                 points.append((cost[key], found.mean()))
                 error = found.std(ddof=1) / len(found) ** 0.5
-                style = {"fmt": "osD^v<>P"[number // 10 % 8], "color": f"C{number % 10}", "markersize": 6}
-                axes.errorbar(cost[key], found.mean(), error, label=arm.title, **style)
+                style = {"fmt": "osD^vP<>*X"[mark % 10], "color": KINDS[_kind(arm)][1], "markersize": 7}
+                drawn[arm.title] = axes.errorbar(cost[key], found.mean(), error, **style)
             best = [(x, y) for x, y in sorted(points) if all(y > other for place, other in points if place < x)]
             axes.plot(*zip(*best, strict=True) if best else ((), ()), color="0.7", linewidth=1, zorder=0)
             axes.set(xscale="log", xlabel=title)
@@ -279,9 +287,15 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(alpha=0.3)
         axes_row[0].set_ylabel(f"test mAP, {size:,} training photographs")
-        if axes_row[-1].get_legend_handles_labels()[0]:
-            axes_row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    order = [arm.title for arm in shown if arm.title in drawn]
+    if order:
+        figure.legend([drawn[title] for title in order], order, loc="outside right upper", fontsize=9)
     figure.savefig(path, dpi=110)
+
+
+def _kind(arm: Arm) -> int:
+    """Which of `KINDS` a head is; the last, from papers, where none of their words stands in its name."""
+    return next((place for place, (word, _) in enumerate(KINDS) if word in arm.title), len(KINDS) - 1)
 
 
 def plot_association(results: Runs, path: Path):

@@ -221,7 +221,8 @@ def explain_image(
 def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None):
     """The image, where in it each explained label was seen, and in numbers what came of the image and of other labels.
 
-    The maps share one scale. Of more than eight explained labels the likeliest eight are shown.
+    Each map has a scale of its own: it is darkest where most speaks for its label. Of more than eight explained labels
+    the likeliest eight are shown.
 
     Args:
         image: as it was explained; one that its EXIF turns is turned.
@@ -303,7 +304,7 @@ def _figure_with_tiles(image: Image.Image, tiles: int, columns: int, least_width
 
 
 def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation], heat: dict[str, np.ndarray]):
-    """The image, and over it in grey where each label was seen, all on one scale."""
+    """The image, and over it in grey where each label was seen, each on a scale of its own."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Normalize
@@ -318,11 +319,10 @@ def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation]
     if not labels:
         scale.remove()
         return
-    places = [heat[label.label] for label in labels]
-    reach = max(float(np.abs(place).max()) for place in places) or 1.0
-    against = min(float(place.min()) for place in places) < -SEEN * reach
+    places = [heat[label.label] / (float(np.abs(heat[label.label]).max()) or 1.0) for label in labels]
+    against = min(float(place.min()) for place in places) < -SEEN
     for axes, label, place in zip(tiles[1:], labels, places, strict=True):
-        _draw_heat(axes, image, place, reach, against)
+        _draw_heat(axes, image, place, against)
         axes.set_title(f"{plot_name(label.label, 20)} {label.score:.2f}", fontsize=11)
     mapped = ScalarMappable(Normalize(-1 if against else 0, 1), _evidence_colours(against))
     bar = Colorbar(scale, mapped, ticks=[-1, 0, 1] if against else [0, 1])
@@ -378,9 +378,9 @@ def _cover(strength: np.ndarray) -> np.ndarray:
     return np.abs(strength) ** 0.75
 
 
-def _draw_heat(axes, image: Image.Image, heat: np.ndarray, reach: float, against: bool):
-    """A map over the image in grey; what reaches `reach` is drawn full."""
-    strength = Image.fromarray((heat / reach).astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
+def _draw_heat(axes, image: Image.Image, heat: np.ndarray, against: bool):
+    """A map of values up to 1 over the image in grey."""
+    strength = Image.fromarray(heat.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
     strength = np.array(strength).clip(-1 if against else 0, 1)
     grey = np.array(image.convert("L"), dtype=np.float32)[..., None] / 255
     cover = 0.8 * _cover(strength)[..., None]

@@ -99,7 +99,12 @@ def test_a_label_of_two_lines_stays_in_its_row(tmp_path):
 def test_a_trained_card_states_what_was_measured(folder):
     card, metrics = ModelCard.load(folder / "README.md"), json.loads((folder / "metrics.json").read_text())
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert results == {key: round(metrics[key], 4) for key in ("mAP", "CF1", "OF1")}
+    # Of a split that chose nothing, where there is one.
+    split, measured = metrics["run"]["eval_split"], metrics
+    if held_out := metrics.get("test"):
+        split, measured = held_out["split"], held_out["rows"][0]
+    assert {result.dataset_split for result in card.data.eval_results} == {split}
+    assert results == {key: round(measured[key], 4) for key in ("mAP", "CF1", "OF1")}
     for name, row in metrics["per_label"].items():
         assert f"| {name} | {100 * row['AP']:.1f} | {row['positives']} |" in card.text
     for example in card.data.widget:

@@ -105,7 +105,7 @@ def test_explanation_as_text_data_and_figure(create_model, tmp_path):
 
 
 def test_a_figure_is_as_large_as_what_it_shows(create_model):
-    """One panel for each explained label, on one scale; nothing of the others but their share in numbers."""
+    """One panel for each explained label; nothing of the others but their share in numbers."""
     picture = Image.fromarray(np.full((40, 60, 3), 200, dtype=np.uint8))
     sizes = []
     for count in (1, 3, 4):

@@ -155,7 +155,7 @@ function drawWhy() {
   if (!chosen) return;
   if (current.places) {
     const place = current.places[current.labels.indexOf(chosen)];
-    const against = place.flat().some(value => value < -0.1 * reach());
+    const against = place.flat().some(value => value < -0.1 * reach(place));
     paint(place, against);
     caption.textContent = `Blue: what speaks for ${chosen.name}${against ? "; orange: against it" : ""}.`;
   }
@@ -170,14 +170,13 @@ function drawWhy() {
   }
 }
 
-// One scale for all labels that are given.
-function reach() {
-  const places = current.places.filter((_, i) => isGiven(current.labels[i]) || current.labels[i] === chosen);
-  return Math.max(...places.flat(2).map(Math.abs)) || 1;
+// Each label has a scale of its own.
+function reach(place) {
+  return Math.max(...place.flat().map(Math.abs)) || 1;
 }
 
 function paint(place, against) {
-  const canvas = find("canvas"), most = reach();
+  const canvas = find("canvas"), most = reach(place);
   canvas.height = place.length;
   canvas.width = place[0].length;
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
