@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+import yaml
 from accelerate import Accelerator
 
 from assocformer_hf import multilabel_metrics, train
@@ -21,6 +22,7 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.saved_model import evaluate_saved_model
 from assocformer_hf.evaluation.thresholds import choose_thresholds
+from assocformer_hf.training.arguments import RECIPES, head_decay_for
 from assocformer_hf.wording import counted
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_rows import Rows
@@ -33,6 +35,7 @@ TITLES = {"am": "AM with attention, as bundled", "linear": "linear", "linear-att
 BESIDE = {"linear": "a linear head", "linear-attention": "a linear head with attention"}
 SEEDS = (0, 1, 2)
 KEYS = ("mAP", "CF1", "OF1")
+PHOTOGRAPHS = 15_000  # to train on
 SEARCHED, SEARCH_SEED = "linear", 1
 SEARCH = (
     {"learning_rate": 1e-3, "backbone_learning_rate": 3e-4},
@@ -126,6 +129,24 @@ def fine_tuned_table(runs: Runs) -> list[str]:
     for head, own in runs.items():
         cells = [over_seeds([100 * one[key] for one in own.values()]) for key in KEYS]
         table.append(row(TITLES[head], str(len(own)), *cells, "–" if head == "am" else bundled_above(runs, head)))
+    return table
+
+
+def search_table(searched: Sequence[dict], runs: Runs) -> list[str]:
+    """What the linear head of one seed reaches on validation with other settings than the recipe's, the best first.
+
+    Args:
+        searched: the rows of the search.
+        runs: where the recipe's own run is.
+    """
+    recipe = yaml.safe_load((RECIPES / "photographs.yaml").read_text(encoding="utf-8"))
+    usual = {name: recipe[name] for name in ("learning_rate", "backbone_learning_rate")}
+    usual["head_weight_decay"] = head_decay_for(PHOTOGRAPHS)
+    found = [("the recipe's", usual, runs[SEARCHED][SEARCH_SEED]["validation mAP"])]
+    found += [("", usual | one["setting"], one["validation mAP"]) for one in searched]
+    table = header("learning rate", "that of the backbone", "weight decay of the head", "mAP on validation", "")
+    for whose, setting, reached in sorted(found, key=lambda one: -one[2]):
+        table.append(row(*(f"{float(value):g}" for value in setting.values()), f"{100 * reached:.2f}", whose))
     return table
 
 

@@ -10,7 +10,13 @@ from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
-from benchmarks.photographs_fine_tuned import fine_tuned_runs, fine_tuned_table, seeds_rows
+from benchmarks.photographs_fine_tuned import (
+    SEARCH_FILE,
+    fine_tuned_runs,
+    fine_tuned_table,
+    search_table,
+    seeds_rows,
+)
 from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Arm, Results
@@ -59,7 +65,8 @@ def write_models(page: Path, results: Path = RESULTS):
     measured = {title: Rows(file) for title, file in files.items() if file.exists()}
     backbones = photographs_backbones.Results(results / "photographs/backbones.json", photographs_backbones.Scale())
     tables = {"models": models_table(measured), "backbones": photographs_backbones.backbones_table(backbones)}
-    tables["fine_tuned"] = fine_tuned_table(fine_tuned_runs(results))
+    tables["fine_tuned"] = fine_tuned_table(runs := fine_tuned_runs(results))
+    tables["fine_tuned_search"] = search_table(Rows(results / "photographs" / SEARCH_FILE), runs)
     tables["own_data"] = own_data_table(Rows(results / "photographs/own_data.json"))
     fill_page(page, tables)
 

@@ -3,7 +3,15 @@
 import datasets
 
 from assocformer_hf.data.scenes.scenes import load_scenes
-from benchmarks.photographs_fine_tuned import KEYS, fine_tuned_table, run, seeds_rows, with_seed_0
+from benchmarks.photographs_fine_tuned import (
+    KEYS,
+    fine_tuned_table,
+    run,
+    search_head,
+    search_table,
+    seeds_rows,
+    with_seed_0,
+)
 
 
 def test_a_run_is_measured_on_test_and_not_trained_twice(tmp_path, capsys):
@@ -19,6 +27,21 @@ def test_a_run_is_measured_on_test_and_not_trained_twice(tmp_path, capsys):
     again = run("linear", 1, *where, image_size=64, epochs=1, batch_size=16)
     assert "resumed after epoch 1 of 1" in capsys.readouterr().out
     assert again == first
+    point = {"learning_rate": 2e-3}
+    searched = search_head(point, *where[:2], tmp_path / "search", image_size=64, epochs=1, batch_size=16)
+    assert searched["setting"] == point
+    assert not {*KEYS} & searched.keys(), "a search never sees the test split"
+    assert searched["validation mAP"] != first["validation mAP"]
+
+
+def test_the_search_shows_the_best_first():
+    searched = [{"setting": {"head_weight_decay": 10.0}, "validation mAP": mean_ap} for mean_ap in (0.71, 0.69)]
+    table = search_table(searched, {"linear": {1: {"validation mAP": 0.7}}})
+    assert table[2:] == [
+        "| 0.0005 | 0.00015 | 10 | 71.00 |  |",
+        "| 0.0005 | 0.00015 | 3 | 70.00 | the recipe's |",
+        "| 0.0005 | 0.00015 | 10 | 69.00 |  |",
+    ]
 
 
 def test_the_table_pairs_the_seeds():
