@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from assocformer_hf.wording import some
+from assocformer_hf.wording import shown, some
 
 HIDDEN = ".assocformer"
 MANIFEST = f"{HIDDEN}/manifest.json"
@@ -350,11 +350,6 @@ def sync(path: Path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def shown(path: str | Path) -> str:
-    """A path as text that can be printed and written, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _is_write_error(error: Exception) -> bool:

@@ -1,14 +1,32 @@
 """Saved models: their files, in folders and on the Hub, and their names there."""
 
 import json
+import os
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+# `HTTPError` is of the library that this version of huggingface_hub calls: httpx, or, from 2.0 on, httpx2.
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.utils import validate_repo_id
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
+
+from assocformer_hf.wording import first_line, shown
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
 METRICS_FILE = "metrics.json"  # of a model folder: what was measured
+MODEL_PARTS = {
+    CONFIG_NAME: CONFIG_NAME, "model*.safetensors": "weights (model*.safetensors)",
+    IMAGE_PROCESSOR_NAME: IMAGE_PROCESSOR_NAME,
+}  # fmt: skip
+NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
 
 
 def is_hub_id(text: str, owner: bool = True) -> bool:
@@ -21,7 +39,40 @@ def is_hub_id(text: str, owner: bool = True) -> bool:
 
 
 class ModelFileError(ValueError):
-    """A file beside a model's weights that is damaged; the message names it."""
+    """A file of a saved model that is missing or damaged, or a model that is not there; the message names it."""
+
+
+def require_model(name_or_path: str | Path):
+    """Raises an error where a name is neither a model folder nor a model that can be had from the Hub.
+
+    Args:
+        name_or_path: folder or Hub id.
+
+    Raises:
+        ModelFileError: where that is so, or a file of the folder cannot be read.
+    """
+    folder = Path(name_or_path)
+    if folder.exists():
+        missing = [what for pattern, what in MODEL_PARTS.items() if not any(folder.glob(pattern))]
+        if missing:
+            raise ModelFileError(
+                f"{shown(folder)}: has no {' and no '.join(missing)}; give a folder that train or calibrate wrote"
+            )
+        for file in (file for pattern in MODEL_PARTS for file in folder.glob(pattern)):
+            if not os.access(file, os.R_OK):
+                raise ModelFileError(f"{shown(file)}: cannot be read: permission denied")
+    elif not is_hub_id(str(name_or_path), owner=False):
+        raise ModelFileError(
+            f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name"
+        )
+    else:
+        try:
+            hf_hub_download(str(name_or_path), CONFIG_NAME)
+        except NETWORK_ERRORS as error:
+            raise ModelFileError(
+                f"{name_or_path}: neither a folder of a model nor a model that can be had from the Hub "
+                f"({first_line(error)})"
+            ) from error
 
 
 def read_metrics_file(file: str | Path) -> dict:

@@ -1,6 +1,8 @@
 """How messages name several things, numbers of things, and errors."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def some(names: Sequence[str], most: int) -> str:
@@ -23,3 +25,8 @@ def first_line(error: Exception) -> str:
 def one_line(error: Exception) -> str:
     """All that an error says, in one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be printed and written, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "replace")

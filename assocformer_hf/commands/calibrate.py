@@ -12,8 +12,9 @@ def calibrate(
     source: group(SourceOptions, "How the data are read", 3) = None,
 ):
     """Choose thresholds and scale scores to probabilities, on images that the model was not trained on."""
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.hub.calibrate_model import calibrate_model
+    from assocformer_hf.saved_files import require_model
 
     require_model(options.model)
     calibrate_model(options, source or SourceOptions(), choice)

@@ -13,8 +13,9 @@ def evaluate(
     source: group(SourceOptions, "How the data are read", 3) = None,
 ):
     """Measure a model on a split of a dataset, by default on the one that chose its weights."""
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.pages.evaluate_model import evaluate_model
+    from assocformer_hf.saved_files import require_model
 
     require_model(options.model)
     evaluate_model(options, source or SourceOptions(), report or ReportOptions())

@@ -6,8 +6,9 @@ from assocformer_hf.inference.options import ExplainOptions
 
 def explain(*, options: group(ExplainOptions, "Model and images")):
     """Say why images got their labels: for each image where each label was seen, and the parts of its score."""
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.inference.explain import explain as explain_images
+    from assocformer_hf.saved_files import require_model
 
     require_model(options.model)
     explain_images(options)

@@ -22,9 +22,10 @@ class ExportOptions:
 def export(*, options: group(ExportOptions, "Model and file")):
     """Write a model as ONNX, and say how far its scores are from torch's."""
     from assocformer_hf.commands.main import fail
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.inference.onnx import export_saved_model
-    from assocformer_hf.output_folder import shown
+    from assocformer_hf.saved_files import require_model
+    from assocformer_hf.wording import shown
 
     require_model(options.model)
     if options.calibration and not options.int8:

@@ -8,8 +8,9 @@ from assocformer_hf.inference.options import PredictOptions
 
 def predict(*, options: group(PredictOptions, "Model and images")):
     """Tag images: a table for a few, Parquet shards for millions, which go on where they were stopped."""
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.inference.predict import predict as tag
+    from assocformer_hf.saved_files import require_model
 
     require_model(options.model)
     tag(options)

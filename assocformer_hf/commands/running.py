@@ -5,14 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TextIO
-
-from huggingface_hub import hf_hub_download
-
-# `HTTPError` is of the library that this version of huggingface_hub calls: httpx, or, from 2.0 on, httpx2.
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
 from assocformer_hf.commands.main import fail
 from assocformer_hf.data.schema import DataError
@@ -20,12 +13,12 @@ from assocformer_hf.hub.publish import PublishError
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.option_values import OptionError
-from assocformer_hf.output_folder import OutputError, shown
-from assocformer_hf.saved_files import ModelFileError, is_hub_id
+from assocformer_hf.output_folder import OutputError
+from assocformer_hf.saved_files import NETWORK_ERRORS, ModelFileError
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 from assocformer_hf.training.step import TrainingError
-from assocformer_hf.wording import first_line
+from assocformer_hf.wording import first_line, shown
 
 OWN_ERRORS = (
     DataError,
@@ -38,11 +31,6 @@ OWN_ERRORS = (
     PublishError,
     ModelFileError,
 )
-NETWORK_ERRORS = (HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
-MODEL_PARTS = {
-    CONFIG_NAME: CONFIG_NAME, "model*.safetensors": "weights (model*.safetensors)",
-    IMAGE_PROCESSOR_NAME: IMAGE_PROCESSOR_NAME,
-}  # fmt: skip
 # What an import asks for that the package's extras bring.
 EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
@@ -78,28 +66,6 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:  # a file, or, from transformers, a model that cannot be had
         lines = (str(error).strip() or type(error).__name__).splitlines()
         fail(lines[-1] if lines[0].startswith("Caught ") else lines[0])  # by a loader's worker
-
-
-def require_model(name_or_path: str):
-    """Ends the process where a name is neither a model folder nor a model that can be had from the Hub."""
-    folder = Path(name_or_path)
-    if folder.exists():
-        missing = [what for pattern, what in MODEL_PARTS.items() if not any(folder.glob(pattern))]
-        if missing:
-            fail(f"{shown(folder)}: has no {' and no '.join(missing)}; give a folder that train or calibrate wrote")
-        for file in (file for pattern in MODEL_PARTS for file in folder.glob(pattern)):
-            if not os.access(file, os.R_OK):
-                fail(f"{shown(file)}: cannot be read: permission denied")
-    elif not is_hub_id(name_or_path, owner=False):
-        fail(f"{shown(folder)}: no such folder; give one that train or calibrate wrote, or a Hub id such as owner/name")
-    else:
-        try:
-            hf_hub_download(name_or_path, CONFIG_NAME)
-        except NETWORK_ERRORS as error:
-            fail(
-                f"{name_or_path}: neither a folder of a model nor a model that can be had from the Hub "
-                f"({first_line(error)})"
-            )
 
 
 def say_next(command: str, stream: TextIO | None = None):

@@ -26,10 +26,10 @@ class SpaceOptions:
 def space(*, options: group(SpaceOptions, "Space")):
     """Make a Gradio Space of a model: its labels, where in the picture each was seen, and why."""
     from assocformer_hf.commands.main import fail
-    from assocformer_hf.commands.running import quoted, require_model, say_next
+    from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.hub.create_space import create_space
     from assocformer_hf.hub.publish import publish_space
-    from assocformer_hf.saved_files import is_hub_id
+    from assocformer_hf.saved_files import is_hub_id, require_model
 
     if options.push_to_hub and Path(options.model).is_dir():
         fail(f"{options.model}: a Space on the Hub shows a model there: publish it first, and give its Hub id")

@@ -21,9 +21,9 @@ from assocformer_hf.data.images.decoding import OR_SKIP, ImageError, decode_stor
 from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.option_values import require
-from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.progress import progress_bar
-from assocformer_hf.wording import counted
+from assocformer_hf.wording import counted, shown
 
 ROW_GROUP = 100
 DATA = "data"

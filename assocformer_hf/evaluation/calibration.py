@@ -186,6 +186,6 @@ def apply_scaling(model: PreTrainedModel, scaling: Scaling):
         config.label_thresholds = scaling(np.array(config.label_thresholds)).tolist()
 
 
-def _logits(scores: np.ndarray) -> np.ndarray:
+def _logits(scores: np.ndarray | float) -> np.ndarray:
     """In float64, finite: a float32 score of 1 stands for any logit from 16.6 on."""
     return logit(np.clip(np.asarray(scores, dtype=np.float64), 1e-37, 1 - 2**-25))

@@ -25,7 +25,7 @@ from assocformer_hf.evaluation.options import EvaluationArguments
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file, require_model
 from assocformer_hf.wording import one_line
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,10 @@ def evaluate_saved_model(
 
     Raises:
         DataError: if the data cannot be read, or have other labels than the model.
+        ModelFileError: if there is no such model, or a file of it is missing.
     """
     require_all_processes()
+    require_model(args.model)
     model = load_trained_model(args.model).to(accelerator.device)
     processor = AssocFormerImageProcessor.from_pretrained(args.model)
     names = list(model.config.id2label.values())

@@ -25,8 +25,9 @@ from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.output_folder import MANIFEST, OutputFolder, shown
+from assocformer_hf.output_folder import MANIFEST, OutputFolder
 from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
+from assocformer_hf.wording import shown
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"

@@ -25,7 +25,7 @@ from assocformer_hf.interpretation.explanation import ImageExplanation, explain_
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
-from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file, require_model
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
@@ -82,6 +82,7 @@ class Tagger:
 
     Raises:
         OptionError: if an option is out of its range.
+        ModelFileError: if there is no such model, or a file of it is missing.
     """
 
     @quiet_libraries()
@@ -110,6 +111,7 @@ class Tagger:
         self.name = model
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
         prepare_device(self.device, mixed_precision)
+        require_model(model)
         self.model = load_trained_model(model).to(self.device)
         self.processor = AssocFormerImageProcessor.from_pretrained(model)
         config = self.model.config

@@ -14,8 +14,9 @@ from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
 from assocformer_hf.interpretation.label_names import plot_names
-from assocformer_hf.output_folder import shown, write_file
+from assocformer_hf.output_folder import write_file
 from assocformer_hf.pages.html import Thumbnails, embedded_figure, picture_url, render
+from assocformer_hf.wording import shown
 
 PLOTTED = 100  # labels
 SAMPLES = 24  # images at the top

@@ -21,9 +21,10 @@ from assocformer_hf.evaluation.saved_model import (
     with_own_dataset,
 )
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.output_folder import refuse_file, shown, write_file
+from assocformer_hf.output_folder import refuse_file, write_file
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, refuse_report, write_report
+from assocformer_hf.wording import shown
 
 
 def report_input(

@@ -41,8 +41,9 @@ from assocformer_hf.interpretation.association_map import (
     save_association_data,
 )
 from assocformer_hf.interpretation.reliability_diagram import reliability_figure
-from assocformer_hf.output_folder import OutputFolder, shown
+from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.pages.html import Thumbnails, embedded_figure, render
+from assocformer_hf.wording import shown
 
 PAGE_FILE = "report.html"
 GROUP = "report"

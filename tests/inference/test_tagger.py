@@ -119,6 +119,15 @@ def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
         Tagger(tmp_path).explain(SAMPLES[0])
 
 
+def test_what_is_no_model_is_named(tmp_path):
+    with pytest.raises(ModelFileError, match="has no config.json and no weights .* give a folder that train or calib"):
+        Tagger(tmp_path)
+    with pytest.raises(ModelFileError, match="no such folder; give one that train or calibrate wrote, or a Hub id"):
+        Tagger(tmp_path / "nope")
+    with pytest.raises(ModelFileError, match="nope: neither a folder of a model nor a model that can be had from"):
+        Tagger("nope")
+
+
 def test_it_maps_batches_of_datasets(tagger):
     contents = [path.read_bytes() for path in SAMPLES]
     rows = datasets.Dataset.from_dict({"image": [*contents, b"broken"], "id": [1, 2, 3, 4]})
