@@ -295,10 +295,14 @@ def refuse_file(path: str | Path, overwrite: bool | None = None, wait: float = L
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:
-        OutputError: if somebody else has a file of that name, its folder cannot be written to, or another job is at
-            work there.
+        OutputError: if there is a folder of that name, or somebody else's file, its folder cannot be written to, or
+            another job is at work there.
     """
     path = Path(path)
+    if path.is_dir():
+        raise OutputError(
+            f"{shown(path)}: is a folder, where a file is to be written; move it away or give another name"
+        )
     with OutputFolder(path.parent, overwrite).locked(wait) as folder:
         folder.refuse_foreign([path.name], FILE)
 

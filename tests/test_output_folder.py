@@ -88,6 +88,15 @@ def test_no_output_takes_the_files_of_another(tmp_path):
     assert contents(tmp_path) == {"README.md": "card with samples", "metrics.json": "{}"}
 
 
+def test_a_folder_is_no_file_to_be_replaced(tmp_path):
+    (tmp_path / "tags.csv").mkdir()
+    write(tmp_path / "tags.csv", {"thesis.txt": "mine"})
+    for overwrite in (None, False, True):
+        with pytest.raises(OutputError, match=r"tags.csv: is a folder, where a file is to be written; move it away"):
+            refuse_file(tmp_path / "tags.csv", overwrite)
+    assert contents(tmp_path / "tags.csv") == {"thesis.txt": "mine"}
+
+
 @pytest.mark.parametrize("path", ["", ".", "deep/er", "link", os.fsdecode(b"caf\xe9")])
 def test_folders_of_all_kinds(tmp_path, monkeypatch, path):
     (tmp_path / "target").mkdir()

@@ -35,10 +35,12 @@ def check(
     from assocformer_hf.data.checks.source import check_source
     from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
+    from assocformer_hf.output_folder import refuse_file
     from assocformer_hf.pages.check_page import html_report
     from assocformer_hf.training.images import first_batch
     from assocformer_hf.wording import counted
 
+    refuse_file(options.output)
     reading = asdict(source or SourceOptions())
     splits = load_multilabel_dataset(options.dataset, options.data_dir, bad_images="skip", **reading)
     print(splits.summary)
