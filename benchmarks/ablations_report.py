@@ -272,7 +272,7 @@ def plot_training(results, path: Path):
     """Mean, spread and rank of A by the epoch, for norms and for weights of the l2 norm."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     groups = {"norm, θ=0.1": NORMS, "θ of the l2 norm": THETAS}
     titles = {"mean": "mean of A", "pair_std": "standard deviation over pairs", "rank": "effective rank of the mean A"}
     for axes_row, (group, rows) in zip(figure.subplots(2, 3), groups.items(), strict=True):
@@ -286,7 +286,7 @@ def plot_training(results, path: Path):
             axes.set(title=title, xlabel="epoch")
             axes.grid(alpha=0.3)
         if axes_row[0].has_data():
-            axes_row[0].legend(title=group, fontsize=8, title_fontsize=8)
+            axes_row[-1].legend(title=group, fontsize=8, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)
 
 

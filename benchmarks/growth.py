@@ -248,6 +248,7 @@ def plot(rows: list[dict]):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 8), layout="constrained")
+    colours = {name: f"C{place}" for place, name in enumerate(dict.fromkeys(row["what"] for row in rows))}
     for (by, what), axes in zip(
         [("images", "seconds"), ("labels", "seconds"), ("images", "MiB"), ("labels", "MiB")],
         figure.subplots(2, 2).flat,
@@ -258,7 +259,7 @@ def plot(rows: list[dict]):
             points = [row for row in own if row["what"] == name]
             grows = f" (slope {points[0]['slope']:.2f})" if what == "seconds" and points[0]["slope"] else ""
             heights = [max(row[what], 0.1 if what == "MiB" else 1e-5) for row in points]
-            axes.loglog([row["size"] for row in points], heights, "o-", markersize=4, label=name + grows)
+            axes.loglog([row["size"] for row in points], heights, "o-", color=colours[name], markersize=4, label=name + grows)
         axes.set(xlabel=by, ylabel="processor seconds" if what == "seconds" else "MiB beyond the inputs")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the points
