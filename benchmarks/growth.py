@@ -259,7 +259,9 @@ def plot(rows: list[dict]):
             points = [row for row in own if row["what"] == name]
             grows = f" (slope {points[0]['slope']:.2f})" if what == "seconds" and points[0]["slope"] else ""
             heights = [max(row[what], 0.1 if what == "MiB" else 1e-5) for row in points]
-            axes.loglog([row["size"] for row in points], heights, "o-", color=colours[name], markersize=4, label=name + grows)
+            axes.loglog(
+                [row["size"] for row in points], heights, "o-", color=colours[name], markersize=4, label=name + grows
+            )
         axes.set(xlabel=by, ylabel="processor seconds" if what == "seconds" else "MiB beyond the inputs")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the points

@@ -80,7 +80,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         scalars = [name for name in flat if name in dataset.features and _may_hold_states(flat[name])]
         columns = dataset.with_format(None).select_columns(scalars)[:] if scalars else {}
         others = [name for name in scalars if name != found]
-        refuse_states_beside(found, {found: []} | columns, others, origin)
+        refuse_states_beside(found, columns, others, origin)
     chosen = {name: name for name in flat}
     if found:
         unknown = _unknown_column(flat, found, origin)

@@ -145,20 +145,22 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
 
     Args:
         label_column: the one that nobody chose.
-        columns: it and the others, by name.
+        columns: the others by name, and it, unless it holds lists.
         others: the columns that may be labels.
         origin: what the error calls the table.
     """
-    beside = [name for name in others if _holds_states(columns[name])]
-    if beside and _holds_states(columns[label_column]):
+    beside, values = [name for name in others if _holds_states(columns[name])], columns.get(label_column, ())
+    if beside and _holds_states(values):
         raise DataError(
             f"{origin}: columns {label_column!r} and {beside[0]!r} both hold 1 and 0: give {label_column!r} as "
             "label_column if it names the labels, or the labels that have a column as label_names"
         )
-    if len(beside) > 1 and label_column.lower() not in PLAIN_LABEL_COLUMNS:
+    empty = bool(values) and all(map(is_empty, values))
+    if len(beside) > 1 and (empty or label_column.lower() not in PLAIN_LABEL_COLUMNS):
+        shown = f"{label_column!r}, which is empty," if empty else repr(label_column)
         raise DataError(
-            f"{origin}: column {label_column!r} may name the labels, or columns such as {beside[0]!r} and "
-            f"{beside[1]!r} be labels: give the one as label_column, or the others as label_names"
+            f"{origin}: column {shown} may name the labels, or columns such as {beside[0]!r} and {beside[1]!r} be "
+            "labels: give the one as label_column, or the others as label_names"
         )
 
 

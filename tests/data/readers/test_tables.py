@@ -73,6 +73,9 @@ def test_a_category_beside_columns_of_labels_is_not_taken_for_the_labels(folder)
         load(folder, text)
     assert load(folder, text, label_names=["cat", "dog"]) == EXPECTED
     assert load(folder, text, label_column="category") == [{"in"}, {"out"}, {"in"}, {"out"}]
+    text = "file_name,tags,cat,dog\n0.jpg,,1,0\n1.jpg,,1,1\n2.jpg,,0,0\n3.jpg,,0,1\n"
+    with pytest.raises(DataError, match="column 'tags', which is empty, may name the labels, or columns such as 'cat'"):
+        load(folder, text)
 
 
 def test_utf8_names_and_labels_that_contain_the_delimiter(folder):
