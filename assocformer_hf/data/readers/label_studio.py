@@ -74,8 +74,9 @@ class LabelStudioReader(Reader):
         origins = [f"{path}: task {task.get('id', number)}" for number, task in enumerate(tasks, 1)]
         answers = [list(_annotations(*each, questions)) for each in zip(tasks, origins, strict=True)]
         data = _data_keys(tasks, answers, questions)
-        for task, origin, annotations in zip(tasks, origins, answers, strict=True):
-            given = [{choice.name for choice in choices} for choices in annotations]
+        for entries in _entries_of_tasks(tasks):
+            task, origin = tasks[entries[0]], origins[entries[0]]
+            given = [{choice.name for choice in choices} for entry in entries for choices in answers[entry]]
             unclear = [] if any(given) else [key for key in _other_texts(task, questions) if key not in data]
             if unclear:
                 raise DataError(
@@ -95,6 +96,15 @@ class LabelStudioReader(Reader):
         if open_tasks:
             found.left_out[f"{open_tasks} tasks"] = "nobody has annotated them"
         return found
+
+
+def _entries_of_tasks(tasks: list[dict]) -> list[list[int]]:
+    """Which entries are of one task: JSON-MIN has one for each of its annotators, all with the task's id."""
+    entries: dict[object, list[int]] = {}
+    for number, task in enumerate(tasks):
+        shared = "data" not in task and isinstance(task.get("id"), (int, str))
+        entries.setdefault(("id", task["id"]) if shared else number, []).append(number)
+    return list(entries.values())
 
 
 def _files(source: Path) -> list[Path]:

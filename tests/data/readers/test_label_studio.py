@@ -6,7 +6,7 @@ import pytest
 
 from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.schema import DataError
-from tests.data.readers.files import labels_by_file, picture
+from tests.data.readers.files import by_file, labels_by_file, picture
 
 
 def region(kind, *labels):
@@ -46,11 +46,13 @@ def test_label_studio_in_its_short_form(tmp_path):
         {"image": "/data/upload/1/a.jpg", "id": 1, "choice": "cat", "caption": "no label", "annotator": 1},
         {"image": "/data/upload/1/b.jpg", "id": 2, "choice": {"choices": ["cat", "dog"]}, "annotator": 1},
         {"image": "/data/upload/1/c.jpg", "id": 3, "label": [{"rectanglelabels": ["dog"], "x": 1}], "annotator": 1},
+        {"image": "/data/upload/1/b.jpg", "id": 2, "choice": "cat", "annotator": 2},  # who sees no dog
     ]
     (tmp_path / "min.json").write_text(json.dumps(rows))
     splits = load_multilabel_dataset(tmp_path / "min.json", validation_share=0.34)
-    found = labels_by_file(splits["train"]) | labels_by_file(splits["validation"])
-    assert found == {"a.jpg": (["cat"], []), "b.jpg": (["cat", "dog"], []), "c.jpg": (["dog"], [])}
+    assert sum(map(len, splits.values())) == 3
+    found = by_file(splits)
+    assert found == {"a.jpg": (["cat"], []), "b.jpg": (["cat"], ["dog"]), "c.jpg": (["dog"], [])}
 
 
 @pytest.mark.parametrize(
