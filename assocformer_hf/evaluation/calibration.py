@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.folds import folds
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS
 
 BINS = 15
-LARGEST_FACTOR = 100  # the temperature is sought between its inverse and itself
+LEAST_FACTOR = 0.01  # of logits with a standard deviation of 1: where the best is negative, it stays there
 
 
 @dataclass(frozen=True)
@@ -119,25 +120,30 @@ def fit_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
 
 
 def says_nothing(scores: np.ndarray, targets: np.ndarray) -> bool:
-    """Whether scores tell which labels are present no better than chance may.
+    """Whether scores tell which images have a label no better than chance may.
 
-    The likelihood ratio test, at 1%, of the best scaling against the share of labels that are present.
+    Scaled, they are set beside what remains where all images have each label's mean logit, scaled likewise: twice the
+    difference of the log likelihoods is to reach the 99th percentile of the chi-squared distribution (Wilks).
 
     Args:
         scores: probabilities, `(images, labels)`, scaled by [`fit_scaling`] on these same images.
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
     """
-    share = (targets == 1).sum() / (targets != -1).sum()
-    chance = np.full(scores.shape, share)
-    return bool(2 * (_losses(chance, targets).sum() - _losses(scores, targets).sum()) < chi2.ppf(0.99, df=1))
+    means = np.broadcast_to(expit(_logits(scores).mean(0)), scores.shape)
+    means = _best_scaling(means, targets)(means)
+    return bool(2 * (_losses(means, targets).sum() - _losses(scores, targets).sum()) < chi2.ppf(0.99, df=1))
 
 
 def _best_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
-    """The best scaling with a temperature within the bounds."""
+    """The best scaling with a temperature above 0."""
     if not ((targets == 1).any() and (targets == 0).any()):
         raise DataError("scaling is fitted to labels that are present and labels that are absent; give both")
     known = targets != -1
     logits, present = _logits(scores)[known], (targets == 1)[known]
+    if not np.isfinite(logits).all():
+        raise DataError(NO_NUMBERS)
+    mean, spread = logits.mean(), logits.std() or 1.0
+    logits = (logits - mean) / spread
 
     def loss(scaling: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = scaling[0] * logits + scaling[1]
@@ -145,16 +151,25 @@ def _best_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
         gradient = np.array([(error * logits).mean(), error.mean()])
         return (np.logaddexp(0, scaled) - present * scaled).mean(), gradient
 
-    bounds = [(1 / LARGEST_FACTOR, LARGEST_FACTOR), (None, None)]
+    bounds = [(LEAST_FACTOR, None), (None, None)]
     precisely = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
     factor, offset = minimize(loss, [1.0, 0.0], jac=True, bounds=bounds, method="L-BFGS-B", options=precisely).x
-    return Scaling(float(1 / factor), float(offset))
+    return Scaling(float(spread / factor), float(offset - factor * mean / spread))
 
 
 def held_out_scale(scores: np.ndarray, targets: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
-    """Scores, each scaled as the other folds of the images have it: what scaling does on new images."""
+    """Scores, each scaled as the other folds of the images have it: what scaling does on new images.
+
+    Raises:
+        DataError: if the images less those of a fold have no label that is present, or none that is absent.
+    """
     scaled = np.empty(scores.shape)
     for rest, held_out in folds(len(scores), count, seed):
+        if not all((targets[rest] == state).any() for state in (0, 1)):
+            raise DataError(
+                "too few images for the cross-validation: all labels that are present, or absent, lie in one of its "
+                "folds; give more images, or calibrate with --no_scaling"
+            )
         scaled[held_out] = _best_scaling(scores[rest], targets[rest])(scores[held_out])
     return scaled
 

@@ -117,7 +117,7 @@ def summary(found: dict, model) -> str:
         )
     if found["scaling"]:
         errors = found["ECE"]
-        lines.append("scaled: logit / {temperature:.3f} {offset:+.3f}".format(**found["scaling"]))
+        lines.append("scaled: logit divided by {temperature:.3f}, {offset:+.3f} added".format(**found["scaling"]))
         lines.append(f"expected calibration error: {errors['before']:.4f}, scaled (held out) {errors['held_out']:.4f}")
         if errors["held_out"] > errors["before"]:
             lines.append(

@@ -52,7 +52,7 @@ MODEL_FILES = (
 )  # fmt: skip
 CALIBRATION_FILE, RELIABILITY_FILE = CALIBRATION_FILES = ("calibration.json", "reliability.png")  # if calibrated
 PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FILE})"
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
 THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 # Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
 NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher", "teacher_digest"}
@@ -245,7 +245,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
     run, threshold = metrics["run"], metrics["threshold"]
     split, measured = run["eval_split"], metrics
     if held_out := metrics.get("test"):  # the validation split chose the weights, which flatters them
-        split, measured = held_out["split"], held_out["rows"][0]
+        split, measured = held_out["split"], held_out["rows"][0]  # the others are of models beside it
     results = [
         EvalResult(
             task_type="image-classification",
@@ -330,7 +330,7 @@ def _calibration_note(calibration: dict | None) -> str:
     )
     if found.get("missed"):
         text += f" The goal was missed: {found['missed']}."
-    if calibration["scaling"] is None:
+    if not calibration.get("scaling"):
         return text
     return (
         f"{text} The scores were scaled to probabilities\n(Platt scaling), in the weights: the expected calibration "

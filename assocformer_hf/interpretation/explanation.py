@@ -221,8 +221,8 @@ def explain_image(
 def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None):
     """The image, where in it each explained label was seen, and in numbers what came of the image and of other labels.
 
-    Each map has a scale of its own: it is darkest where most speaks for its label. Of more than eight explained labels
-    the likeliest eight are shown.
+    Each map has a scale of its own: it is darkest where most speaks for its label, or against it. Of more than eight
+    explained labels the likeliest eight are shown.
 
     Args:
         image: as it was explained; one that its EXIF turns is turned.
@@ -326,7 +326,7 @@ def _draw_tiles(panels: list, image: Image.Image, labels: list[LabelExplanation]
         axes.set_title(f"{plot_name(label.label, 20)} {label.score:.2f}", fontsize=11)
     mapped = ScalarMappable(Normalize(-1 if against else 0, 1), _evidence_colours(against))
     bar = Colorbar(scale, mapped, ticks=[-1, 0, 1] if against else [0, 1])
-    said = ["speaks\nagainst it", "nothing", "speaks\nfor it"]
+    said = ["most\nagainst it", "nothing", "most\nfor it"]
     bar.ax.set_yticklabels(said if against else said[1:], fontsize=9)
 
 

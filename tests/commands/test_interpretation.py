@@ -41,7 +41,7 @@ def test_calibration_is_reported_and_saved(calibrated):
     assert len(set(config["label_thresholds"])) > 3
     assert before["label_thresholds"] is None
     assert found["ECE"]["held_out"] < found["ECE"]["before"] / 2
-    assert "scaled: logit / {temperature:.3f} {offset:+.3f}".format(**found["scaling"]) in printed
+    assert "scaled: logit divided by {temperature:.3f}, {offset:+.3f} added".format(**found["scaling"]) in printed
     assert f"{100 * found['thresholds']['held_out']['OF1']:.1f}" in printed
     assert len(found["thresholds"]["fold_gains"]["CF1"]) == 5
     assert Image.open(output / "reliability.png").size[0] > 500

@@ -41,6 +41,37 @@ def test_the_scaling_is_found_again_and_lowers_error_and_loss(overconfident):
     assert log_loss(scaled, targets).mean() < log_loss(scores, targets).mean() - 0.05
 
 
+def test_labels_that_are_unknown_do_not_count(overconfident):
+    scores, targets = overconfident
+    some, half = targets.copy(), len(targets) // 2
+    some[half:] = -1
+    assert fit_scaling(scores, some).temperature == pytest.approx(
+        fit_scaling(scores[:half], targets[:half]).temperature, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("factor", [0.005, 1.0, 300.0])
+def test_logits_of_any_size_are_scaled_alike(overconfident, factor):
+    _, targets = overconfident
+    logits = np.random.default_rng(1).normal(-0.02, 0.01, targets.shape) + 0.02 * targets
+    found = fit_scaling(expit(factor * logits), targets)
+    assert found.temperature == pytest.approx(factor * fit_scaling(expit(logits), targets).temperature, rel=1e-3)
+
+
+def test_scores_that_are_no_numbers_and_folds_without_a_label_are_named(overconfident):
+    scores, targets = overconfident
+    broken = scores.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(DataError, match="scores that are no numbers"):
+        fit_scaling(broken, targets)
+    few = np.zeros((10, 1), dtype=np.int8)
+    few[4] = 1
+    spread = np.linspace(0.1, 0.9, 10)[:, None]
+    fit_scaling(spread, few)
+    with pytest.raises(DataError, match="too few images for the cross-validation: .* or calibrate with --no_scaling"):
+        held_out_scale(spread, few)
+
+
 def test_reliability_is_that_of_scikit_learn_and_leaves_unknown_labels_out(overconfident):
     scores, targets = overconfident
     targets = targets.copy()
@@ -72,7 +103,13 @@ def test_scores_that_say_nothing_are_known(overconfident):
     targets = (generator.random((200, 10)) < 0.3).astype(int)
     targets[0] = -1
     assert says_nothing(fit_scaling(scores, targets)(scores), targets)
+    # That some labels are frequent, and score high on all images, says nothing of these images.
+    often = np.linspace(0.05, 0.6, 10)
+    scores = expit(np.log(often / (1 - often)) + generator.normal(size=(200, 10)))
+    targets = (generator.random((200, 10)) < often).astype(int)
+    assert says_nothing(fit_scaling(scores, targets)(scores), targets)
     scores, targets = overconfident
+    assert says_nothing(fit_scaling(1 - scores, targets)(1 - scores), targets)  # the wrong way round
     assert not says_nothing(fit_scaling(scores, targets)(scores), targets)
 
 
@@ -100,6 +137,10 @@ def test_a_model_carries_its_scaling_in_its_weights(create_model, tmp_path, fusi
     torch.testing.assert_close(after.logits, before.logits / 0.4 - 0.7, rtol=1e-12, atol=1e-12)
     assert ((after.logits.sigmoid().numpy() >= np.array(cooler.config.label_thresholds)) == predicted).all()
     assert cooler.config.threshold == pytest.approx(scaling(0.3))
+    twice = copy.deepcopy(cooler)
+    apply_scaling(twice, Scaling(2.0, 0.1))
+    with torch.no_grad():
+        torch.testing.assert_close(twice(pixel_values).logits, after.logits / 2 + 0.1, rtol=1e-12, atol=1e-12)
     if pooling == "attention":
         evidence = cooler.explain_places(pixel_values)
         torch.testing.assert_close(evidence, model.explain_places(pixel_values) / 0.4, rtol=1e-12, atol=1e-12)

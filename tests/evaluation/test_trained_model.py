@@ -8,12 +8,14 @@ from safetensors.torch import load_file, save_file
 from assocformer_hf import Tagger
 from assocformer_hf.evaluation.trained_model import load_trained_model
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
 
 @pytest.fixture
 def incomplete(create_model, tmp_path):
     """A folder whose weights lack the linear part of the head, as an interrupted copy's or another version's may."""
     create_model("tiny-cvt").save_pretrained(tmp_path)
+    AssocFormerImageProcessor().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith("head.embedding")}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})

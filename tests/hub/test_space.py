@@ -111,6 +111,16 @@ def test_a_label_answers_where_and_why_without_a_mouse(space, browser, screen):
         assert len(found(page)) == 24
 
 
+def test_a_label_between_its_threshold_and_one_half_is_given_and_explained_so(space, browser):
+    with visit(browser, space, "wide") as page:
+        page.get_by_role("button", name="rocket").click()
+        clouds = page.locator(".found button", has_text="clouds")
+        clouds.click()
+        page.locator(".frame.lit canvas").wait_for()
+        assert 0.3 < float(clouds.locator(".number").inner_text()) < 0.5
+        assert page.locator(".why").inner_text().endswith(": from the picture itself.")
+
+
 def test_several_pictures_and_those_that_cannot_be_read(space, browser, tmp_path):
     content = (PHOTOGRAPHS / "samples/cat.jpg").read_bytes()
     (tmp_path / "broken.jpg").write_bytes(content[: len(content) // 3])

@@ -131,6 +131,18 @@ def test_a_figure_is_as_large_as_what_it_shows(create_model):
     assert sizes[2][0] < 1400
 
 
+def test_each_map_has_a_scale_of_its_own(create_model):
+    picture = Image.fromarray(np.full((40, 60, 3), 200, dtype=np.uint8))
+    explanation = explain_image(create_model(), images(1), labels=["cat", "dog", "person"])
+    strong = np.linspace(0, 1, 16).reshape(4, 4)
+    heat = {"cat": 50 * strong, "dog": strong, "person": 0 * strong}
+    tiles = [axes.images[0].get_array() for axes in explanation_figure(picture, explanation, heat).axes if axes.images]
+    shown = dict(zip(("picture", *(label.label for label in explanation.labels)), tiles, strict=False))
+    np.testing.assert_allclose(shown["cat"], shown["dog"])
+    assert shown["cat"].std() > 0.05
+    assert shown["person"].std() < 1e-3  # nothing speaks for it
+
+
 def test_what_cannot_be_explained_is_named(create_model):
     with pytest.raises(DataError, match="does not know the label 'unicorn'; it knows cat, dog"):
         explain_image(create_model(), images(1), labels=["unicorn"])

@@ -12,15 +12,10 @@ from pathlib import Path
 import datasets
 
 from assocformer_hf.data.readers.files import image_files
+from assocformer_hf.data.readers.labels import NO_LABELS
 from assocformer_hf.data.schema import UNUSED_COLUMNS, label_names
 from assocformer_hf.data.summary import ReadSummary
 
-# Columns of tables that hold 1 and 0 and are seldom labels.
-NO_LABELS = frozenset(
-    ("fold", "kfold", "is_valid", "is_test", "is_train", "test", "valid", "val", "split", "index", "id", "group",
-     "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
-     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded")
-)  # fmt: skip
 # What tables write where there is nothing to say.
 NOTHING = frozenset(
     ("nan", "na", "n/a", "#n/a", "null", "none", "nil", "undefined", "unknown", "unlabelled", "unlabeled", "?", "-")

@@ -76,11 +76,10 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     image = image_column(dataset, options.image_column, origin)
     flat = {name: kind for name, kind in leaves(dataset.features) if name != image}
     found = _label_column(flat, options, origin)
-    if found and options.label_column is None:
+    if found and _is_doubtful(found, flat, options):
         scalars = [name for name in flat if name in dataset.features and _may_hold_states(flat[name])]
         columns = dataset.with_format(None).select_columns(scalars)[:] if scalars else {}
-        others = [name for name in scalars if name != found]
-        refuse_states_beside(found, columns, others, origin)
+        refuse_states_beside(found, columns, [name for name in scalars if name != found], origin)
     chosen = {name: name for name in flat}
     if found:
         unknown = _unknown_column(flat, found, origin)
@@ -121,9 +120,16 @@ def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
     return None if column is None else names[column]
 
 
+def _is_doubtful(found: str, flat: dict, options: SourceOptions) -> bool:
+    """Whether the column of labels was taken for its name alone: nobody chose it, and it is no list of labels."""
+    chosen = options.label_column is not None or options.label_names is not None
+    return not chosen and "." not in found and isinstance(flat[found], (datasets.Value, datasets.ClassLabel))
+
+
 def _may_hold_states(kind) -> bool:
     """Whether a column of this type may say of each image whether it has a label."""
-    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("bool", "int", "uint", "float", "string"))
+    types = ("bool", "int", "uint", "float", "string", "large_string")
+    return isinstance(kind, datasets.Value) and kind.dtype.startswith(types)
 
 
 def _is_of_numbers(kind) -> bool:
@@ -157,6 +163,9 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             f"{origin}: numbers of {len(label_names)} labels can be their indices or 1 and 0 for each, and a stream is "
             "not read to its end first: write names, or read it without streaming"
         )
+    if found and _is_doubtful(found, flat, options):  # its values are not read first: true and false alone are certain
+        flags = [name for name, kind in flat.items() if isinstance(kind, datasets.Value) and kind.dtype == "bool"]
+        refuse_states_beside(found, {name: [True] for name in flags}, flags, origin)
     index = {name: i for i, name in enumerate(label_names)}
     unknown_column = _unknown_column(flat, found, origin) if found else None
     unknown = by_column or unknown_column is not None

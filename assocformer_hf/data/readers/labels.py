@@ -21,6 +21,12 @@ from assocformer_hf.wording import some
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 PLAIN_LABEL_COLUMNS = LABEL_COLUMNS[:4]  # which can hardly be anything else
 UNKNOWN_COLUMN = "unknown"
+# Columns that hold 1 and 0 and are seldom labels.
+NO_LABELS = frozenset(
+    ("fold", "kfold", "is_valid", "is_test", "is_train", "test", "valid", "val", "split", "index", "id", "group",
+     "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
+     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded")
+)  # fmt: skip
 LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
@@ -115,7 +121,7 @@ def table_labels(
     label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
     if label_column is not None:
         rest = [name for name in others if name != label_column]
-        if not given:
+        if not given and not names:
             refuse_states_beside(label_column, columns, rest, origin)
         unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
@@ -149,8 +155,9 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
         others: the columns that may be labels.
         origin: what the error calls the table.
     """
-    beside, values = [name for name in others if _holds_states(columns[name])], columns.get(label_column, ())
-    if beside and _holds_states(values):
+    beside = [name for name in others if name.lower() not in NO_LABELS and _holds_states(columns[name])]
+    values = columns.get(label_column, ())
+    if beside and _share_of_states(values) == 1:
         raise DataError(
             f"{origin}: columns {label_column!r} and {beside[0]!r} both hold 1 and 0: give {label_column!r} as "
             "label_column if it names the labels, or the labels that have a column as label_names"
@@ -166,13 +173,18 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
 
 def _holds_states(values: Sequence) -> bool:
     """Whether most of a column's filled cells are 1, 0 or -1."""
+    return _share_of_states(values) > 0.5
+
+
+def _share_of_states(values: Sequence) -> float:
+    """The share of a column's filled cells that are 1, 0 or -1; 0 where none is filled."""
     try:
         counts = Counter(values)
     except TypeError:  # lists are no states
-        return False
+        return 0.0
     filled = {value: count for value, count in counts.items() if not is_empty(value)}
     states = sum(count for value, count in filled.items() if state_of(value) is not None)
-    return bool(filled) and states > sum(filled.values()) / 2
+    return states / sum(filled.values()) if filled else 0.0
 
 
 def is_empty(value) -> bool:

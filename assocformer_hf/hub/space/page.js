@@ -155,12 +155,13 @@ function drawWhy() {
   if (!chosen) return;
   if (current.places) {
     const place = current.places[current.labels.indexOf(chosen)];
-    const against = place.flat().some(value => value < -0.1 * reach(place));
-    paint(place, against);
-    caption.textContent = `Blue: what speaks for ${chosen.name}${against ? "; orange: against it" : ""}.`;
+    const most = Math.max(...place.flat().map(Math.abs)) || 1;  // each label has a scale of its own
+    const against = place.flat().some(value => value < -0.1 * most);
+    paint(place, most, against);
+    caption.textContent = `Blue: what speaks for ${chosen.name}${against ? "; orange: against it" : ""}; the darker, the more.`;
   }
   const line = create("p"), name = create("b", chosen.name);
-  const itself = chosen.logit > 0 ? "from the picture itself" : "the picture itself speaks against it";
+  const itself = isGiven(chosen) ? "from the picture itself" : "the picture itself speaks against it";
   line.append(name, ` ${chosen.score.toFixed(2)}: ${chosen.why || itself}.`);
   why.append(line);
   if (chosen.others !== undefined) {
@@ -170,13 +171,8 @@ function drawWhy() {
   }
 }
 
-// Each label has a scale of its own.
-function reach(place) {
-  return Math.max(...place.flat().map(Math.abs)) || 1;
-}
-
-function paint(place, against) {
-  const canvas = find("canvas"), most = reach(place);
+function paint(place, most, against) {
+  const canvas = find("canvas");
   canvas.height = place.length;
   canvas.width = place[0].length;
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);

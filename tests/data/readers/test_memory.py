@@ -95,7 +95,7 @@ def test_each_column_is_of_its_own_classes(files, of_many):
     ] * len(splits["train"])  # fmt: skip
 
 
-def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files):
+def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files, tmp_path):
     columns = {"image": files, "x": [1, 1, 0, 0], "y": [False, True, False, True], "category": ["in", "out"] * 2}
     dataset = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
     with pytest.raises(DataError, match="column 'category' may name the labels, or columns such as 'x' and 'y' be"):
@@ -104,6 +104,20 @@ def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(fil
     assert read(dataset, label_column="category")["3.jpg"] == (["out"], [])
     with pytest.raises(DataError, match="'tag' and 'y' both hold 1 and 0: give 'tag' as label_column"):
         read(dataset.remove_columns("category").rename_column("x", "tag"))
+    flags = datasets.Dataset.from_dict(columns | {"is_valid": [True, False] * 2, "difficult": [0, 1] * 2})
+    flags = flags.remove_columns(["x", "y"]).cast_column("image", datasets.Image())
+    assert read(flags)["3.jpg"] == (["out"], [])  # flags that are hardly labels
+    many = dataset.remove_columns("category").add_column("categories", [["a"], ["a", "b"], ["b"], ["a"]])
+    assert read(many)["1.jpg"] == (["a", "b"], [])  # lists are labels
+    assert read(dataset, label_names=["in", "out"])["0.jpg"] == (["in"], [])
+    declared = dataset.cast_column("category", datasets.ClassLabel(names=["in", "out"]))
+    declared = declared.cast_column("x", datasets.Value("bool")).cast_column("y", datasets.Value("large_string"))
+    with pytest.raises(DataError, match="column 'category' may name the labels, or columns such as 'x' and 'y' be"):
+        read(declared)
+    declared = declared.remove_columns("y").add_column("y", [False, True, False, True])
+    datasets.DatasetDict(train=declared, validation=declared).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="column 'category' may name the labels, or columns such as 'x' and 'y' be"):
+        load_multilabel_dataset(tmp_path / "saved", streaming=True)
     kind = datasets.ClassLabel(names=["no", "yes"])
     assert read(dataset.remove_columns("category").rename_column("x", "tag").cast_column("tag", kind))["0.jpg"] == (
         ["yes"], [],
