@@ -301,8 +301,8 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
 
 
 def _kind(arm: Arm) -> int:
-    """Which of `KINDS` a head is; the last, from papers, where none of their words stands in its name."""
-    return next((place for place, (word, _) in enumerate(KINDS) if word in arm.title), len(KINDS) - 1)
+    """Which of `KINDS` a head is."""
+    return next(place for place, (word, _) in enumerate(KINDS) if word in arm.title)
 
 
 def plot_association(results: Runs, path: Path):

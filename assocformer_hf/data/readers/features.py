@@ -164,7 +164,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             "not read to its end first: write names, or read it without streaming"
         )
     if found and _is_doubtful(found, flat, options):  # its values are not read first: true and false alone are certain
-        flags = [name for name, kind in flat.items() if isinstance(kind, datasets.Value) and kind.dtype == "bool"]
+        flags = [name for name in flat if dataset.features.get(name) == datasets.Value("bool")]
         refuse_states_beside(found, {name: [True] for name in flags}, flags, origin)
     index = {name: i for i, name in enumerate(label_names)}
     unknown_column = _unknown_column(flat, found, origin) if found else None
