@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
@@ -49,6 +50,8 @@ def require_all_processes():
     """
     started, state = int(os.environ.get("WORLD_SIZE", "1")), PartialState()
     if started > state.num_processes:
+        if torch.distributed.is_initialized():  # who goes first would leave the others an error of the connection
+            torch.distributed.barrier()
         raise DataError(
             f"{started} processes were started, but Accelerate sees {state.num_processes} on this "
             f"{state.device.type}: set ACCELERATE_USE_CPU=true to use CPUs"

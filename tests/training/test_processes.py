@@ -22,7 +22,7 @@ def test_processes_that_do_not_see_each_other_are_no_run(small_coco, tmp_path):
     """What torchrun does on a machine without GPUs, and Accelerate is not told to use the CPU."""
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "ACCELERATE_USE_CPU"}
     first, second = forked.both(training(small_coco, tmp_path / "model"), environment)
-    assert (first.returncode, second.returncode) == (2, 2)
+    assert (first.returncode, second.returncode) == (2, 2), f"{first.stderr}\n{second.stderr}"
     assert "error: 2 processes were started, but Accelerate sees 1" in first.stderr
     assert "set ACCELERATE_USE_CPU=true" in first.stderr
     assert not (tmp_path / "model").exists()
