@@ -22,10 +22,9 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.evaluation.evaluator import Evaluation, evaluate, require_positives
 from assocformer_hf.evaluation.options import EvaluationArguments
-from assocformer_hf.evaluation.trained_model import load_trained_model
-from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.evaluation.trained_model import load_model_and_processor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file, require_model
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, read_metrics_file
 from assocformer_hf.wording import one_line
 
 logger = logging.getLogger(__name__)
@@ -78,9 +77,8 @@ def evaluate_saved_model(
         ModelFileError: if there is no such model, or a file of it is missing.
     """
     require_all_processes()
-    require_model(args.model)
-    model = load_trained_model(args.model).to(accelerator.device)
-    processor = AssocFormerImageProcessor.from_pretrained(args.model)
+    loaded, processor = load_model_and_processor(args.model)
+    model = loaded.to(accelerator.device)
     names = list(model.config.id2label.values())
     given = dataset
     dataset, seen, held_out = from_main_process(lambda: _load_unseen(args, source, names, given))

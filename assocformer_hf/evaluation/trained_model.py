@@ -9,10 +9,26 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
+from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
+from assocformer_hf.saved_files import require_model
 from assocformer_hf.wording import some
 
 NO_NUMBERS = "the model gives scores that are no numbers"  # its weights are broken, or half precision overflows
+
+
+def load_model_and_processor(name_or_path: str | Path) -> tuple[AssocFormerForMultiLabel, AssocFormerImageProcessor]:
+    """A trained model, in evaluation mode, and what prepares images for it.
+
+    Args:
+        name_or_path: its folder or Hub id.
+
+    Raises:
+        ModelFileError: if there is no such model, or a file of it is missing.
+        ConfigurationError: as [`load_trained_model`].
+    """
+    require_model(name_or_path)
+    return load_trained_model(name_or_path), AssocFormerImageProcessor.from_pretrained(name_or_path)
 
 
 def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:

@@ -18,7 +18,7 @@ from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_trained_model, model_digest
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, model_digest
 from assocformer_hf.inference.images import array_image, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -265,8 +265,7 @@ def export_saved_model(
     output.make()
     output.refuse_foreign([path.name], group)
     earlier = output.owned(group)
-    model = load_trained_model(name_or_path)
-    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    model, processor = load_model_and_processor(name_or_path)
     size = processor.size["height"]
     fitted = None
     if int8 and is_convolutional(model):

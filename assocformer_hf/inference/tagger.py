@@ -17,15 +17,15 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_trained_model
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor
 from assocformer_hf.inference.images import array_image
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
-from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor, ImageError
+from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
-from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file, require_model
+from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
 
 AUTOCAST_DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
@@ -111,9 +111,8 @@ class Tagger:
         self.name = model
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() and runtime == "torch" else "cpu"))
         prepare_device(self.device, mixed_precision)
-        require_model(model)
-        self.model = load_trained_model(model).to(self.device)
-        self.processor = AssocFormerImageProcessor.from_pretrained(model)
+        loaded, self.processor = load_model_and_processor(model)
+        self.model = loaded.to(self.device)
         config = self.model.config
         self.label_names = config.label_names
         self.thresholds = np.array(config.thresholds if threshold is None else [threshold] * config.num_labels)

@@ -18,8 +18,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.main_process import from_main_process
 from assocformer_hf.data.schema import DataError, label_names
-from assocformer_hf.evaluation.trained_model import load_trained_model, model_digest
-from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.evaluation.trained_model import load_model_and_processor, model_digest
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.progress import progress_bar
 
@@ -66,12 +65,12 @@ def teacher_scores(
 
     Raises:
         DataError: if the teacher does not know a label of the dataset, or an image cannot be read.
+        ModelFileError: if there is no such teacher.
         OutputError: if the cache cannot be written to.
 
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
     """
-    teacher = load_trained_model(name_or_path)
-    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    teacher, processor = load_model_and_processor(name_or_path)
     known = list(teacher.config.id2label.values())
     if missing := [name for name in label_names(dataset) if name not in known]:
         raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")

@@ -11,6 +11,7 @@ from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelIma
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
+from assocformer_hf.saved_files import ModelFileError
 from assocformer_hf.training import distillation
 from assocformer_hf.training.checkpoint import CheckpointError
 from assocformer_hf.training.distillation import teacher_scores
@@ -51,6 +52,8 @@ def test_the_scores_are_the_teachers_by_label_and_are_kept(scenes, cache):
     np.testing.assert_allclose(teacher_scores(str(TEACHER), scenes, accelerator).scores, expected / 2, atol=1e-5)
     with pytest.raises(DataError, match="the teacher does not know the label 'zebra'"):
         teacher_scores(str(TEACHER), relabelled(scenes, ["dog", "zebra"]), accelerator)
+    with pytest.raises(ModelFileError, match="nobody: no such folder; give one that train or calibrate wrote"):
+        teacher_scores(str(cache / "nobody"), scenes, accelerator)
 
 
 def test_a_batch_has_soft_labels_in_the_place_of_labels(scenes):
