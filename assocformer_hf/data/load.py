@@ -87,6 +87,24 @@ def load_split(
     return whole
 
 
+def has_validation(source, data_dir: str | Path | None = None, **options) -> bool:
+    """Whether a dataset has a validation split of its own, so that none is held out of `train`.
+
+    Args:
+        source: as for [`load_split`].
+        data_dir: likewise.
+        options: those of [`SourceOptions`].
+
+    Raises:
+        DataError: if the dataset is unknown, or its files are missing.
+    """
+    if isinstance(source, str) and source in DEFAULT_SPLITS:
+        return True
+    chosen = SourceOptions(**options)
+    _, found = _open(source, data_dir, chosen)
+    return "validation" in choose_splits(_shown(source), found, chosen, needs_train=False)
+
+
 def load_multilabel_dataset(
     source,
     data_dir: str | Path | None = None,
@@ -242,7 +260,7 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     whole = splits["train"]
     names, labels = label_names(whole), whole["labels"][:]
     _, first, image_of = np.unique(image_digests(whole), return_index=True, return_inverse=True)
-    copies = len(whole) - len(first)
+    copies, copy_of = len(whole) - len(first), image_of.tolist()
     if not 0 < round(options.validation_share * len(first)) < len(first):
         first = image_of = np.arange(len(whole))
     order = np.argsort(first)  # the images by their first copies, as the division depends on the order
@@ -257,7 +275,14 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     )
     if copies:
         where = "in the same split" if len(first) < len(whole) else "in both splits, as there are too few others"
-        splits.summary.notes.append(f"{counted(copies, 'image is a copy', 'images are copies')} of another, {where}")
+        note = f"{counted(copies, 'image is a copy', 'images are copies')} of another, {where}"
+        labels_of: dict[int, set] = {}
+        for image, row in zip(copy_of, labels, strict=True):
+            labels_of.setdefault(image, set()).add(frozenset(row))
+        if differing := sum(len(found) > 1 for found in labels_of.values()):
+            has = "one of them has" if differing == 1 else f"{differing} of them have"
+            note += f"; {has} other labels there: write all labels of an image in one row"
+        splits.summary.notes.append(note)
     for key, part in zip(("train", "validation"), rows, strict=True):
         splits[key] = named_split(whole.select(part), key)
 

@@ -16,7 +16,7 @@ from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images.transforms import evaluation_transform
 from assocformer_hf.data.images_used import ImagesUsed
-from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, load_split
+from assocformer_hf.data.load import ALL, DEFAULT_SPLITS, has_validation, load_split
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError, label_names
@@ -167,7 +167,7 @@ def _load_unseen(
     digests = image_digests(dataset)
     own = given is None and used.divided and split == OWN_SPLITS[1]
     held_out = set(used.held_out.tolist())
-    if own and set(digests.tolist()) != held_out:
+    if own and set(digests.tolist()) != held_out and not _has_validation(args, source, names):
         whole = _load(args, source, names, ALL)
         of_whole = image_digests(whole)
         rows = np.flatnonzero(np.isin(of_whole, used.held_out))
@@ -187,7 +187,15 @@ def _load_unseen(
 
 
 def _load(args: EvaluationArguments, source: SourceOptions, names: list[str], split: str) -> datasets.Dataset:
-    own = {}
-    if args.dataset not in DEFAULT_SPLITS:
-        own = asdict(source) | {"label_names": source.label_names or names}
-    return load_split(args.dataset, split, args.data_dir, args.bad_images, **own)
+    return load_split(args.dataset, split, args.data_dir, args.bad_images, **_options(args, source, names))
+
+
+def _has_validation(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> bool:
+    """Whether the dataset has a validation split of its own, which is then what its user wants to be measured."""
+    return has_validation(args.dataset, args.data_dir, **_options(args, source, names))
+
+
+def _options(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> dict:
+    if args.dataset in DEFAULT_SPLITS:
+        return {}
+    return asdict(source) | {"label_names": source.label_names or names}

@@ -248,7 +248,7 @@ def _joined(labels: Sequence[str]) -> str:
     """Labels in a cell, in quotes where they hold what divides labels or lines, or would start a formula or a quote."""
 
     def quoted(label: str) -> str:
-        if label.startswith((*FORMULA, '"')) or any(mark in label for mark in (*DELIMITERS, "\n", "\r")):
+        if label.startswith((*FORMULA, *'"[({')) or any(mark in label for mark in (*DELIMITERS, "\n", "\r")):
             return '"' + label.replace('"', '""') + '"'
         return label
 

@@ -280,6 +280,32 @@ def test_unknown_labels_of_tar_shards_may_come_late_and_a_stream_knows_them(tmp_
     assert [example["unknown"] for example in stream] == [[]] * 7 + [[0]]
 
 
+def test_samples_of_tar_shards_without_labels_are_counted(tmp_path):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "labels.json").write_text('{"labels": ["cat"]}')
+    (tmp_path / "other.json").write_text('{"tags": ["cat"]}')
+    with tarfile.open(tmp_path / "train-0000.tar", "w") as tar:
+        for i in range(12):
+            tar.add(tmp_path / "a.jpg", f"{i}.jpg")
+            if i != 8:
+                tar.add(tmp_path / ("other.json" if i == 9 else "labels.json"), f"{i}.json")
+    read = load_split(tmp_path / "train-0000.tar", "all")
+    assert [len(row) for row in read["labels"]] == [1] * 8 + [0, 0] + [1] * 2
+    assert "2 images without json.labels, and so without any label" in read.info.description
+
+
+def test_names_of_samples_may_have_dots(tmp_path):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "labels.json").write_text('{"labels": ["cat"]}')
+    with tarfile.open(tmp_path / "train-0000.tar", "w") as tar:
+        for i in range(8):
+            tar.add(tmp_path / "a.jpg", f"im{i}.0.jpg")
+            tar.add(tmp_path / "labels.json", f"im{i}.0.json")
+    assert label_names(load_split(tmp_path / "train-0000.tar", "all")) == ["cat"]
+    stream = load_multilabel_dataset(tmp_path / "train-0000.tar", streaming=True, label_names=["cat"])["train"]
+    assert [example["labels"] for example in stream] == [[0]] * 8
+
+
 def test_a_stream_of_numbers_that_can_be_read_in_two_ways_is_refused(tmp_path):
     picture(tmp_path / "a.jpg")
     rows = {"image": [str(tmp_path / "a.jpg")] * 4, "labels": [[0], [1], [0, 1], []]}

@@ -80,6 +80,15 @@ def test_the_images_that_were_held_out_are_found_again(model, photos, caplog):
     assert f"evaluated are the {len(held_out)} images that were held out then" in caplog.text
 
 
+def test_a_validation_split_that_came_later_is_measured_as_it_is(model, photos, caplog):
+    (photos.parent / "later.png").rename(photos / "30.png")
+    rows = (photos / "labels.csv").read_text().splitlines()
+    table = [f"{rows[0]},split", *(f"{row},train" for row in rows[1:]), "30.png,a,validation"]
+    (photos / "labels.csv").write_text("\n".join(table) + "\n")
+    assert files(evaluated(model, photos)) == {"30.png"}
+    assert "held out then" not in caplog.text
+
+
 def test_images_that_were_trained_on_are_said(model, photos, caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         saved = evaluated(model, photos, "all", split_seed=3)

@@ -81,9 +81,11 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
             raise DataError(f"{source}: an annotation that is not an object with image_id and category_id")
         shown, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
         if not _is_id(image) or image not in labels_of:
+            way = "restore the image's entry or remove the annotation"
+            if _is_id(image) and any(str(image) == str(number) for number in labels_of):
+                way = "there its id is a number and here text, or the other way round: write both alike"
             raise DataError(
-                f"{source}: annotation {shown} is of image {image}, which is not in the list of images; restore the "
-                "image's entry or remove the annotation"
+                f"{source}: annotation {shown} is of image {image!r}, which is not in the list of images; {way}"
             )
         if not _is_id(category) or category not in label_of:
             raise DataError(

@@ -1,6 +1,6 @@
 """Splits that `datasets` holds: which of their columns are images and labels, whatever they are called."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import datasets
 from datasets.table import ConcatenationTable
@@ -17,22 +17,28 @@ from assocformer_hf.data.readers.labels import (
     state_of,
     table_labels,
     to_names,
+    with_class_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages, multilabel_features
+from assocformer_hf.wording import counted
 
 
 def image_column(dataset, given: str | None, origin: str) -> str:
-    """The column of images: the given one, else the first of type Image, else one with a usual name.
+    """The column of images: the given one, else the only one of type Image, else one with a usual name.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or several of type Image may be meant.
     """
     features = dataset.features
-    images = (name for name, kind in features.items() if isinstance(kind, datasets.Image))
-    found = given or next(images, None)
-    found = find_column(list(features), found, IMAGE_COLUMNS, origin, "image")
+    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    found = given or (images[0] if len(images) == 1 else None)
+    found = find_column(images if images and not given else list(features), found, IMAGE_COLUMNS, origin, "image")
+    if found is None and images:
+        raise DataError(
+            f"{origin}: the columns {images[0]!r} and {images[1]!r} both hold images; choose one as image_column"
+        )
     if found is None:
         raise DataError(
             f"{origin}: no column of images; name it as image_column; the columns are {', '.join(features)}"
@@ -86,17 +92,21 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         chosen = {found: found} | ({unknown: UNKNOWN_COLUMN} if unknown else {})
     columns = {}
     for name, key in chosen.items():
-        top, *path = name.split(".") if name not in dataset.features else [name]
+        top, path = _parts(name, dataset.features)
         columns[key] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
     declared = class_names(flat[found]) if found else None
     if found:
         for name, key in chosen.items():
             if own := class_names(flat[name]) or declared:
                 columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
+    else:
+        columns = with_class_names(columns, flat, origin)
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
     read.columns = {"image": image} | labels.columns
+    if found and "." in found and (silent := sum(value is None for value in columns[found])):
+        read.notes.append(f"{counted(silent, 'image')} without {found}, and so without any label")
     ignored = [name for name in flat if name not in chosen] + labels.ignored
     read.left_out |= dict.fromkeys(map(repr, ignored), UNUSED_COLUMNS)
     return read
@@ -171,7 +181,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     unknown = by_column or unknown_column is not None
 
     def indices(example: dict, column: str) -> list[int]:
-        first, *path = column.split(".")
+        first, path = _parts(column, example)
         value = _value(example[first], path)
         values = [list(dict.fromkeys(value)) if path and isinstance(value, list) else value]  # of several objects
         if own := class_names(flat[column]) or declared:
@@ -181,12 +191,16 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
         return sorted({index[name] for name in row})
 
+    def stated(example: dict, name: str):
+        (value,) = with_class_names({name: [example[name]]}, flat, origin)[name]
+        return value
+
     def convert(example: dict) -> dict:
         if by_column:
-            states = [state_of(example[name]) for name in label_names]
+            states = [state_of(stated(example, name)) for name in label_names]
             if None in states:
                 wrong = label_names[states.index(None)]
-                raise DataError(f"{origin}: column {wrong!r}: {example[wrong]!r} is not 1, 0, -1 or nothing")
+                raise DataError(f"{origin}: column {wrong!r}: {stated(example, wrong)!r} is not 1, 0, -1 or nothing")
             row = {"labels": [i for i, state in enumerate(states) if state == 1]}
             row["unknown"] = [i for i, state in enumerate(states) if state == -1]
         else:
@@ -199,6 +213,13 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     others = [name for name in dataset.features if name not in features]
     undecoded = dataset.cast_column(image, datasets.Image(decode=False))
     return undecoded.map(convert, remove_columns=others, features=features)
+
+
+def _parts(name: str, top_level: Container[str]) -> tuple[str, list[str]]:
+    """A dotted name as the column that it begins with, which may have dots too, and the rest of the way."""
+    parts = name.split(".")
+    length = next(length for length in range(len(parts), 0, -1) if ".".join(parts[:length]) in top_level)
+    return ".".join(parts[:length]), parts[length:]
 
 
 def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:

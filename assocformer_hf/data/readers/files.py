@@ -228,6 +228,8 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
     if missing and (bad_images == "error" or len(missing) == len(images)):
         others = f", with {len(missing) - 1} more of the {len(images)} images" if len(missing) > 1 else ""
         way = OR_SKIP if len(missing) < len(images) else ""
+        if any(f"{scheme}:{os.sep}" in missing[0] for scheme in ("http", "https", "s3", "gs")):
+            way = f"; URLs are not opened: download the images first{way}"
         raise DataError(
             f"{missing[0]}: missing{others}; complete what {source.origin} lists, or give the folder of the images as "
             f"data_dir{way}"

@@ -5,7 +5,7 @@ import tarfile
 from functools import partial
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from pyarrow import ArrowException
 
 from assocformer_hf.data.readers.features import read_dataset
@@ -89,5 +89,8 @@ def loaded(source, load, what: str = "cannot be loaded as a dataset") -> dict:
     try:
         found = load()
     except UNREADABLE as error:
-        raise DataError(f"{source}: {what} ({first_line(error)})") from error
+        cause = error
+        if isinstance(error, DatasetGenerationError) and isinstance(error.__cause__, Exception):
+            cause = error.__cause__  # which says what it is about
+        raise DataError(f"{source}: {what} ({first_line(cause)})") from error
     return dict(found) if isinstance(found, dict) else {None: found}

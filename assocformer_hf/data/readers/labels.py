@@ -7,7 +7,7 @@ import json
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,8 @@ UNKNOWN_COLUMN = "unknown"
 NO_LABELS = frozenset(
     ("fold", "kfold", "is_valid", "is_test", "is_train", "test", "valid", "val", "split", "index", "id", "group",
      "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
-     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded")
+     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded",
+     "isoccluded", "istruncated", "isgroupof", "isdepiction", "isinside")
 )  # fmt: skip
 LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
@@ -125,10 +126,14 @@ def table_labels(
             refuse_states_beside(label_column, columns, rest, origin)
         unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
-        delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
+        try:
+            delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
+        except DataError as error:
+            raise DataError(f"{origin}: {error}") from error
         parts = [read_labels(columns[name], f"{origin}: column {name!r}", delimiter, names) for name in used]
         unknown: Sequence[Sequence[str]] = [()] * len(parts[0])
         if unknown_column:
+            _refuse_flags(unknown_column, columns[unknown_column], parts, origin)
             unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
         return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
@@ -169,6 +174,41 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
             f"{origin}: column {shown} may name the labels, or columns such as {beside[0]!r} and {beside[1]!r} be "
             "labels: give the one as label_column, or the others as label_names"
         )
+
+
+def _refuse_flags(column: str, values: Sequence, parts: Sequence[Sequence[Sequence[str]]], origin: str | Path):
+    """Raises DataError where a column that should name unknown labels says 1 or 0 of each image."""
+    present, unknown = ({name for row in part for name in row} for part in parts)
+    if _share_of_states(values) == 1 and not unknown & present:
+        raise DataError(
+            f"{origin}: column {column!r} holds 1 and 0, where the names of the labels that are unknown should stand: "
+            "rename it, if it is something else"
+        )
+
+
+def refuse_states_of_rows(columns: Mapping[str, list], found: TableLabels, origin: str | Path):
+    """Raises DataError where images have several rows with a label each, and a column says whether it is there.
+
+    A number that is the same for all rows of a label, such as that of its class, is none.
+
+    Args:
+        columns: by name.
+        found: the labels of the rows, and the columns that are not used.
+        origin: what the error calls the table.
+    """
+    for name in found.ignored:
+        if name.lower() in NO_LABELS or _share_of_states(columns[name]) < 1:
+            continue
+        said: dict[tuple, set] = {}
+        for labels, value in zip(found.present, columns[name], strict=True):
+            if not is_empty(value):
+                said.setdefault(tuple(labels), set()).add(state_of(value))
+        if any(len(states) > 1 for states in said.values()):
+            raise DataError(
+                f"{origin}: images have several rows, and column {name!r} holds 1 and 0: it may say whether an image "
+                "has the label of the row. Write one row for each image and a column for each label (pandas: "
+                f"table.pivot(index=IMAGES, columns=LABELS, values={name!r})), or take the column out"
+            )
 
 
 def _holds_states(values: Sequence) -> bool:
@@ -237,7 +277,7 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
         DataError: if several of them occur, and no label set tells which one divides.
     """
     cells = {value.strip() for value in values if isinstance(value, str)} - {""}
-    if delimiter is not None or any(map(_is_list, cells)):
+    if delimiter is not None or _are_lists(cells, delimiter):
         return delimiter
     if names:
         for candidate in (None, *DELIMITERS, " "):
@@ -258,19 +298,23 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     """The labels in a cell of text; those that contain the delimiter are in double quotes, others may be."""
     if not cell.strip():
         return []
+    broken = "labels {!r}: a line break; put a label with one in double quotes, or {} in its place"
     if delimiter is None:
         quoted = re.fullmatch(r'"((?:[^"]|"")+)"', cell.strip())
+        if not quoted and len(cell.strip().splitlines()) > 1:
+            raise DataError(broken.format(cell, DELIMITERS[0]))
         return [quoted[1].replace('""', '"') if quoted else cell.strip()]
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"delimiter must be a single character, such as | or a tab; got {delimiter!r}")
     try:
         rows = list(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
-        raise DataError(f"labels {cell!r}: a quote is not closed or not at the start of a label ({error})") from error
-    if len(rows) > 1:
+        way = "; write lists, or a column for each label" if cell.lstrip().startswith("{") else ""
         raise DataError(
-            f"labels {cell!r}: a line break; put a label with one in double quotes, or {delimiter} in its place"
-        )
+            f"labels {cell!r}: a quote is not closed or not at the start of a label ({error}){way}"
+        ) from error
+    if len(rows) > 1:
+        raise DataError(broken.format(cell, delimiter))
     (parts,) = rows
     return [part.strip() for part in parts if part.strip()]
 
@@ -323,7 +367,7 @@ def read_labels(
         values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
             A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides it.
         origin: what errors call the column.
-        delimiter: from [`find_delimiter`].
+        delimiter: from [`find_delimiter`]; where one is given, texts are lists only if all of them can be read so.
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
             nothing but 1 and 0, states of each label. Without it, and where its names are whole numbers, numbers are
             names.
@@ -333,10 +377,15 @@ def read_labels(
             label set.
     """
     if all(type(value) is str for value in values):
-        if any(map(_is_list, set(values))):
+        if _are_lists(set(values), delimiter):
             lists = [_written_list(value, f"{origin}: row {i + 1}") for i, value in enumerate(values)]
             return read_labels(lists, origin, names=names)
-        rows_of = {value: divide(value, delimiter) for value in set(values)}
+        rows_of = {}
+        for value in set(values):
+            try:
+                rows_of[value] = divide(value, delimiter)
+            except DataError as error:
+                raise DataError(f"{origin}: row {list(values).index(value) + 1}: {error}") from error
         divided = [rows_of[value] for value in values]
         _refuse_states(divided, ("0", "1"), origin, names)
         return divided
@@ -378,6 +427,18 @@ def _kind(value) -> str:
     return {str: "text", int: "whole number", list: "list"}[type(value)]
 
 
+def _are_lists(cells: Iterable[str], delimiter: str | None) -> bool:
+    """Whether cells of text are meant as lists; with a delimiter that was given, only if all are lists."""
+    if not any(map(_is_list, cells)):
+        return False
+    if delimiter is None:
+        return True
+    try:
+        return all(_written_list(cell, "") is not None for cell in cells if cell.strip())
+    except DataError:
+        return False
+
+
 def _is_list(value: str) -> bool:
     """Whether text is meant as a list; parentheses and braces may also be part of a label."""
     text = value.strip()
@@ -402,6 +463,11 @@ def _written_list(value: str, origin: str) -> list | None:
             if parse is ast.literal_eval and _lacks_a_comma(value):
                 raise DataError(f'{origin}: {value!r:.80} has no comma between two labels; write ["cat", "dog"]')
             return list(parsed)
+    if value.lstrip().startswith("["):
+        raise DataError(
+            f'{origin}: {value!r:.80} begins like a list and is none; write lists such as ["cat"], or, where [ is part '
+            "of a name, give the delimiter"
+        )
     raise DataError(f'{origin}: {value!r:.80} is not a list, as other rows are; write all rows alike, such as ["cat"]')
 
 

@@ -10,6 +10,7 @@ from assocformer_hf.data.readers.labels import (
     declared_names,
     find_column,
     is_empty,
+    refuse_states_of_rows,
     state_of,
     table_labels,
     with_class_names,
@@ -17,6 +18,7 @@ from assocformer_hf.data.readers.labels import (
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
+from assocformer_hf.wording import counted
 
 IMAGE_COLUMNS = (
     "file_name", "image", "image_path", "filename", "file", "path", "img", "image_file", "filepath", "fname",
@@ -24,6 +26,7 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 ID_COLUMNS = ("image_id", "id")  # the image column where there is no other
 SPLIT_COLUMN = "split"
+GUESS_COLUMN = "is_guess"  # of tables that `predict` writes
 VALID_COLUMN = "is_valid"  # fastai's: true for the images of the validation split
 Images = list[str] | datasets.Dataset  # paths, or a dataset that holds the images
 
@@ -72,6 +75,9 @@ def labelled_splits(
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
         found = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
+        notes = [*notes, *_without_guesses(found, columns)]
+        if found.names is None and isinstance(images, list) and len(set(images)) < len(images):
+            refuse_states_of_rows(columns, found, origin)
     rows_of: dict[str | None, list[int]] = {}
     for row, own in enumerate(split_of_row):
         rows_of.setdefault(own, []).append(row)
@@ -88,6 +94,18 @@ def labelled_splits(
     return splits
 
 
+def _without_guesses(found: TableLabels, columns: Mapping[str, list]) -> list[str]:
+    """Takes the labels away that no threshold was reached for: the best guesses of a table of the `Tagger`."""
+    guessed = columns.get(GUESS_COLUMN, ()) if GUESS_COLUMN in found.ignored else ()
+    rows = [i for i, value in enumerate(guessed) if state_of(value) == 1]
+    if not rows:
+        return []
+    found.present = list(found.present)
+    for row in rows:
+        found.present[row] = ()
+    return [f"{counted(len(rows), 'image has', 'images have')} no label, as {GUESS_COLUMN} says"]
+
+
 def _add_files(part: LabelledImages, rows: Sequence[int], cells: Sequence, images: Sequence[str], found: TableLabels):
     """Adds the images of some rows; rows of one image become one, unless each says all of its labels.
 
@@ -102,7 +120,7 @@ def _add_files(part: LabelledImages, rows: Sequence[int], cells: Sequence, image
             part.images.append(image)
             part.labels.append(present)
             part.unknown.append(unknown)
-        elif part.names:
+        elif found.names:
             raise DataError(f"{part.origin}: row {row + 1}: {cells[row]} is in an earlier row too; keep one of them")
         else:
             part.labels[place] = [*part.labels[place], *present]

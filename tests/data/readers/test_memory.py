@@ -1,12 +1,14 @@
 """Objects in memory: DataFrames, datasets, lists of dicts."""
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pandas
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.load import load_images, load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
 from tests.data.readers.files import by_file, labels_by_file, picture
 
@@ -122,6 +124,66 @@ def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(fil
     assert read(dataset.remove_columns("category").rename_column("x", "tag").cast_column("tag", kind))["0.jpg"] == (
         ["yes"], [],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [["yes", "no"], ["0", "-1", "1"], ["false", "true"]])
+def test_classes_that_say_whether_a_label_is_there_are_read_by_their_names(files, tmp_path, names):
+    kind = datasets.ClassLabel(names=names)
+    features = datasets.Features({"image": datasets.Image(), "x": kind, "y": kind})
+    classes = [i % len(names) for i in range(4)]
+    rows = {"image": files, "x": classes, "y": classes[::-1]}
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict(train=dataset, validation=dataset).save_to_disk(tmp_path / "saved")
+
+    def first() -> dict:
+        streamed = load_multilabel_dataset(tmp_path / "saved", streaming=True, label_names=["x", "y"])
+        return next(iter(streamed["train"]))
+
+    if "yes" in names:
+        with pytest.raises(DataError, match="no labels; expected a column labels"):
+            read(dataset)
+        with pytest.raises(DataError, match="column 'x': 'yes' is not 1, 0, -1 or nothing"):
+            first()
+        return
+    expected = {f"{i}.jpg": ([], []) for i in range(4)}
+    for label in ("x", "y"):
+        for i, place in enumerate(rows[label]):
+            if names[place] not in ("0", "false"):
+                expected[f"{i}.jpg"][names[place] == "-1"].append(label)
+    assert read(dataset) == expected
+    assert (first()["labels"], first()["unknown"]) == tuple(
+        [["x", "y"].index(n) for n in part] for part in expected["0.jpg"]
+    )
+
+
+def test_of_several_columns_of_images_that_with_a_usual_name_counts(files, tmp_path):
+    columns = {"mask": files[::-1], "image": files, "labels": LISTS}
+    dataset = datasets.Dataset.from_dict(columns)
+    for name in ("mask", "image"):
+        dataset = dataset.cast_column(name, datasets.Image())
+    assert read(dataset) == EXPECTED
+    assert [Path(row["path"]).name for row in load_images_of(dataset, tmp_path)] == [f"{i}.jpg" for i in range(4)]
+    with pytest.raises(DataError, match="the columns 'mask' and 'view' both hold images; choose one as image_column"):
+        read(dataset.rename_column("image", "view"))
+    assert read(dataset.rename_column("image", "view"), image_column="view") == EXPECTED
+
+
+def load_images_of(dataset: datasets.Dataset, folder: Path) -> list[dict]:
+    dataset.save_to_disk(folder / "saved")
+    return load_images(folder / "saved")["image"][:]
+
+
+def test_copies_of_an_image_with_other_labels_are_told(files):
+    rows = [{"image": Image.open(file), "labels": label} for file in files[:2] for label in ("x", "y")]
+    for shade, row in enumerate(rows):
+        row["image"] = Image.new("RGB", (8, 8), (90 * (shade // 2), 0, 0))
+    notes = load_multilabel_dataset(rows, validation_share=0.5).summary.notes
+    assert (
+        "2 images are copies of another, in the same split; 2 of them have other labels there: write all labels"
+        in notes[-1]
+    )
+    rows[1]["labels"] = rows[3]["labels"] = "x"
+    assert load_multilabel_dataset(rows, validation_share=0.5).summary.notes[-1].endswith("in the same split")
 
 
 def test_labels_may_be_sets(files):
