@@ -21,7 +21,7 @@ DATA_FILE, PAIRS_FILE = "association.npz", "association_pairs.csv"
 # and the text beside the scale.
 SCALES = {
     "association": ("RdBu_r", 0.5, None, "association A"),
-    "cooccurrence": ("Blues", 0.5, 0.5, "P(column's label | row's label)"),
+    "cooccurrence": ("Blues", 0.5, 0.5, "share of the row's images with the column's label"),
     "difference": ("PuOr_r", 0.0, 1.0, "rank of A less rank of co-occurrence"),
 }
 

@@ -12,7 +12,7 @@ from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.interpretation.association_map import conditional_cooccurrence
+from assocformer_hf.interpretation.association_map import conditional_cooccurrence, map_figure
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import write_file
 from assocformer_hf.pages.html import Thumbnails, embedded_figure, picture_url, render
@@ -70,11 +70,12 @@ def html_report(
         }
         for title, kinds in sections()
     ]  # fmt: skip
-    across = images.across_splits()
-    inside = [group for group in images.duplicates if group not in across]
     duplicates = [
         {"what": what, "bad": bad, "groups": [{"names": group, "pictures": pictured(group[:1])} for group in groups]}
-        for what, groups, bad in (("in several splits", across, True), ("in one split", inside, False))
+        for what, groups, bad in (
+            ("in several splits", images.across_splits(), True),
+            ("in one split", images.within_splits(), False),
+        )
         if groups
     ]
     if images.similar:
@@ -166,20 +167,10 @@ def _bars(check: LabelCheck, shown: np.ndarray):
 
 def _matrix(counts: tuple[np.ndarray, np.ndarray], names: list[str], shown: np.ndarray):
     """How often the label of the column is there too where that of the row is, and its own is known."""
-    from matplotlib.figure import Figure
-
-    side = 3 + 0.18 * len(shown)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
     together = conditional_cooccurrence(*(part[np.ix_(shown, shown)] for part in counts))
     np.fill_diagonal(together, np.nan)
-    picture = axes.imshow(together, cmap="Blues", vmin=0, vmax=1)
-    labels = plot_names([names[i] for i in shown])
-    axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=9)
-    axes.set_yticks(range(len(shown)), labels, fontsize=9)
-    axes.set_title(f"Label co-occurrence in train{_part(shown, names)}", fontsize=11)
-    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row's images that have the column's label")
-    return figure
+    title = f"Label co-occurrence in train{_part(shown, names)}"
+    return map_figure(together, [names[i] for i in shown], title, "cooccurrence", range(len(shown)))
 
 
 def _part(shown: np.ndarray, names: list[str]) -> str:

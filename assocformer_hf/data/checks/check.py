@@ -122,7 +122,7 @@ class ImageCheck:
     Attributes:
         findings: the images by kind, the keys of `UNREADABLE`, `REPAIRED` and `DOUBTFUL`.
         duplicates: groups of images with the same content.
-        similar: pairs of images of two splits that look alike and are not the same file.
+        similar: for each image that looks like some of an earlier split and is another file, the nearest one and it.
         images: number of images that were looked at.
     """
 
@@ -134,6 +134,10 @@ class ImageCheck:
     def across_splits(self) -> list[list[FoundImage]]:
         """The groups of duplicates that lie in several splits."""
         return [group for group in self.duplicates if len({image.split for image in group}) > 1]
+
+    def within_splits(self) -> list[list[FoundImage]]:
+        """The other groups of duplicates."""
+        return [group for group in self.duplicates if len({image.split for image in group}) == 1]
 
     def unreadable(self) -> int:
         """Number of images that cannot be used."""
@@ -214,11 +218,10 @@ def check_images(splits: Mapping[str, datasets.Dataset], num_workers: int = 2) -
         result.images += len(dataset)
     result.duplicates = [group for group in seen.values() if len(group) > 1]
     files = [seen[digest] for digest in looks]
-    for i, j in similar_pairs(np.stack(list(looks.values())) if looks else np.empty((0, BYTES), np.uint8)):
-        first = files[i][0]
-        second = next((image for image in files[j] if image.split != first.split), None)
-        if second is not None:
-            result.similar.append([first, second])
+    order = list(splits)
+    of_split = np.array([order.index(images[0].split) for images in files])
+    hashes = np.stack(list(looks.values())) if looks else np.empty((0, BYTES), np.uint8)
+    result.similar = [[files[i][0], files[j][0]] for i, j in similar_across(hashes, of_split)]
     return result
 
 
@@ -242,24 +245,26 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
     return np.packbits(np.concatenate([across.ravel(), down.ravel()]))
 
 
-def similar_pairs(looks: np.ndarray, distance: int = DISTANCE) -> list[tuple[int, int]]:
-    """The pairs of hashes that differ in few bits.
+def similar_across(looks: np.ndarray, splits: np.ndarray, distance: int = DISTANCE) -> list[tuple[int, int]]:
+    """For every image that looks like some of an earlier split the one that it is nearest to: pairs (that, image).
 
     Args:
         looks: `(images, 16)`, from [`perceptual_hash`].
+        splits: number of the split of each image, `(images,)`.
         distance: bits, below 8: two hashes that near have one of eight parts in common, by which they are found.
     """
-    found = set()
-    for part in range(0, BYTES, 2):
-        groups = defaultdict(list)
-        for i, key in enumerate(map(bytes, looks[:, part : part + 2])):
-            groups[key].append(i)
-        for group in (np.array(group) for group in groups.values() if len(group) > 1):
-            for k, i in enumerate(group[:-1]):
-                others = group[k + 1 :]
-                bits = np.unpackbits(looks[others] ^ looks[i], axis=1).sum(1)
-                found.update((int(i), int(j)) for j in others[bits <= distance])
-    return sorted(found)
+    nearest: dict[int, tuple[int, int]] = {}  # bits and image
+    for part in range(0, BYTES, 2) if len(looks) else ():
+        _, groups = np.unique(looks[:, part : part + 2], axis=0, return_inverse=True)
+        by_group = np.argsort(groups.ravel(), kind="stable")
+        for group in np.split(by_group, np.cumsum(np.bincount(groups.ravel()))[:-1]):
+            for image in group[splits[group] > splits[group].min()]:
+                others = group[splits[group] < splits[image]]
+                bits = np.unpackbits(looks[others] ^ looks[image], axis=1).sum(1)
+                found = int(bits.min()), int(others[bits.argmin()])
+                if found[0] <= distance:
+                    nearest[int(image)] = min(found, nearest.get(int(image), found))
+    return [(other, image) for image, (_, other) in sorted(nearest.items())]
 
 
 class _Inspection(torch.utils.data.Dataset):

@@ -40,13 +40,12 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
         found = [(kind, images.findings[kind]) for kind in kinds if images.findings.get(kind)]
         lines += ["", title] if found else []
         lines += [f"  {kind} ({kinds[kind]}), {len(names)}: {_images(names)}" for kind, names in found]
-    duplicates, across = images.duplicates, images.across_splits()
-    if across:
+    if across := images.across_splits():
         lines += ["", f"The same file in several splits, {len(across)}: evaluation is not on unseen images"]
         lines += [f"  {_images(group)}" for group in across[:SHOWN]]
-    if len(duplicates) > len(across):
-        lines += ["", f"The same file several times in a split, {len(duplicates) - len(across)}"]
-        lines += [f"  {_images(group)}" for group in [g for g in duplicates if g not in across][:SHOWN]]
+    if within := images.within_splits():
+        lines += ["", f"The same file several times in a split, {len(within)}"]
+        lines += [f"  {_images(group)}" for group in within[:SHOWN]]
     if images.similar:
         lines += ["", f"Images of two splits that look alike, {len(images.similar)}: is the one made from the other?"]
         lines += [f"  {_images(pair)}" for pair in images.similar[:SHOWN]]
@@ -58,7 +57,7 @@ def text_report(labels: LabelCheck, images: ImageCheck) -> str:
         )
     empty = ", ".join(f"{count} in {split}" for split, count in labels.unlabelled.items() if count)
     lines += [f"  images without a label: {empty}"] if empty else []
-    if not findings and not images.findings and not duplicates and not images.similar:
+    if not findings and not images.findings and not images.duplicates and not images.similar:
         lines += ["", "nothing to complain of"]
     header, *rows = count_table(labels)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from assocformer_hf.data.checks.check import check_images, check_labels
+from assocformer_hf.data.checks.check import check_images, check_labels, similar_across
 from assocformer_hf.data.checks.source import check_names, check_source, divided_by_spaces, similar_names
 from assocformer_hf.data.checks.text import source_lines, text_report
 from assocformer_hf.data.load import load_multilabel_dataset
@@ -96,6 +96,25 @@ def test_images_of_two_splits_that_look_alike(alike):
     assert str(second) == f"validation: {alike}/validation/copy.jpg"
     assert not found.unreadable() + len(found.across_splits())
     assert "Images of two splits that look alike, 1" in text_report(check_labels(splits), found)
+
+
+def test_each_image_that_looks_like_one_of_an_earlier_split_is_named_once():
+    generator = np.random.default_rng(0)
+    scenes = generator.integers(0, 256, (40, 16), dtype=np.uint8)
+    frames = np.repeat(scenes, 8, axis=0) ^ (1 << generator.integers(0, 8, (320, 16))) * (
+        generator.random((320, 16)) < 0.1
+    )
+    frames, splits = frames.astype(np.uint8), generator.integers(0, 3, 320)
+    expected = {}
+    for j in range(320):
+        bits = np.unpackbits(frames ^ frames[j], axis=1).sum(1)
+        if near := [(bits[i], i) for i in range(320) if splits[i] < splits[j] and bits[i] <= 5]:
+            expected[j] = min(near)[1]
+    assert similar_across(frames, splits) == [(i, j) for j, i in expected.items()]
+    assert 100 < len(expected) < 250
+    video = frames[np.zeros(20000, int)]
+    assert similar_across(video, np.zeros(20000, int)) == []
+    assert similar_across(frames[:0], splits[:0]) == []
 
 
 def test_the_same_file_in_two_splits_ends_with_one(alike):
