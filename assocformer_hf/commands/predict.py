@@ -17,4 +17,5 @@ def predict(*, options: group(PredictOptions, "Model and images")):
     images = " ".join(map(quoted, options.images))
     # The table goes to the standard output alone.
     stream = sys.stdout if options.output else sys.stderr
-    say_next(f"assocformer explain --model {quoted(options.model)} --images {images}", stream)
+    column = f" --image_column {quoted(options.image_column)}" if options.image_column else ""
+    say_next(f"assocformer explain --model {quoted(options.model)} --images {images}{column}", stream)

@@ -27,7 +27,7 @@ from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import MANIFEST, OutputFolder
 from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
-from assocformer_hf.wording import shown
+from assocformer_hf.wording import counted, shown
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -261,7 +261,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=TAGS,
-        datasets=[run["dataset"]] if is_hub_id(run["dataset"]) else None,
+        datasets=[run["dataset"].partition(":")[0]] if is_hub_id(run["dataset"].partition(":")[0]) else None,
         metrics=["mAP", "f1"],
         base_model=run["base_model"],
         model_name=name,
@@ -284,6 +284,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
         has_map=has_map,
         picture=PICTURE if has_pictures else "",
+        associates=metrics["association"] is not None,
         worth=worth_sentence((metrics["association"] or {}).get("worth")),
         cost=_cost(run),
         metrics=metrics,
@@ -311,8 +312,9 @@ def _cost(run: dict) -> str:
         return ""
     time = timedelta(seconds=round(run["seconds"]))
     return (
-        f"The {run['epoch']} epochs up to these weights took {time} (hours:minutes:seconds) on {run['hardware']}: some "
-        f"{_emissions(run)['emissions']:.3g} g of CO2, by the estimate in the metadata; nothing was metered."
+        f"Up to these weights, {counted(run['epoch'], 'epoch')}, it took {time} (hours:minutes:seconds) on "
+        f"{run['hardware']}: some {_emissions(run)['emissions']:.3g} g of CO2, by the estimate in the metadata; "
+        "nothing was metered."
     )
 
 

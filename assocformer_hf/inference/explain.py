@@ -16,13 +16,8 @@ from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_
 from assocformer_hf.inference.options import ExplainOptions
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
-from assocformer_hf.interpretation.explanation import (
-    ImageExplanation,
-    plot_explanation,
-    plot_places,
-    require_explainable,
-)
-from assocformer_hf.interpretation.location import METHODS, locate
+from assocformer_hf.interpretation.explanation import ImageExplanation, plot_explanation, plot_places
+from assocformer_hf.interpretation.location import METHODS, locate, require_labels
 from assocformer_hf.output_folder import OutputError, OutputFolder
 
 DATA_FILE = "explanations.json"
@@ -42,7 +37,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         OutputError: if files of others, or explanations of other images, would be replaced.
     """
     tagger = Tagger(options.model)
-    require_explainable(tagger.model.config, options.labels)
+    require_labels(tagger.model.config, options.labels or [])
     attends = tagger.model.config.pooling == "attention"
     if options.where == "attention" and not attends:
         raise DataError(f'{options.model}: where="attention" needs pooling="attention"; use {", ".join(METHODS)}')
@@ -50,7 +45,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     if where == "auto" and not attends:
         where = "occlusion" if find_spec("captum") else "none"
     worth = tagger.association_worth
-    dataset = load_images(options.images)
+    dataset = load_images(options.images, options.image_column)
     images = dataset.select(range(min(len(dataset), options.max_images)))["image"]
     output = OutputFolder(options.output, options.overwrite)
     _refuse_others(output, images)
@@ -75,13 +70,12 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
                 heat = {label: locate(tagger.model, pixels, label, where) for label in labels}
             stem = folder / f"{i:04d}_{Path(name).stem.replace(' ', '_')[:NAME_LENGTH]}"
             plot_explanation(image, explanation, f"{stem}.png", heat)
-            if is_worth_showing(worth) and not is_flat(explanation.association):
-                title = f"A of {Path(name).name}"
-                plot_association_map(explanation.association, explanation.label_names, f"{stem}_association.png", title)
-            matrices: dict[str, Any] = {
-                "association": explanation.association,
-                "contributions": explanation.contributions,
-            }
+            matrices: dict[str, Any] = {}
+            if explanation.association is not None:
+                matrices |= {"association": explanation.association, "contributions": explanation.contributions}
+                if is_worth_showing(worth) and not is_flat(explanation.association):
+                    path, title = f"{stem}_association.png", f"A of {Path(name).name}"
+                    plot_association_map(explanation.association, explanation.label_names, path, title)
             if attends:
                 matrices["places"] = explanation.places
                 plot_places(image, explanation, f"{stem}_places.png")
@@ -90,7 +84,8 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             raise unreadable[0]
         content = json.dumps(results, indent=2, ensure_ascii=False)
         (folder / DATA_FILE).write_text(content, encoding="utf-8")
-    print(worth_sentence(worth))
+    if tagger.model.config.fusion != "linear":
+        print(worth_sentence(worth))
     if unreadable:
         print(f"left out: {'; '.join(map(str, unreadable))}", file=sys.stderr)
     print(f"figures and data: {options.output}")

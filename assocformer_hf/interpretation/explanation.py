@@ -18,7 +18,6 @@ from assocformer_hf.evaluation.trained_model import NO_NUMBERS
 from assocformer_hf.interpretation.label_names import plot_name
 from assocformer_hf.interpretation.location import require_labels
 from assocformer_hf.interpretation.why import why_in_words
-from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 
 SHOWN_INFLUENCES = 6
 SHOWN_LABELS = 8  # of a figure
@@ -49,6 +48,8 @@ class Influence:
 class LabelExplanation:
     """The parts of a label's logit: `logit = image + bias + itself + sum of the influences`, exactly.
 
+    With `fusion="linear"`, which has no association module, `logit = image`.
+
     Attributes:
         label: the label.
         score: its probability.
@@ -56,7 +57,7 @@ class LabelExplanation:
         threshold: probability from which the label is predicted.
         image: what the linear layer reads off the image, beta N2 of eq. 7; 0 for `fusion="association"`.
         bias: alpha b, the readout's constant part.
-        itself: alpha E_cc, the label's own message.
+        itself: alpha E_cc, the label's own message; None with `fusion="linear"`.
         influences: of all other labels, the largest absolute contribution first.
         name_others: whether text and figure say which other labels did most. Where A is worth nothing to a model, every
             label's message counts alike, and naming the senders of the largest would mislead: all that the messages
@@ -69,7 +70,7 @@ class LabelExplanation:
     threshold: float
     image: float
     bias: float
-    itself: Influence
+    itself: Influence | None
     influences: list[Influence]
     name_others: bool = True
 
@@ -105,8 +106,10 @@ class LabelExplanation:
             return ", ".join(parts) or "no label"
 
         verdict = "predicted" if self.score >= self.threshold else "not predicted"
-        text = (
-            f"{self.label} {self.score:.2f}, {verdict} (threshold {self.threshold:.2f}): {self.in_words()}\n"
+        text = f"{self.label} {self.score:.2f}, {verdict} (threshold {self.threshold:.2f}): {self.in_words()}\n"
+        if self.itself is None:
+            return f"{text}  logit {self.logit:+.2f}"
+        text += (
             f"  logit {self.logit:+.2f} = image {self.image:+.2f}, bias {self.bias:+.2f}, itself "
             f"{self.itself.contribution:+.2f}, {self.called} {sum(one.contribution for one in self.influences):+.2f}"
         )
@@ -123,8 +126,9 @@ class ImageExplanation:
         label_names: all labels of the model.
         scores: probabilities, `(labels,)`.
         thresholds: probabilities from which the labels are predicted, `(labels,)`.
-        association: A of the image, `(labels, labels)`.
-        contributions: alpha E of the image, `(labels, labels)`: the part of label c's logit that came through label j.
+        association: A of the image, `(labels, labels)`; None with `fusion="linear"`.
+        contributions: alpha E of the image, `(labels, labels)`: the part of label c's logit that came through label j;
+            None with `fusion="linear"`.
         places: what each place of the feature map gave to the logits, `(labels, h, w)`, row 0 at the top of the image;
             None without `pooling="attention"`.
         labels: the explained labels, by falling score.
@@ -133,8 +137,8 @@ class ImageExplanation:
     label_names: list[str]
     scores: np.ndarray
     thresholds: np.ndarray
-    association: np.ndarray
-    contributions: np.ndarray
+    association: np.ndarray | None
+    contributions: np.ndarray | None
     places: np.ndarray | None
     labels: list[LabelExplanation]
 
@@ -142,17 +146,6 @@ class ImageExplanation:
         """Scores and explanations, ready for JSON; the matrices are left out."""
         scores = dict(zip(self.label_names, self.scores.tolist(), strict=True))
         return {"scores": scores, "explanations": [asdict(label) for label in self.labels]}
-
-
-def require_explainable(config: AssocFormerConfig, labels: Sequence[str] | None = None):
-    """Refuses models that have nothing to explain, and labels that a model does not know.
-
-    Raises:
-        DataError: naming the label, and what it was likely meant to be.
-    """
-    if config.fusion == "linear":
-        raise DataError('fusion="linear" has no association module: there is nothing to explain; use another fusion')
-    require_labels(config, labels or [])
 
 
 @torch.no_grad()
@@ -166,28 +159,31 @@ def explain_image(
     """Explains the labels of an image.
 
     Args:
-        model: AssocFormer with an association module, in evaluation mode.
+        model: AssocFormer in evaluation mode.
         pixel_values: one image as the model takes it, `(1, 3, height, width)`.
         labels: names of the labels to explain; default: those that are predicted, or the likeliest where none is.
         thresholds: probability from which each label is predicted, `(labels,)`; default: the model's own.
         name_others: see [`LabelExplanation`].
 
     Raises:
-        DataError: if the model does not know a label, has no association module, or gives scores that are no numbers.
+        DataError: if the model does not know a label, or gives scores that are no numbers.
         ValueError: if there is not exactly one image.
     """
     config = model.config
     names = config.label_names
-    require_explainable(config, labels)
+    require_labels(config, labels or [])
     if len(pixel_values) != 1:
         raise ValueError(f"one image is explained at a time; got pixel_values of shape {tuple(pixel_values.shape)}")
     output = model(pixel_values, output_features=True)
-    association, contributions = (_numpy(rows[0]) for rows in model.head.explain(output.features))
+    association = contributions = None
     alpha, beta = model.head.fusion_weights
+    bias = np.zeros(len(names))
+    if config.fusion != "linear":
+        association, contributions = (_numpy(rows[0]) for rows in model.head.explain(output.features))
+        bias += alpha * _numpy(model.head.association.readout(torch.float32)[1])
     logits = _numpy(output.logits[0])
     if not np.isfinite(logits).all():
         raise DataError(NO_NUMBERS)
-    bias = alpha * _numpy(model.head.association.readout(torch.float32)[1]) * np.ones(len(names))
     image = np.zeros(len(names)) if output.embedding_logits is None else beta * _numpy(output.embedding_logits[0])
     scores = expit(logits)
     thresholds = np.array(config.thresholds) if thresholds is None else thresholds
@@ -195,11 +191,9 @@ def explain_image(
     chosen = [names.index(label) for label in labels or []] or tagged
     explanations = []
     for c in sorted(chosen or [int(scores.argmax())], key=lambda c: -scores[c]):
-        influences = [
-            Influence(name, float(part), float(expit(logits[c] - part)))
-            for name, part in zip(names, contributions[c], strict=True)
-        ]
-        itself = influences.pop(c)
+        parts = [] if contributions is None else zip(names, contributions[c], strict=True)
+        influences = [Influence(name, float(part), float(expit(logits[c] - part))) for name, part in parts]
+        itself = influences.pop(c) if influences else None
         influences.sort(key=lambda one: -abs(one.contribution))
         explanations.append(
             LabelExplanation(
@@ -211,7 +205,7 @@ def explain_image(
                 float(bias[c]),
                 itself,
                 influences,
-                name_others,
+                name_others and contributions is not None,
             )  # fmt: skip
         )
     places = None if output.places is None else _numpy(output.places[0])
@@ -336,7 +330,11 @@ def _draw_table(figure, labels: list[LabelExplanation], left_out: int, high: flo
     axes = figure.add_axes((0, 0, 1, high / figure.get_figheight()))
     axes.axis("off")
     stops = [0.15, 2.25, 2.95, 4.15, 4.7]  # inches
+    whole = labels[0].itself is None
     heads = ["label", "score", "picture", labels[0].called, "most of these" if labels[0].name_others else ""]
+    note = f"picture + {labels[0].called} = logit; the score is 1 / (1 + exp(-logit))"
+    if whole:
+        heads, note = ["label", "score", "logit", "", ""], "the score is 1 / (1 + exp(-logit))"
 
     def write(y: float, cells: list[str], **style):
         for i, (x, text) in enumerate(zip(stops, cells, strict=True)):
@@ -352,9 +350,9 @@ def _draw_table(figure, labels: list[LabelExplanation], left_out: int, high: flo
         others = sum(one.contribution for one in label.influences)
         named = label.influences[: 2 * label.name_others]
         most = ", ".join(f"{plot_name(one.label, 16)} {one.contribution:+.2f}" for one in named)
-        cells = [plot_name(label.label), f"{label.score:.2f}", f"{label.logit - others:+.2f}", f"{others:+.2f}", most]
+        parts = [f"{label.logit - others:+.2f}", "" if whole else f"{others:+.2f}"]
+        cells = [plot_name(label.label), f"{label.score:.2f}", *parts, most]
         write(y, cells, color="#18181b" if label.score >= label.threshold else "#71717a")
-    note = f"picture + {labels[0].called} = logit; the score is 1 / (1 + exp(-logit))"
     if left_out:
         note += f"; {left_out} more labels in explanations.json"
     axes.text(0.15 / width, y - 1.15 * step, note, va="center", fontsize=8, color="#52525b")

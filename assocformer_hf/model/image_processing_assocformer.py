@@ -128,7 +128,9 @@ def _one_line(error: Exception) -> str:
 
 
 class AssocFormerImageProcessor(ViTImageProcessor):
-    """The image processor of AssocFormer: every image as [`decode_image`] gives it, resized to a square, in [0, 1].
+    """The image processor of AssocFormer: every image as [`decode_image`] gives it, resized to a square.
+
+    Its values are in [0, 1], and, with `do_normalize`, then normalised as the backbone's pretraining did.
 
     It takes what transformers' processors take, and paths and the contents of files as bytes. A folder that was saved
     with a `ViTImageProcessor` loads as well. Nothing is cropped, as that would cut off labelled objects.

@@ -237,7 +237,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         """Scores the labels of images; with labels, the loss too.
 
         Args:
-            pixel_values: `(batch, 3, height, width)`, in [0, 1].
+            pixel_values: `(batch, 3, height, width)`, as the image processor gives them.
             labels: `(batch, labels)`: 1 present, 0 absent, in between the share of both, -1 unknown.
             output_association: whether to return A.
             output_features: whether to return what explains the logits: pooled features, and evidence by place.

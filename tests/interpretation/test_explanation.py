@@ -1,6 +1,7 @@
 """Explanations: exact sums, exact counterfactuals, and maps that find the part of an image that matters."""
 
 import copy
+import json
 import re
 
 import numpy as np
@@ -131,6 +132,23 @@ def test_a_figure_is_as_large_as_what_it_shows(create_model):
     assert sizes[2][0] < 1400
 
 
+def test_a_model_without_association_has_places_and_the_whole_logit(create_model):
+    model = create_model(fusion="linear", pooling="attention")
+    explanation = explain_image(model, images(1), labels=["cat", "dog"])
+    assert explanation.association is explanation.contributions is None
+    bias = model.head.embedding.bias.detach().numpy()
+    for label in explanation.labels:
+        assert label.image == label.logit == pytest.approx(np.log(label.score / (1 - label.score)), abs=1e-5)
+        index = NAMES.index(label.label)
+        assert explanation.places[index].sum() + bias[index] == pytest.approx(label.logit, abs=1e-5)
+        assert str(label).endswith(f"logit {label.logit:+.2f}")
+    picture = Image.fromarray(np.full((40, 60, 3), 200, dtype=np.uint8))
+    said = [text.get_text() for axes in explanation_figure(picture, explanation).axes for text in axes.texts]
+    assert f"{explanation.labels[0].logit:+.2f}" in said
+    assert not re.search("second reading|other labels", "\n".join(said))
+    assert json.loads(json.dumps(explanation.to_dict()))["explanations"][0]["itself"] is None
+
+
 def test_each_map_has_a_scale_of_its_own(create_model):
     picture = Image.fromarray(np.full((40, 60, 3), 200, dtype=np.uint8))
     explanation = explain_image(create_model(), images(1), labels=["cat", "dog", "person"])
@@ -150,8 +168,6 @@ def test_what_cannot_be_explained_is_named(create_model):
         explain_image(create_model(), images(1), labels=["cat", "dogs"])
     with pytest.raises(DataError, match=r"labels are a list of names, such as \['cat'\]"):
         explain_image(create_model(), images(1), labels="cat")
-    with pytest.raises(DataError, match="has no association module"):
-        explain_image(create_model(fusion="linear"), images(1))
     with pytest.raises(ValueError, match="one image"):
         explain_image(create_model(), images(2))
     with pytest.raises(DataError, match="one of occlusion, integrated_gradients; got 'lime'"):

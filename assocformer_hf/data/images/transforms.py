@@ -70,7 +70,7 @@ def backbone_image_processor(name_or_path: str, image_size: int | None = None) -
 
 
 def evaluation_transform(processor: AssocFormerImageProcessor) -> Callable[[Image.Image | Tensor], Tensor]:
-    """PIL image or uint8 tensor to `(3, height, width)` in [0, 1], by the processor itself."""
+    """PIL image or uint8 tensor to `(3, height, width)` as the model takes it, by the processor itself."""
     return partial(_processed, processor)
 
 
