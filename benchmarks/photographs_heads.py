@@ -183,3 +183,16 @@ class Peer(nn.Module):
     def forward(self, maps: Tensor) -> Scored:
         side = round(maps.shape[1] ** 0.5)
         return self.peer(maps.mT.unflatten(2, (side, side))), maps.new_zeros(())
+
+
+class InBfloat16(nn.Module):
+    """A head whose products are computed in bfloat16; its weights, and the logits, are in float32."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.head, self.on_maps = head, head.on_maps
+
+    def forward(self, features: Tensor) -> Scored:
+        with torch.autocast(features.device.type, torch.bfloat16):
+            logits, penalty = self.head(features)
+        return logits.float(), penalty

@@ -25,6 +25,10 @@ from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, 
 Runs = Mapping[tuple[str, int], Results]
 BASELINE = "logistic"
 FAR_BELOW = 5  # points of mAP below the baseline; a plot that reaches there tells the other heads no more apart
+SUMMARY = (
+    *("logistic", "am", "attention", "am-attention", "mlp-64", "mlp", "ml-gcn", "add-gcn-256", "ml-decoder-256"),
+    *("c-tran-256", "query2label-256", "add-gcn", "ml-decoder", "c-tran", "query2label"),
+)
 ASSOCIATIONS = ("am", "am-theta-c2", "am-theta", "am-k1", "am-k5", "am-k7", "am-static", "am-attention", "am-shuffled")
 
 
@@ -37,7 +41,7 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
         page: the Markdown file; one that does not exist becomes one of tables alone.
     """
     sizes = sorted({size for _, size in results})
-    tables = {"runs": runs_table(results)}
+    tables = {"runs": runs_table(results), "summary": summary_table(results, costs, sizes)}
     tables |= {f"heads_{size}": heads_table(results, size) for size in sizes}
     tables |= {
         "costs": costs_table(costs),
@@ -162,6 +166,17 @@ def heads_table(results: Runs, size: int) -> list[str]:
         gain = "–" if arm.name == BASELINE else difference(results, arm.name, BASELINE, size)
         table.append(row(arm.title, mean_and_error(found), gain, p_values.get(arm.name, "–"), str(len(found))))
     return [*table, "", f"Not run at this size: {'; '.join(missing)}."] if missing else table
+
+
+def summary_table(results: Runs, costs: Mapping[str, dict], sizes: Sequence[int]) -> list[str]:
+    """The mAP of the heads that matter most, by size, beside their parameters and time."""
+    table = header("head", *(f"{size:,} photographs" for size in sizes), "parameters, M", "forward, ms")
+    for arm in (arm for name in SUMMARY for arm in ARMS if arm.name == name and costs.get(arm.cost_of or name)):
+        found = [scores(results, arm.name, size) if (arm.name, size) in results else None for size in sizes]
+        cost = costs[arm.cost_of or arm.name]
+        cells = [NOT_RUN if values is None else mean_and_error(values) for values in found]
+        table.append(row(arm.title, *cells, f"{cost['parameters_M']:.3g}", f"{cost['forward_ms']:.3g}"))
+    return table
 
 
 def costs_table(costs: Mapping[str, dict]) -> list[str]:

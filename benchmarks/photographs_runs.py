@@ -15,7 +15,7 @@ from assocformer_hf.interpretation.association_map import conditional_cooccurren
 from benchmarks.measure import environment
 from benchmarks.peers import label_graph
 from benchmarks.photographs_features import Split
-from benchmarks.photographs_heads import AM, MLP, Linear, MeanMax, Peer
+from benchmarks.photographs_heads import AM, MLP, InBfloat16, Linear, MeanMax, Peer
 from benchmarks.photographs_training import Schedule, logistic_regression, mean_ap, predict, train
 
 TUNING_SEED = 100
@@ -39,9 +39,10 @@ class Arm:
         options: of the head.
         start: where the search begins: values of `AXES` by axis; all combinations are tried.
         batched: whether settings are trained side by side.
+        bfloat16: whether products are computed so, in training and after it, for a head too large for float32.
         shuffled: whether to train on `shuffled_labels`.
         seeds: runs of the chosen setting.
-        rounds: of the search, after its start, at most.
+        rounds: of the search, after its start, at most; None goes on until all neighbours of the best were tried.
         quick: whether `--quick` has it.
         cost_of: the arm whose costs it has, where they are those of another.
         reference: the arm without A that it is compared with.
@@ -53,9 +54,10 @@ class Arm:
     options: dict = field(default_factory=dict)
     start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     batched: bool = True
+    bfloat16: bool = False
     shuffled: bool = False
     seeds: int = 5
-    rounds: int = 3
+    rounds: int | None = None
     quick: bool = True
     cost_of: str | None = None
     reference: str = "linear"
@@ -74,9 +76,13 @@ def _arms() -> tuple[Arm, ...]:
                                       ("add-gcn", "ADD-GCN", 256), ("c-tran", "C-Tran", 256))
     ]  # fmt: skip
     full = [
-        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, seeds=3, rounds=1, quick=False)
-        for name, peer_name in (("ml-decoder", "ML-Decoder"), ("add-gcn", "ADD-GCN"), ("query2label", "Query2Label"),
-                                ("c-tran", "C-Tran"))
+        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, seeds=3, quick=False)
+        for name, peer_name in (("ml-decoder", "ML-Decoder"), ("add-gcn", "ADD-GCN"))
+    ]
+    large = [
+        Arm(name, peer_name, "peer", {"peer": peer_name}, {"rate": (1.25e-4,), "decay": (0.3,)}, batched=False,
+            bfloat16=True, seeds=3, rounds=1, quick=False)
+        for name, peer_name in (("query2label", "Query2Label"), ("c-tran", "C-Tran"))
     ]  # fmt: skip
     return (
         Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}, cost_of="linear"),
@@ -94,7 +100,7 @@ def _arms() -> tuple[Arm, ...]:
             cost_of="am-attention",
             reference="attention",
         ),
-        Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}, rounds=2),
+        Arm("mlp", "MLP, 512 hidden", "mlp", start={"rate": (1e-3,), "decay": (3.0,)}),
         Arm("am-theta-c2", "AM, θ=0.1 / C²", "am", {"theta": c_squared}, fit, cost_of="am"),
         Arm("am-theta", "AM, θ=0.1", "am", {"theta": 0.1}, fit, cost_of="am"),
         Arm("am-half", "AM, A frozen at ½", "am", {"association": "half"}, fit, cost_of="am"),
@@ -123,6 +129,7 @@ def _arms() -> tuple[Arm, ...]:
         Arm("ml-gcn", "ML-GCN", "ml_gcn", {"peer": "ML-GCN"}, {"rate": (1e-3,), "decay": (0.1,)}),
         *narrow,
         *full,
+        *large,
     )
 
 
@@ -139,7 +146,7 @@ class Scale:
         epochs: passes over them.
         batch: photographs in a step.
         looks: at validation in a run, evenly over its second half; the best counts.
-        rounds: of the search, after its start, at most.
+        rounds: of the search, after its start, at most; None leaves it to the arm.
         seeds: runs of a chosen setting at most; None leaves it to the arm.
     """
 
@@ -147,7 +154,7 @@ class Scale:
     epochs: int
     batch: int = 64
     looks: int = 2
-    rounds: int = 3
+    rounds: int | None = None
     seeds: int | None = None
 
 
@@ -167,6 +174,7 @@ class Results:
         self.path = folder / f"{arm.name}-{scale.size}.jsonl"
         described = {"head": arm.head, "options": arm.options, "shuffled": arm.shuffled}
         described |= {"epochs": scale.epochs, "batch": scale.batch, "looks": scale.looks}
+        described |= {"bfloat16": True} if arm.bfloat16 else {}
         self.settings = json.loads(json.dumps(described))
         self.seeds = range(arm.seeds if scale.seeds is None else min(arm.seeds, scale.seeds))
         self.runs: dict[tuple[tuple[float, ...], int], dict] = {}
@@ -209,9 +217,10 @@ class Results:
         start = list(itertools.product(*self.arm.start.values()))
         if missing := [point for point in start if point not in self.sweep]:
             return 0, missing
-        for number in range(1, min(self.arm.rounds, self.scale.rounds) + 1):
-            before = [point for point in self.sweep if self.runs[point, TUNING_SEED]["round"] < number]
-            best = max(before, key=self.sweep.get)
+        rounds = {point: self.runs[point, TUNING_SEED]["round"] for point in self.sweep}
+        limits = [limit for limit in (self.arm.rounds, self.scale.rounds) if limit is not None]
+        for number in range(1, min([max(rounds.values()) + 1, *limits]) + 1):
+            best = max((point for point in rounds if rounds[point] < number), key=self.sweep.get)
             around = [self._neighbours(best, place) for place in range(len(self.arm.start))]
             if missing := [point for points in around for point in points if point not in self.sweep]:
                 return number, missing
@@ -271,6 +280,8 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         known = training.labels[photographs]
         made = [create_head(arm, training.maps.shape[2], known, setting, seed) for setting in settings]
         rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
+        if arm.bfloat16:
+            made = [InBfloat16(head) for head in made]
         torch.manual_seed(seed)
         schedule = Schedule(scale.epochs, scale.looks, scale.batch)
         curves = train(made, rates, decays, training, photographs, validation, schedule, seed, arm.batched)

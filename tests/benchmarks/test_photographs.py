@@ -16,7 +16,7 @@ from assocformer_hf.data.scenes.scenes import load_scenes
 from benchmarks.peers import label_graph
 from benchmarks.photographs import FOLDER, PAGE, require_features, write_pages
 from benchmarks.photographs_features import Split, features_name
-from benchmarks.photographs_heads import AM
+from benchmarks.photographs_heads import AM, InBfloat16
 from benchmarks.photographs_report import README, write_report
 from benchmarks.photographs_runs import ARMS, AXES, SCALES, Arm, Results, Scale, create_head, run_arm, shuffled_labels
 from benchmarks.photographs_training import Schedule, average_precision, logistic_regression, mean_ap, predict, train
@@ -97,7 +97,7 @@ def test_an_interrupted_suite_goes_on_and_only_chosen_settings_see_the_test_spli
 
 
 def test_a_round_of_the_search_that_was_interrupted_is_finished_first(splits, tmp_path):
-    arm = replace(ARM["linear"], batched=False, rounds=2)
+    arm = replace(ARM["linear"], batched=False)
     scale = replace(SCALE, rounds=2)
     run_arm(arm, scale, splits, tmp_path)
     path = tmp_path / "linear-96.jsonl"
@@ -136,8 +136,8 @@ def test_other_labels_and_another_backbone_are_other_features(tmp_path):
 
 
 def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
-    arm = Arm("logistic", "", "logistic", start={"l2": (0.3,)}, rounds=len(AXES["l2"]))
-    scale = replace(SCALE, rounds=len(AXES["l2"]))
+    arm = Arm("logistic", "", "logistic", start={"l2": (0.3,)})
+    scale = replace(SCALE, rounds=None)
     run_arm(arm, scale, splits, tmp_path)
     results = Results(arm, scale, tmp_path)
     place = AXES["l2"].index(results.best[0])
@@ -147,6 +147,16 @@ def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
     assert len(tried) < len(AXES["l2"])
     start = Results(arm, replace(SCALE, size=97), tmp_path)
     assert (start.next_round(), start.finished) == ((0, [(0.3,)]), None)
+
+
+def test_a_head_in_bfloat16_is_another_arm_with_nearly_the_same_scores(splits, tmp_path):
+    arm, scale = replace(ARM["ml-decoder-256"], bfloat16=True), replace(SCALE, rounds=0)
+    run_arm(arm, scale, splits, tmp_path)
+    assert Results(replace(arm, bfloat16=False), scale, tmp_path).runs == {}
+    head = create_head(arm, CHANNELS, splits["train"].labels, {"rate": 1e-3, "decay": 0.1}, seed=1)
+    (exact,), (rounded,) = (predict([it], splits["test"], False) for it in (head, InBfloat16(head)))
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.1 * exact.std()
 
 
 def test_logistic_regression_ends_at_the_optimum(splits):
