@@ -11,6 +11,9 @@ from benchmarks.tasks import run
 from model_cards import write_cards
 
 ROOT = Path(__file__).parent.parent
+PICTURES, PICTURE_BYTES = 1e9, 1e5
+CORES = 2  # that the runtimes were measured on
+PRICE = 0.04  # of a core hour, in some currency
 NO_PEERS = ("AssocFormer", "AssocFormer, literal convolutions", "linear")
 
 
@@ -90,6 +93,24 @@ def runtimes(rows: Sequence[dict], ran: str) -> Iterable[str]:
             parts += [NOT_RUN, NOT_RUN] if rate is None else [f"{rate:.0f}", spread(one[f"{part}_over_torch"], "×")]
         agreed = ["", ""] if one["mAP"] is None else [f"{one['mAP']:.2f}", f"{100 * one['equal_decisions']:.2f}%"]
         yield row(one["runtime"], *parts, *agreed)
+
+
+def billion(rows: Sequence[dict], ran: str) -> Iterable[str]:
+    """What a billion pictures would take in each runtime, by arithmetic on its rate on two cores."""
+    yield from titled(
+        ran, "runtime", "pictures a second and core", "core hours", "hours on 100 cores", "GB a second that these read",
+        "cost",
+    )  # fmt: skip
+    for one in rows:
+        if not one["tags_images_per_second"]:
+            continue
+        rate = one["tags_images_per_second"] / CORES
+        hours = PICTURES / rate / 3600
+        read_per_second = 100 * rate * PICTURE_BYTES / 1e9
+        yield row(
+            one["runtime"], f"{rate:.0f}", f"{hours:,.0f}", f"{hours / 100:.0f}", f"{read_per_second:.1f}",
+            f"{hours * PRICE:.0f}",
+        )  # fmt: skip
 
 
 def peers(rows: Sequence[dict], ran: str) -> Iterable[str]:
@@ -245,6 +266,7 @@ TABLES = {
     },
     "docs/interpretation.md": {"thresholds": (thresholds, "thresholds")},
     "docs/hub.md": {"serving": (serving, "serving")},
+    "docs/scale.md": {"billion": (billion, "runtimes")},
     "docs/measured.md": {"recipes": (recipes, "recipes")},
     "docs/transformers.md": {"cvt": (time_and_memory, "cvt"), "onnx": (onnx, "onnx_speed", "onnx_accuracy")},
 }
