@@ -1,10 +1,11 @@
 """Saved models: their files, in folders and on the Hub, and their names there."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, is_offline_mode
 
 # `HTTPError` is of the library that this version of huggingface_hub calls: httpx, or, from 2.0 on, httpx2.
 from huggingface_hub.errors import (
@@ -19,6 +20,8 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
 from assocformer_hf.wording import first_line, shown
+
+logger = logging.getLogger(__name__)
 
 OPTIONS_FILE = "options.yaml"  # what a training leaves beside its model: the options it was called with
 METRICS_FILE = "metrics.json"  # of a model folder: what was measured
@@ -99,5 +102,9 @@ def file_of_model(model: str | Path, name: str) -> Path | None:
         return file if file.is_file() else None
     try:
         return Path(hf_hub_download(str(model), name))
+    except LocalEntryNotFoundError as error:
+        if not is_offline_mode():
+            logger.warning("%s: %s could not be fetched, and is taken as missing (%s)", model, name, error)
+        return None
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
         return None  # the model's own loading says what is wrong with its name, or the network

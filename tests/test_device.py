@@ -1,5 +1,6 @@
 """On a CPU freed memory serves the next tensors, and a precision that it lacks is named."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,15 @@ def test_freed_memory_is_used_again(first):
         [sys.executable, "-c", AFTER.format(first=first)], capture_output=True, text=True, check=True
     )
     assert int(child.stdout.split()[-1]) < 2 * (64 << 20)  # of 20 times as many
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_glibc_is_left_alone_where_its_own_variables_say_what_to_do():
+    child = subprocess.run(
+        [sys.executable, "-c", AFTER.format(first="share_cores(Accelerator(cpu=True))")],
+        env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "131072"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(child.stdout.split()[-1]) >= 20 * (64 << 20)
 
 
 def _cpu_flags() -> set[str]:

@@ -33,8 +33,9 @@ def space(*, options: group(SpaceOptions, "Space")):
 
     if options.push_to_hub and Path(options.model).is_dir():
         fail(f"{options.model}: a Space on the Hub shows a model there: publish it first, and give its Hub id")
-    if options.hub_space_id and not options.push_to_hub:
-        fail("--hub_space_id needs --push_to_hub")
+    for name in ("hub_space_id", "hub_private_repo"):
+        if getattr(options, name) and not options.push_to_hub:
+            fail(f"--{name} needs --push_to_hub")
     on_hub = is_hub_id(options.model) and not Path(options.model).exists()
     if not on_hub:  # a name on the Hub is looked up when the Space starts
         require_model(options.model)

@@ -86,8 +86,8 @@ def download(archive: Archive, target: Path) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             goes_on = response.status == 206
-            expected = int(response.headers.get("Content-Length", -1)) + (have if goes_on else 0)
-            _save(response, part, have if goes_on else 0, expected)
+            length, start = response.headers.get("Content-Length"), have if goes_on else 0
+            _save(response, part, start, None if length is None else start + int(length))
     except urllib.error.HTTPError as error:
         if error.code != 416:  # all of it is there
             raise DataError(f"{archive.url}: {error.code} {error.reason}") from error
@@ -99,13 +99,13 @@ def download(archive: Archive, target: Path) -> Path:
     return part.rename(target)
 
 
-def _save(response, part: Path, have: int, expected: int):
-    bar = progress_bar(total=max(expected, 0) or None, initial=have, unit="B", unit_scale=True, desc=part.stem)
+def _save(response, part: Path, have: int, expected: int | None):
+    bar = progress_bar(total=expected, initial=have, unit="B", unit_scale=True, desc=part.stem)
     with part.open("ab" if have else "wb") as file, bar:
         while block := response.read(BLOCK):
             file.write(block)
             bar.update(len(block))
-    if expected >= 0 and part.stat().st_size != expected:
+    if expected is not None and part.stat().st_size != expected:
         raise OSError(f"{part.stat().st_size} of {expected} bytes")
 
 

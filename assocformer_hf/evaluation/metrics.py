@@ -185,13 +185,21 @@ def _harmonic_mean(a: float, b: float) -> float:
 
 
 def _same_shape(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, targets = np.asanyarray(scores), np.asanyarray(targets)
+    scores, targets = _array(scores), _array(targets)
     if scores.shape != targets.shape or scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(
             "scores and targets must both be (images, labels) with at least one of each, "
             f"got {scores.shape} and {targets.shape}"
         )
     return scores, targets
+
+
+def _array(values) -> np.ndarray:
+    """Arrays, lists and tensors of torch, on any device and in half precision too, as arrays."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() and values.dtype.itemsize == 2 else values
+    return np.asanyarray(values)
 
 
 def _check_values(scores: np.ndarray, targets: np.ndarray, first: int):

@@ -1,6 +1,8 @@
 """Images on their way to a trained model: decoded and resized by the loader's workers, scaled by the batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,7 +14,9 @@ from torch.utils.data import DataLoader
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content, stored_name
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
+NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
+Source = str | Path | bytes | bytearray | Image.Image | np.ndarray | Mapping
 
 
 class InferenceImages(torch.utils.data.Dataset):
@@ -60,6 +64,29 @@ def _collate(items: Sequence[tuple[int, str, Tensor | str]]) -> Batch:
     good = [item for item in items if not isinstance(item[2], str)]
     pixels = torch.stack([image for _, _, image in good]) if good else torch.empty(0)
     return [item[:2] for item in good], pixels, [(name, why) for _, name, why in items if isinstance(why, str)]
+
+
+def read_source(image: Source, processor: AssocFormerImageProcessor, number: int = 0) -> tuple[str, Tensor]:
+    """The name of an image, and the image `(3, height, width)` in uint8 as the processor wants it.
+
+    Args:
+        image: a file or its content, an open file, an image, an array, or a row of a dataset with `bytes` and `path`.
+        processor: of the model.
+        number: what to call an image without a name.
+
+    Raises:
+        ImageError: if it is none, or cannot be read.
+    """
+    if isinstance(image, Mapping):
+        name = stored_name(image, number)
+        picture: Any = stored_content(image, name)
+    else:
+        name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
+        picture = array_image(image, name) if isinstance(image, np.ndarray) else image
+        picture = picture.read() if hasattr(picture, "read") else picture  # an open file, such as an upload
+        if not isinstance(picture, (str, Path, bytes, bytearray, Image.Image)):
+            raise ImageError.of(name, NO_IMAGE.format(type(picture).__name__))
+    return name, processor.to_pixels(processor.decode(picture, name))
 
 
 def array_image(array: np.ndarray, name: str) -> Image.Image:

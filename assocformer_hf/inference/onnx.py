@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
 from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, model_digest
-from assocformer_hf.inference.images import array_image, spread_images
+from assocformer_hf.inference.images import Source, read_source, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
@@ -117,7 +116,7 @@ def is_convolutional(model: AssocFormerForMultiLabel) -> bool:
     return sum(isinstance(one, nn.Conv2d) for one in modules) > sum(isinstance(one, nn.Linear) for one in modules)
 
 
-def calibration_images(processor: AssocFormerImageProcessor, images: Sequence) -> Tensor:
+def calibration_images(processor: AssocFormerImageProcessor, images: Sequence[Source]) -> Tensor:
     """The `pixel_values` of images spread over those given, `(images, 3, height, width)`, for [`quantize_onnx`].
 
     Args:
@@ -130,8 +129,7 @@ def calibration_images(processor: AssocFormerImageProcessor, images: Sequence) -
     pixels = []
     for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
         with suppress(ImageError):
-            image = array_image(images[i], f"image {i}") if isinstance(images[i], np.ndarray) else images[i]
-            pixels.append(processor.to_pixels(processor.decode(image, f"image {i}")))
+            pixels.append(read_source(images[i], processor, i)[1])
     if not pixels:
         raise DataError(
             "int8: this model's convolutions need images to measure their ranges on; give some that can be read as "

@@ -128,11 +128,12 @@ class HubArguments:
     )
 
     def __post_init__(self):
+        require(vars(self), at_least={"hub_sample_images": 0})
         if self.push_to_hub and not self.hub_model_id:
             raise OptionError("--push_to_hub needs a name for the repository: --hub_model_id organization/name")
-        if self.hub_license and not self.push_to_hub:
-            raise OptionError("--hub_license needs --push_to_hub; later, give --license to assocformer publish")
-        require(vars(self), at_least={"hub_sample_images": 0})
+        given = [name for name, value in vars(self).items() if value and name != "push_to_hub"]
+        if given and not self.push_to_hub:
+            raise OptionError(f"--{given[0]} needs --push_to_hub; assocformer publish publishes a trained model later")
 
 
 @dataclass

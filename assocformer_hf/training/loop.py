@@ -251,12 +251,12 @@ class TrainingRun:
             name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
             for name, value in self.state.options.items()
         }
-        self.accelerator.init_trackers("assocformer", options)
-        if self.accelerator.is_main_process and not self.goes_on:  # nothing is left that could refuse the run
-            for checkpoint in checkpoints(self.checkpoints):
-                remove_checkpoint(checkpoint)
-            self.output.remove(self.output.owned(LOGS))
         try:
+            self.accelerator.init_trackers("assocformer", options)
+            if self.accelerator.is_main_process and not self.goes_on:  # nothing is left that could refuse the run
+                for checkpoint in checkpoints(self.checkpoints):
+                    remove_checkpoint(checkpoint)
+                self.output.remove(self.output.owned(LOGS))
             with self.stop:
                 while self.state.epoch < self.epochs:
                     self._run_epoch()

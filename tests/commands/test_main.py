@@ -123,6 +123,8 @@ def test_a_bad_file_is_named(tmp_path, capsys, text, message):
         (["trian"], 'Did you mean "train"?'),
         (["train", "--batch_size", "big"], "--batch_size"),
         (["train", "--push_to_hub"], "--hub_model_id organization/name"),
+        (["train", "--hub_model_id", "org/name"], "--hub_model_id needs --push_to_hub"),
+        (["train", "--hub_private_repo", "yes"], "--hub_private_repo needs --push_to_hub"),
         (["check"], "--dataset"),
     ],
 )

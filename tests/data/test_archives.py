@@ -13,7 +13,10 @@ from assocformer_hf.data.schema import DataError
 
 @pytest.fixture
 def server(tmp_path):
-    """Serves the files in `served`, with ranges; `breaks` names those it breaks off in the middle, `requests` logs."""
+    """Serves the files in `served`, with ranges; `requests` logs.
+
+    `breaks` names those it breaks off in the middle, and `unsized` those whose length it does not say.
+    """
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -31,7 +34,8 @@ def server(tmp_path):
                 self.send_error(416)
                 return
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(content) - start))
+            if path.name not in web.unsized:
+                self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             if path.name in web.breaks:
                 web.breaks.remove(path.name)
@@ -42,7 +46,7 @@ def server(tmp_path):
             pass
 
     web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.requests, web.breaks, web.folder = [], set(), folder
+    web.requests, web.breaks, web.unsized, web.folder = [], set(), set(), folder
     web.url = f"http://127.0.0.1:{web.server_port}"
     threading.Thread(target=web.serve_forever, daemon=True).start()
     yield web
@@ -62,6 +66,16 @@ def test_a_broken_download_goes_on_and_is_verified(server, tmp_path):
     assert server.requests == [("data.bin", None), ("data.bin", "bytes=512000-")]
     assert download(archive, tmp_path / "data.bin").read_bytes() == content
     assert len(server.requests) == 2
+
+
+def test_a_download_goes_on_from_a_server_that_does_not_say_how_much_is_left(server, tmp_path):
+    content = bytes(range(256)) * 40
+    (server.folder / "data.bin").write_bytes(content)
+    server.unsized.add("data.bin")
+    (tmp_path / "data.bin.part").write_bytes(content[:2000])
+    archive = Archive(f"{server.url}/data.bin", hashlib.md5(content).hexdigest())
+    assert download(archive, tmp_path / "data.bin").read_bytes() == content
+    assert server.requests == [("data.bin", "bytes=2000-")]
 
 
 def test_what_is_not_the_official_file_is_refused(server, tmp_path):

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
@@ -47,6 +48,14 @@ def test_metrics_are_scikit_learns(table):
         assert metrics[name] == pytest.approx(value, abs=1e-9), name
     each = average_precision_score(targets, scores, average=None)
     np.testing.assert_allclose(metrics["per_label_AP"], np.atleast_1d(each), atol=1e-9)
+
+
+def test_tensors_of_every_precision_are_taken():
+    scores, targets = np.array([[0.5, 0.25], [0.125, 0.75]]), np.array([[1, 0], [0, 1]])
+    expected = multilabel_metrics(scores, targets)
+    for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        tensor = torch.tensor(scores, dtype=kind, requires_grad=True)
+        assert multilabel_metrics(tensor, torch.tensor(targets)) == expected
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,5 +1,6 @@
 """The tagger in onnxruntime: the labels that torch gives, from a file that is made once."""
 
+import io
 import pickle
 import re
 
@@ -88,6 +89,11 @@ def test_convolutions_in_int8_are_fitted_to_images(convolutional, scenes):
     assert expected.std(0).min() > 0.03  # else any constant would do
     float32 = Tagger(convolutional, runtime="onnx").onnx.path
     assert tagger.onnx.path.stat().st_size < 0.6 * float32.stat().st_size
+    rows = []
+    for scene in scenes[:16]:
+        scene.save(file := io.BytesIO(), "png")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    assert Tagger(convolutional, runtime="onnx-int8", calibration=rows).onnx.path == tagger.onnx.path
     message = "int8: this model's convolutions need images to measure their ranges on"
     for calibration in ((), [b"no image"]):
         with pytest.raises(DataError, match=message):

@@ -92,7 +92,7 @@ def described(pixels: torch.Tensor) -> dict:
 
 
 def locate(request: dict) -> dict:
-    """Where the labels of a picture were seen by a model that does not say so itself, `places` as in [`analyse`].
+    """Where the labels of a picture were seen by a model that does not say so itself, `places` as in [`described`].
 
     Squares are hidden behind the picture's mean colour, one after the other: how far does each logit fall?
     """

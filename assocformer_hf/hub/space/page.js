@@ -141,7 +141,14 @@ async function choose(label) {
     const picture = current;
     say("Looking where …");
     find("figcaption").textContent = "Looking where …";
-    picture.places = (await server.locate({ picture: picture.url })).places;
+    try {
+      picture.located ??= server.locate({ picture: picture.url });
+      picture.places = (await picture.located).places;
+    } catch (error) {
+      picture.located = undefined;
+      complain(`${picture.name}: the server does not say where; click the label again.`);
+    }
+    if (picture !== current) return;
     summarize();
   }
   drawWhy();

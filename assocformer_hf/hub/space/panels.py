@@ -54,8 +54,8 @@ def association_graph(matrix: Sequence[Sequence[float]], labels: Sequence[dict])
     box = "0 85 320 90" if len(nodes) == 2 else "0 0 320 260"
     return (
         f'<svg viewBox="{box}" role="img" aria-label="Association graph">{lines}{dots}</svg>'
-        f'<p class="quiet">Solid lines: associated (A above ½); dashed: below ½; none: neither. Strongest: {strongest}.'
-        "</p>"
+        '<p class="quiet">What one label says of another: solid lines count more (A above ½), dashed ones less, none: '
+        f"neither. Strongest: {strongest}.</p>"
     )
 
 
