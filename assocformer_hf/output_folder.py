@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from assocformer_hf.wording import shown, some
+from assocformer_hf.wording import one_line, shown, some
 
 HIDDEN = ".assocformer"
 MANIFEST = f"{HIDDEN}/manifest.json"
@@ -222,7 +222,7 @@ class OutputFolder:
             if not _is_write_error(error):
                 raise
             raise OutputError(
-                f"{self}: cannot be written ({' '.join(str(error).split())}); what was there before is left as it was: "
+                f"{self}: cannot be written ({one_line(error)}); what was there before is left as it was: "
                 "make room, or choose another folder"
             ) from error
         finally:

@@ -167,7 +167,7 @@ def _write_shard(key: str, shard: int):
 
 def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], rows: dict[str, int]) -> str:
     data = DatasetCardData(task_categories=["image-classification"], tags=["multi-label-classification"])
-    sizes = {key: sum(file.stat().st_size for file in (folder / "data").glob(f"{key}-*.parquet")) for key in rows}
+    sizes = {key: sum(file.stat().st_size for file in (folder / DATA).glob(f"{key}-*.parquet")) for key in rows}
     info = datasets.DatasetInfo(
         features=splits["train"].features,
         splits=SplitDict(
@@ -194,7 +194,7 @@ def _card(folder: Path, source: str, splits: Mapping[str, datasets.Dataset], row
 def _written_labels(folder: Path, key: str, features: datasets.Features) -> datasets.Dataset:
     """The labels of the images that were written."""
     columns = [name for name in ("labels", "unknown") if name in features]
-    files = sorted((folder / "data").glob(f"{key}-*.parquet"))
+    files = sorted((folder / DATA).glob(f"{key}-*.parquet"))
     tables = []
     for file in files:
         with file.open("rb") as content:  # pyarrow takes no paths that are not UTF-8

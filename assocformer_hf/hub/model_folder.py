@@ -21,6 +21,7 @@ from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
+from assocformer_hf.evaluation.thresholds import DECISION_METRICS
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
@@ -53,7 +54,6 @@ MODEL_FILES = (
 CALIBRATION_FILE, RELIABILITY_FILE = CALIBRATION_FILES = ("calibration.json", "reliability.png")  # if calibrated
 PICTURE = f"![Pictures and the labels that the model gives them]({PREDICTIONS_FILE})"
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # those that the card compares
-THRESHOLD_COLUMNS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 # Of the options in `metrics.json`, what no recipe names: how the run was launched, and what it learned from.
 NOT_OF_A_RECIPE = {"processor", "processes", "dataset", "train_split", "eval_split", "teacher", "teacher_digest"}
 # An estimate of what the training emitted: nothing is metered. Watts of a GPU and of a CPU's core under load, and the
@@ -243,6 +243,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         has_pictures: whether it holds a picture of predictions.
     """
     run, threshold = metrics["run"], metrics["threshold"]
+    hub_id = run["dataset"].partition(":")[0]  # without the configuration
     split, measured = run["eval_split"], metrics
     if held_out := metrics.get("test"):  # the validation split chose the weights, which flatters them
         split, measured = held_out["split"], held_out["rows"][0]  # the others are of models beside it
@@ -261,7 +262,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=TAGS,
-        datasets=[run["dataset"].partition(":")[0]] if is_hub_id(run["dataset"].partition(":")[0]) else None,
+        datasets=[hub_id] if is_hub_id(hub_id) else None,
         metrics=["mAP", "f1"],
         base_model=run["base_model"],
         model_name=name,
@@ -278,7 +279,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         num_labels=len(metrics["per_label"]),
         threshold="each label's own threshold" if isinstance(threshold, list) else f"{threshold:.3g}",
         single_threshold=not isinstance(threshold, list),
-        threshold_columns=THRESHOLD_COLUMNS,
+        threshold_columns=DECISION_METRICS,
         best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
         calibration_note=_calibration_note(metrics.get("calibration")),
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
@@ -347,5 +348,5 @@ def _at_thresholds(evaluation: Evaluation) -> list[dict]:
     rows = []
     for threshold in THRESHOLDS:
         metrics = multilabel_metrics(evaluation.scores, evaluation.targets, threshold)
-        rows.append({"threshold": threshold} | {key: metrics[key] for key in THRESHOLD_COLUMNS})
+        rows.append({"threshold": threshold} | {key: metrics[key] for key in DECISION_METRICS})
     return rows

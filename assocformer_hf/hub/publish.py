@@ -168,9 +168,9 @@ def check_model_folder(folder: str | Path) -> list[str]:
         if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
             raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
     try:
-        ModelCard.load(folder / "README.md")
+        ModelCard.load(folder / CARD_FILE)
     except (ValueError, YAMLError) as error:
-        raise PublishError(f"{folder / 'README.md'}: its metadata is not valid ({one_line(error)})") from error
+        raise PublishError(f"{folder / CARD_FILE}: its metadata is not valid ({one_line(error)})") from error
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
 

@@ -10,6 +10,7 @@ import yaml
 from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
 from assocformer_hf.evaluation.options import PRECISIONS
 from assocformer_hf.option_values import OptionError, require, suggestion
+from assocformer_hf.wording import one_line
 
 RECIPES = Path(__file__).with_name("recipes")
 # By the dataset's name, where no file is named; any other dataset is taken for one's own photographs.
@@ -294,7 +295,7 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
             f"config {name_or_path}: {error.strerror}; expected a YAML file or one of {', '.join(recipe_names())}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"config {path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise OptionError(f"config {path}: not valid YAML ({one_line(error)})") from error
     if not isinstance(options, dict):
         raise OptionError(f"config {path}: expected `option: value` lines")
     for name, value in options.items():

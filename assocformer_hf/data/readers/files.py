@@ -18,6 +18,7 @@ from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.option_values import require
 from assocformer_hf.output_folder import OutputError, OutputFolder
+from assocformer_hf.wording import one_line
 
 LOOKED_AT = 100  # names that tell whether paths are of this machine
 
@@ -74,7 +75,7 @@ def read_yaml(path: Path):
     try:
         return yaml.load(read_text(path), _TextLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: not valid YAML ({one_line(error)})") from error
 
 
 def read_xml(path: Path) -> ElementTree.Element:
