@@ -201,7 +201,18 @@ def test_a_model_whose_a_is_worth_it_shows_it(browser, tmp_path):
         assert "person" not in found(page)
         page.get_by_role("img", name="Association graph").wait_for()
         assert "the model loses 2.00 points of mAP (95% interval 1.00 to 3.00)" in page.locator(".note").inner_text()
-        page.locator(".bars button", has_text="diningtable").click()
+        table = page.locator(".bars button", has_text="diningtable")
+
+        def answer_nothing_of_places(route):
+            asks = "locate" in (route.request.post_data or "")
+            route.fulfill(body="null", content_type="application/json") if asks else route.continue_()
+
+        page.route("**/component_server/", answer_nothing_of_places)
+        table.click()
+        page.get_by_text("1.jpg: the server does not say where; click the label again.").wait_for()
+        assert table.get_attribute("aria-pressed") == "false"
+        page.unroute("**/component_server/")
+        table.click()
         page.locator(".frame.lit canvas").wait_for()
         assert page.locator("canvas").evaluate(PAINTED)
         assert "orange: against it" in page.locator("figcaption").inner_text()

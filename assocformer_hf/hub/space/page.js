@@ -146,9 +146,11 @@ async function choose(label) {
       picture.places = (await picture.located).places;
     } catch (error) {
       picture.located = undefined;
+      chosen = null;
       complain(`${picture.name}: the server does not say where; click the label again.`);
     }
     if (picture !== current) return;
+    drawLabels();
     summarize();
   }
   drawWhy();
