@@ -276,12 +276,11 @@ def _hold_out(splits: MultiLabelDataset, options: SourceOptions):
     if copies:
         where = "in the same split" if len(first) < len(whole) else "in both splits, as there are too few others"
         note = f"{counted(copies, 'image is a copy', 'images are copies')} of another, {where}"
-        labels_of: dict[int, set] = {}
-        for image, row in zip(copy_of, labels, strict=True):
-            labels_of.setdefault(image, set()).add(frozenset(row))
-        if differing := sum(len(found) > 1 for found in labels_of.values()):
+        first_labels: dict[int, set] = {}
+        pairs = [(image, set(row)) for image, row in zip(copy_of, labels, strict=True)]
+        if differing := sum(row != first_labels.setdefault(image, row) for image, row in pairs):
             has = "one of them has" if differing == 1 else f"{differing} of them have"
-            note += f"; {has} other labels there: write all labels of an image in one row"
+            note += f"; {has} other labels there: give each image all its labels once"
         splits.summary.notes.append(note)
     for key, part in zip(("train", "validation"), rows, strict=True):
         splits[key] = named_split(whole.select(part), key)

@@ -59,7 +59,7 @@ class Tagger:
     want it so. A column that has one of these names already, such as the true labels, has to be renamed first.
 
     On a CPU with glibc the process keeps freed memory for the next images, which is faster and takes up to half as much
-    memory again; the environment variable `MALLOC_TRIM_THRESHOLD_=131072`, glibc's own value, leaves it as it was.
+    memory again; with the environment variable `MALLOC_TRIM_THRESHOLD_=131072` glibc gives freed memory back at once.
 
     Args:
         model: folder or Hub id of a trained AssocFormer.

@@ -259,6 +259,8 @@ def similar_across(looks: np.ndarray, splits: np.ndarray, distance: int = DISTAN
         by_group = np.argsort(groups.ravel(), kind="stable")
         for group in np.split(by_group, np.cumsum(np.bincount(groups.ravel()))[:-1]):
             for image in group[splits[group] > splits[group].min()]:
+                if nearest.get(int(image), (1, 0))[0] == 0:  # its likes are all in the first part's group
+                    continue
                 others = group[splits[group] < splits[image]]
                 bits = np.unpackbits(looks[others] ^ looks[image], axis=1).sum(1)
                 found = int(bits.min()), int(others[bits.argmin()])

@@ -11,6 +11,7 @@ from assocformer_hf.data.readers.labels import (
     UNKNOWN_COLUMN,
     class_names,
     find_column,
+    flags_for_names,
     innermost,
     read_labels,
     refuse_states_beside,
@@ -72,7 +73,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     Args:
         dataset: one split.
         origin: what errors call it.
-        options: the columns, where they are not the first of type Image and that with a usual name (with dots into
+        options: the columns, where they are not the only one of type Image and that with a usual name (with dots into
             structures: `objects.category`), or one column for each label; the label set, where it is not that of the
             column's ClassLabel or what occurs.
 
@@ -95,17 +96,18 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         top, path = _parts(name, dataset.features)
         columns[key] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
     declared = class_names(flat[found]) if found else None
+    silent = sum(value is None for value in columns[found]) if found and "." in found else 0
     if found:
         for name, key in chosen.items():
             if own := class_names(flat[name]) or declared:
                 columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
     else:
-        columns = with_class_names(columns, flat, origin)
+        columns = with_class_names(columns, _of_top_level(flat, dataset.features), origin, states=True)
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
     read.columns = {"image": image} | labels.columns
-    if found and "." in found and (silent := sum(value is None for value in columns[found])):
+    if silent:
         read.notes.append(f"{counted(silent, 'image')} without {found}, and so without any label")
     ignored = [name for name in flat if name not in chosen] + labels.ignored
     read.left_out |= dict.fromkeys(map(repr, ignored), UNUSED_COLUMNS)
@@ -123,11 +125,20 @@ def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None
 
 
 def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
-    """The column of unknown labels that stands beside that of the labels, in the same structure."""
+    """The column of unknown labels that stands beside that of the labels, in the same structure.
+
+    Raises:
+        DataError: if it holds flags in the place of labels.
+    """
     beside = found.rpartition(".")[0]
     names = {name.rpartition(".")[2]: name for name in flat if name.rpartition(".")[0] == beside and name != found}
     column = find_column(list(names), None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN, alternatives=False)
-    return None if column is None else names[column]
+    if column is None:
+        return None
+    kind, numbers = flat[names[column]], ("int", "uint") if isinstance(flat[found], LISTS) else ()
+    if isinstance(kind, datasets.Value) and kind.dtype.startswith(("bool", *numbers)):
+        raise flags_for_names(names[column], origin)
+    return names[column]
 
 
 def _is_doubtful(found: str, flat: dict, options: SourceOptions) -> bool:
@@ -192,7 +203,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         return sorted({index[name] for name in row})
 
     def stated(example: dict, name: str):
-        (value,) = with_class_names({name: [example[name]]}, flat, origin)[name]
+        (value,) = with_class_names({name: [example[name]]}, flat, origin, states=True)[name]
         return value
 
     def convert(example: dict) -> dict:
@@ -213,6 +224,11 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     others = [name for name in dataset.features if name not in features]
     undecoded = dataset.cast_column(image, datasets.Image(decode=False))
     return undecoded.map(convert, remove_columns=others, features=features)
+
+
+def _of_top_level(flat: dict, features) -> dict:
+    """The types of the columns that are no part of a structure."""
+    return {name: kind for name, kind in flat.items() if name in features}
 
 
 def _parts(name: str, top_level: Container[str]) -> tuple[str, list[str]]:

@@ -7,7 +7,7 @@ import json
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,17 +21,18 @@ from assocformer_hf.wording import some
 LABEL_COLUMNS = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class")
 PLAIN_LABEL_COLUMNS = LABEL_COLUMNS[:4]  # which can hardly be anything else
 UNKNOWN_COLUMN = "unknown"
-# Columns that hold 1 and 0 and are seldom labels.
+# Columns that hold 1 and 0 and are seldom labels; also with `is` before them, and with underscores.
 NO_LABELS = frozenset(
-    ("fold", "kfold", "is_valid", "is_test", "is_train", "test", "valid", "val", "split", "index", "id", "group",
-     "source", "year", "height", "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count",
-     "unnamed: 0", "is_duplicate", "augmented", "flip", "crowd", "iscrowd", "difficult", "truncated", "occluded",
-     "isoccluded", "istruncated", "isgroupof", "isdepiction", "isinside")
+    ("fold", "kfold", "valid", "test", "train", "val", "split", "index", "id", "group", "source", "year", "height",
+     "width", "size", "weight", "sex", "gender", "age", "patient", "version", "count", "unnamed: 0", "duplicate",
+     "augmented", "flip", "crowd", "difficult", "truncated", "occluded", "groupof", "depiction", "inside", "verified",
+     "reviewed", "annotator")
 )  # fmt: skip
 LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
+CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
 
@@ -133,7 +134,7 @@ def table_labels(
         parts = [read_labels(columns[name], f"{origin}: column {name!r}", delimiter, names) for name in used]
         unknown: Sequence[Sequence[str]] = [()] * len(parts[0])
         if unknown_column:
-            _refuse_flags(unknown_column, columns[unknown_column], parts, origin)
+            _refuse_flags(unknown_column, [columns[name] for name in used], parts, names, origin)
             unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
         return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
@@ -160,7 +161,7 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
         others: the columns that may be labels.
         origin: what the error calls the table.
     """
-    beside = [name for name in others if name.lower() not in NO_LABELS and _holds_states(columns[name])]
+    beside = [name for name in others if not is_no_label(name) and _holds_states(columns[name])]
     values = columns.get(label_column, ())
     if beside and _share_of_states(values) == 1:
         raise DataError(
@@ -176,38 +177,69 @@ def refuse_states_beside(label_column: str, columns: Mapping[str, list], others:
         )
 
 
-def _refuse_flags(column: str, values: Sequence, parts: Sequence[Sequence[Sequence[str]]], origin: str | Path):
-    """Raises DataError where a column that should name unknown labels says 1 or 0 of each image."""
+def _refuse_flags(
+    column: str,
+    values: Sequence[Sequence],
+    parts: Sequence[Sequence[Sequence[str]]],
+    names: Sequence[str] | None,
+    origin: str | Path,
+):
+    """Raises DataError where a column that should name unknown labels says 1 or 0 of each image.
+
+    Args:
+        column: its name.
+        values: of the column of labels and of this.
+        parts: the names that they give.
+        names: the label set, if it is given.
+        origin: what the error calls the table.
+    """
+    if _share_of_states(values[1]) < 1:
+        return
     present, unknown = ({name for row in part for name in row} for part in parts)
-    if _share_of_states(values) == 1 and not unknown & present:
-        raise DataError(
-            f"{origin}: column {column!r} holds 1 and 0, where the names of the labels that are unknown should stand: "
-            "rename it, if it is something else"
-        )
+    numbers = not any(isinstance(value, str) for value in values[1])
+    if (numbers and any(isinstance(value, str) for value in values[0])) or not unknown & (present | set(names or ())):
+        raise flags_for_names(column, origin)
 
 
-def refuse_states_of_rows(columns: Mapping[str, list], found: TableLabels, origin: str | Path):
+def flags_for_names(column: str, origin: str | Path) -> DataError:
+    """The error of a column `unknown` that says something else."""
+    return DataError(
+        f"{origin}: column {column!r} holds 1 and 0, where the names of the labels that are unknown should stand: "
+        "rename it, if it is something else"
+    )
+
+
+def is_no_label(column: str) -> bool:
+    """Whether a column is called like one that holds 1 and 0 and is seldom a label."""
+    return column.lower().replace("_", "").removeprefix("is") in NO_LABELS
+
+
+def refuse_states_of_rows(columns: Mapping[str, list], images: Sequence[str], found: TableLabels, origin: str | Path):
     """Raises DataError where images have several rows with a label each, and a column says whether it is there.
 
-    A number that is the same for all rows of a label, such as that of its class, is none.
+    That differs between the rows of an image, and between those of a label. What does not is a property of the image,
+    or a number of the label.
 
     Args:
         columns: by name.
+        images: of the rows.
         found: the labels of the rows, and the columns that are not used.
         origin: what the error calls the table.
     """
     for name in found.ignored:
-        if name.lower() in NO_LABELS or _share_of_states(columns[name]) < 1:
+        if is_no_label(name) or _share_of_states(columns[name]) < 1:
             continue
-        said: dict[tuple, set] = {}
-        for labels, value in zip(found.present, columns[name], strict=True):
+        of_label: dict[tuple, set] = {}
+        of_image: dict[str, set] = {}
+        for image, labels, value in zip(images, found.present, columns[name], strict=True):
             if not is_empty(value):
-                said.setdefault(tuple(labels), set()).add(state_of(value))
-        if any(len(states) > 1 for states in said.values()):
+                of_label.setdefault(tuple(labels), set()).add(state_of(value))
+                of_image.setdefault(image, set()).add(state_of(value))
+        if all(any(len(states) > 1 for states in said.values()) for said in (of_label, of_image)):
             raise DataError(
                 f"{origin}: images have several rows, and column {name!r} holds 1 and 0: it may say whether an image "
                 "has the label of the row. Write one row for each image and a column for each label (pandas: "
-                f"table.pivot(index=IMAGES, columns=LABELS, values={name!r})), or take the column out"
+                f"table.pivot(index=IMAGES, columns=LABELS, values={name!r}).reset_index()), or take the column out"
             )
 
 
@@ -281,7 +313,7 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
         return delimiter
     if names:
         for candidate in (None, *DELIMITERS, " "):
-            if all(set(divide(cell, candidate)) <= set(names) for cell in cells):
+            if _divides(candidate, cells, names):
                 return candidate
     bare = [QUOTED.sub("", cell) for cell in cells]
     found = [candidate for candidate in DELIMITERS if any(candidate in cell for cell in bare)]
@@ -294,6 +326,14 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
     return found[0] if found else None
 
 
+def _divides(delimiter: str | None, cells: Iterable[str], names: Sequence[str]) -> bool:
+    """Whether a delimiter divides every cell into labels of the set."""
+    try:
+        return all(set(divide(cell, delimiter)) <= set(names) for cell in cells)
+    except DataError:
+        return False
+
+
 def divide(cell: str, delimiter: str | None) -> list[str]:
     """The labels in a cell of text; those that contain the delimiter are in double quotes, others may be."""
     if not cell.strip():
@@ -301,7 +341,7 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     broken = "labels {!r}: a line break; put a label with one in double quotes, or {} in its place"
     if delimiter is None:
         quoted = re.fullmatch(r'"((?:[^"]|"")+)"', cell.strip())
-        if not quoted and len(cell.strip().splitlines()) > 1:
+        if not quoted and re.search(r"[\r\n]", cell.strip()):
             raise DataError(broken.format(cell, DELIMITERS[0]))
         return [quoted[1].replace('""', '"') if quoted else cell.strip()]
     if len(delimiter) != 1 or delimiter in '"\r\n':
@@ -309,10 +349,7 @@ def divide(cell: str, delimiter: str | None) -> list[str]:
     try:
         rows = list(csv.reader(io.StringIO(cell, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
-        way = "; write lists, or a column for each label" if cell.lstrip().startswith("{") else ""
-        raise DataError(
-            f"labels {cell!r}: a quote is not closed or not at the start of a label ({error}){way}"
-        ) from error
+        raise DataError(f"labels {cell!r}: a quote is not closed or not at the start of a label ({error})") from error
     if len(rows) > 1:
         raise DataError(broken.format(cell, delimiter))
     (parts,) = rows
@@ -342,11 +379,22 @@ def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
     return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]
 
 
-def with_class_names(columns: dict[str, list], features: Mapping, origin: str | Path) -> dict[str, list]:
-    """Columns whose indices into classes that the features declare are names."""
+def with_class_names(
+    columns: dict[str, list], features: Mapping, origin: str | Path, states: bool = False
+) -> dict[str, list]:
+    """Columns whose indices into classes that the features declare are names.
+
+    Args:
+        columns: by name.
+        features: what `datasets` knows of their types.
+        origin: what errors call them.
+        states: whether two classes that say yes and no in words become 1 and 0.
+    """
     result = dict(columns)
     for name in columns:
         if declared := class_names(features.get(name)):
+            said = [CLASS_STATES.get(word.lower(), "") for word in declared]
+            declared = said if states and sorted(said) == ["0", "1"] else declared
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
             many = isinstance(features[name], LISTS)
             result[name] = rows if many else [row[0] if row else None for row in rows]
@@ -367,7 +415,7 @@ def read_labels(
         values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
             A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides it.
         origin: what errors call the column.
-        delimiter: from [`find_delimiter`]; where one is given, texts are lists only if all of them can be read so.
+        delimiter: from [`find_delimiter`]; where one is given, texts are lists only if one of them can be read so.
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
             nothing but 1 and 0, states of each label. Without it, and where its names are whole numbers, numbers are
             names.
@@ -381,9 +429,9 @@ def read_labels(
             lists = [_written_list(value, f"{origin}: row {i + 1}") for i, value in enumerate(values)]
             return read_labels(lists, origin, names=names)
         rows_of = {}
-        for value in set(values):
+        for value in dict.fromkeys(values):
             try:
-                rows_of[value] = divide(value, delimiter)
+                rows_of[value] = divide(_no_dictionary(value), delimiter)
             except DataError as error:
                 raise DataError(f"{origin}: row {list(values).index(value) + 1}: {error}") from error
         divided = [rows_of[value] for value in values]
@@ -428,15 +476,26 @@ def _kind(value) -> str:
 
 
 def _are_lists(cells: Iterable[str], delimiter: str | None) -> bool:
-    """Whether cells of text are meant as lists; with a delimiter that was given, only if all are lists."""
-    if not any(map(_is_list, cells)):
-        return False
-    if delimiter is None:
-        return True
-    try:
-        return all(_written_list(cell, "") is not None for cell in cells if cell.strip())
-    except DataError:
-        return False
+    """Whether cells of text are meant as lists; with a delimiter that was given, only if one of them can be read so."""
+    return any(_is_list(cell) and (delimiter is None or any(_parsed(cell))) for cell in cells)
+
+
+def _parsed(value: str) -> Iterator[tuple[Callable, list | tuple | set | dict]]:
+    """What text says in JSON, and in Python, where that is a list or the like, with what parsed it."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            parsed = parse(value.strip())
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(parsed, (list, tuple, set, dict)):
+            yield parse, parsed
+
+
+def _no_dictionary(cell: str) -> str:
+    """The cell; raises DataError for one that holds a dictionary."""
+    if cell.lstrip().startswith("{") and any(isinstance(parsed, dict) for _, parsed in _parsed(cell)):
+        raise DataError(f"labels {cell!r:.80} are a dictionary; write lists, or a column for each label")
+    return cell
 
 
 def _is_list(value: str) -> bool:
@@ -444,22 +503,15 @@ def _is_list(value: str) -> bool:
     text = value.strip()
     if not text.startswith(("(", "{", "set(")):
         return text.startswith("[")
-    try:
-        return isinstance(ast.literal_eval(text), (tuple, set))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return False
+    return any(isinstance(parsed, (tuple, set)) for _, parsed in _parsed(text))
 
 
 def _written_list(value: str, origin: str) -> list | None:
     """A list that is written as text."""
     if not value.strip():
         return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            parsed = parse(value.strip())
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(parsed, (list, tuple, set)):
+    for parse, parsed in _parsed(value):
+        if not isinstance(parsed, dict):
             if parse is ast.literal_eval and _lacks_a_comma(value):
                 raise DataError(f'{origin}: {value!r:.80} has no comma between two labels; write ["cat", "dog"]')
             return list(parsed)

@@ -77,7 +77,7 @@ def labelled_splits(
         found = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
         notes = [*notes, *_without_guesses(found, columns)]
         if found.names is None and isinstance(images, list) and len(set(images)) < len(images):
-            refuse_states_of_rows(columns, found, origin)
+            refuse_states_of_rows(columns, images, found, origin)
     rows_of: dict[str | None, list[int]] = {}
     for row, own in enumerate(split_of_row):
         rows_of.setdefault(own, []).append(row)

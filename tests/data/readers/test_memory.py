@@ -126,7 +126,9 @@ def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(fil
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("names", [["yes", "no"], ["0", "-1", "1"], ["false", "true"]])
+@pytest.mark.parametrize(
+    "names", [["male", "female"], ["yes", "no"], ["Absent", "Present"], ["0", "-1", "1"], ["false", "true"]]
+)
 def test_classes_that_say_whether_a_label_is_there_are_read_by_their_names(files, tmp_path, names):
     kind = datasets.ClassLabel(names=names)
     features = datasets.Features({"image": datasets.Image(), "x": kind, "y": kind})
@@ -139,21 +141,46 @@ def test_classes_that_say_whether_a_label_is_there_are_read_by_their_names(files
         streamed = load_multilabel_dataset(tmp_path / "saved", streaming=True, label_names=["x", "y"])
         return next(iter(streamed["train"]))
 
-    if "yes" in names:
+    if "male" in names:
         with pytest.raises(DataError, match="no labels; expected a column labels"):
             read(dataset)
-        with pytest.raises(DataError, match="column 'x': 'yes' is not 1, 0, -1 or nothing"):
+        with pytest.raises(DataError, match="column 'x': 'male' is not 1, 0, -1 or nothing"):
             first()
         return
     expected = {f"{i}.jpg": ([], []) for i in range(4)}
     for label in ("x", "y"):
         for i, place in enumerate(rows[label]):
-            if names[place] not in ("0", "false"):
+            if names[place] not in ("0", "false", "no", "Absent"):
                 expected[f"{i}.jpg"][names[place] == "-1"].append(label)
     assert read(dataset) == expected
     assert (first()["labels"], first()["unknown"]) == tuple(
         [["x", "y"].index(n) for n in part] for part in expected["0.jpg"]
     )
+
+
+def test_flags_in_the_place_of_unknown_labels_are_named(files, tmp_path):
+    kinds = {"image": datasets.Image(), "labels": datasets.List(datasets.ClassLabel(names=["x", "y"]))}
+    for flag in ("bool", "int64"):
+        features = datasets.Features(kinds | {"unknown": datasets.Value(flag)})
+        rows = {"image": files, "labels": [[0], [1], [], [0, 1]], "unknown": [0, 1, 0, 1]}
+        dataset = datasets.Dataset.from_dict(rows, features=features)
+        with pytest.raises(DataError, match="column 'unknown' holds 1 and 0, where the names of the labels"):
+            read(dataset)
+        datasets.DatasetDict(train=dataset, validation=dataset).save_to_disk(tmp_path / flag)
+        with pytest.raises(DataError, match="column 'unknown' holds 1 and 0, where the names of the labels"):
+            load_multilabel_dataset(tmp_path / flag, streaming=True)
+    table = pandas.DataFrame({"image": files, "labels": ["x", "y", "x", "y"], "unknown": [0, 1, 0, 0]})
+    with pytest.raises(DataError, match="column 'unknown' holds 1 and 0, where the names of the labels"):
+        read(table, label_names=["x", "y"])
+    numbers = pandas.DataFrame({"image": files, "labels": ["2", "3", "2|3", "2"], "unknown": ["1", "1", "", ""]})
+    assert read(numbers, label_names=["1", "2", "3"])["0.jpg"] == (["2"], ["1"])
+
+
+def test_classes_of_objects_are_no_columns_of_labels(files):
+    kind = [{"flag": datasets.ClassLabel(names=["0", "1"])}]
+    features = datasets.Features({"image": datasets.Image(), "x": datasets.Value("int64"), "objects": kind})
+    rows = {"image": files, "x": [1, 0, 1, 0], "objects": [[{"flag": 1}, {"flag": 0}]] * 4}
+    assert read(datasets.Dataset.from_dict(rows, features=features))["0.jpg"] == (["x"], [])
 
 
 def test_of_several_columns_of_images_that_with_a_usual_name_counts(files, tmp_path):
@@ -179,7 +206,7 @@ def test_copies_of_an_image_with_other_labels_are_told(files):
         row["image"] = Image.new("RGB", (8, 8), (90 * (shade // 2), 0, 0))
     notes = load_multilabel_dataset(rows, validation_share=0.5).summary.notes
     assert (
-        "2 images are copies of another, in the same split; 2 of them have other labels there: write all labels"
+        "2 images are copies of another, in the same split; 2 of them have other labels there: give each image"
         in notes[-1]
     )
     rows[1]["labels"] = rows[3]["labels"] = "x"

@@ -191,11 +191,14 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
         ("file_name,labels\n0.jpg,[\"cat\"]\n1.jpg,dog\n", {}, "row 2: 'dog' is not a list, as other rows are"),
         ("file_name,labels\n0.jpg,[odd]\n1.jpg,dog\n", {}, r"row 1: '\[odd\]' begins like a list and is none"),
         ("file_name,labels\n0.jpg,cat\n1.jpg,\"cat\ndog\"\n", {}, r"row 2: labels 'cat\\ndog': a line break; put"),
-        ("file_name,labels\n0.jpg,\"{\"\"cat\"\": 0, \"\"dog\"\": 1}\"\n", {}, "row 1: .*write lists, or a column"),
+        ("file_name,labels\n0.jpg,\"{\"\"cat\"\": 0, \"\"dog\"\": 1}\"\n", {}, "row 1: .* are a dictionary;"),
         ("file_name,label,present\n0.jpg,cat,1\n0.jpg,dog,0\n1.jpg,cat,0\n1.jpg,dog,1\n", {},
          "images have several rows, and column 'present' holds 1 and 0: it may say whether an image has the label"),
         ("image,LabelName,Confidence\n0.jpg,cat,1\n0.jpg,dog,1\n1.jpg,dog,0\n1.jpg,cat,1\n",
          {"label_column": "LabelName"}, "column 'Confidence' holds 1 and 0.*values='Confidence'"),
+        ("file_name,labels\n0.jpg,\"['a', 'b']\"\n1.jpg,c\n", {"delimiter": ","}, "row 2: 'c' is not a list, as"),
+        ("file_name,labels\n0.jpg,['a' 'b']\n1.jpg,['a']\n", {"delimiter": ","}, "has no comma between two labels"),
+        ("file_name,labels\n0.jpg,\"{'cat': 1, 'dog': 0}\"\n", {}, "row 1: labels .* are a dictionary; write"),
         ("file_name,labels,unknown\n0.jpg,cat,0\n1.jpg,dog,1\n", {}, "column 'unknown' holds 1 and 0, where the"),
         (ROWS, {"form": "csv"}, "unknown form 'csv'; expected one of coco, cvat, hub, imagefolder, .*table, voc, yolo"),
         (ROWS, {"form": "yolo"}, "no dataset found; looked for data.yaml with names"),
@@ -216,9 +219,11 @@ def test_wrong_tables_are_named_with_the_way_out(folder, text, options, message)
     [
         "class_id\n0.jpg,cat,0\n0.jpg,dog,1\n1.jpg,cat,0\n2.jpg,dog,1\n",
         "difficult\n0.jpg,cat,0\n0.jpg,dog,1\n1.jpg,cat,1\n2.jpg,dog,0\n",
+        "indoor\n0.jpg,cat,0\n0.jpg,dog,0\n1.jpg,cat,1\n2.jpg,dog,1\n",
+        "is_occluded\n0.jpg,cat,0\n0.jpg,dog,1\n1.jpg,cat,1\n2.jpg,dog,0\n",
         "sure\n0.jpg,cat,1\n0.jpg,dog,1\n1.jpg,cat,1\n2.jpg,dog,\n",
     ],
-    ids=["number of the class", "flag of an object", "never 0"],
+    ids=["number of the class", "flag of an object", "of the image", "with is", "never 0"],
 )
 def test_a_column_of_numbers_beside_several_rows_of_an_image_is_no_state(folder, column):
     assert load(folder, f"file_name,label,{column}") == [{"cat", "dog"}, {"cat"}, {"dog"}]
@@ -229,6 +234,13 @@ def test_labels_in_brackets_are_names_where_the_delimiter_is_given(folder):
     assert load(folder, text, delimiter="|") == [{"[odd]", "cat"}, {"cat"}, {"(a"}]
     assert load(folder, ROWS.replace("cat|dog", '"[""cat"", ""dog""]"').replace(",cat\n", ',"[""cat""]"\n')
                 .replace(",dog\n", ',"[""dog""]"\n'), delimiter="|") == EXPECTED  # fmt: skip
+
+
+def test_a_label_of_two_lines_is_read_with_and_without_the_label_set(folder):
+    text = 'file_name,labels\n0.jpg,"cat|""a\nb"""\n1.jpg,cat\n2.jpg,"""a\nb"""\n'
+    expected = [{"cat", "a\nb"}, {"cat"}, {"a\nb"}]
+    assert load(folder, text) == load(folder, text, label_names=["cat", "a\nb"]) == expected
+    assert load(folder, "file_name,labels\n0.jpg,caf\u2028b\n1.jpg,cat\n") == [{"caf\u2028b"}, {"cat"}]
 
 
 def test_guesses_of_a_table_of_predictions_are_no_labels(folder):
