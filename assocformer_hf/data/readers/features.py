@@ -102,7 +102,8 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
             if own := class_names(flat[name]) or declared:
                 columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
     else:
-        columns = with_class_names(columns, _of_top_level(flat, dataset.features), origin, states=True)
+        of_images = {name: kind for name, kind in flat.items() if name in dataset.features}  # not of their objects
+        columns = with_class_names(columns, of_images, origin, states=True)
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
@@ -224,11 +225,6 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     others = [name for name in dataset.features if name not in features]
     undecoded = dataset.cast_column(image, datasets.Image(decode=False))
     return undecoded.map(convert, remove_columns=others, features=features)
-
-
-def _of_top_level(flat: dict, features) -> dict:
-    """The types of the columns that are no part of a structure."""
-    return {name: kind for name, kind in flat.items() if name in features}
 
 
 def _parts(name: str, top_level: Container[str]) -> tuple[str, list[str]]:
