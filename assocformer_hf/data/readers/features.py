@@ -10,6 +10,7 @@ from assocformer_hf.data.readers.labels import (
     LISTS,
     UNKNOWN_COLUMN,
     class_names,
+    class_words,
     find_column,
     flags_for_names,
     innermost,
@@ -103,7 +104,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
                 columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
     else:
         of_images = {name: kind for name, kind in flat.items() if name in dataset.features}  # not of their objects
-        columns = with_class_names(columns, of_images, origin, states=True)
+        columns = with_class_names(columns, of_images, origin, class_words)
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
@@ -203,16 +204,22 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
         return sorted({index[name] for name in row})
 
-    def stated(example: dict, name: str):
-        (value,) = with_class_names({name: [example[name]]}, flat, origin, states=True)[name]
-        return value
+    # By a column of classes, the words of each; an index below 0 is unknown anyhow.
+    words = {
+        name: dict(enumerate(class_words(flat[name])))
+        for name in (label_names if by_column else ())
+        if isinstance(flat[name], datasets.ClassLabel)
+    }
 
     def convert(example: dict) -> dict:
         if by_column:
-            states = [state_of(stated(example, name)) for name in label_names]
+            values = [words[n].get(example[n], example[n]) if n in words else example[n] for n in label_names]
+            states = [state_of(value) for value in values]
             if None in states:
-                wrong = label_names[states.index(None)]
-                raise DataError(f"{origin}: column {wrong!r}: {stated(example, wrong)!r} is not 1, 0, -1 or nothing")
+                wrong = states.index(None)
+                raise DataError(
+                    f"{origin}: column {label_names[wrong]!r}: {values[wrong]!r} is not 1, 0, -1 or nothing"
+                )
             row = {"labels": [i for i, state in enumerate(states) if state == 1]}
             row["unknown"] = [i for i, state in enumerate(states) if state == -1]
         else:

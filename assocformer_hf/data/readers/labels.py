@@ -369,6 +369,13 @@ def class_names(kind) -> list[str] | None:
     return list(kind.names) if isinstance(kind, datasets.ClassLabel) else None
 
 
+def class_words(kind) -> list[str] | None:
+    """The names of a ClassLabel as [`class_names`] has them; where two say yes and no in words, 1 and 0."""
+    names = class_names(kind)
+    said = [CLASS_STATES.get(name.lower(), "") for name in names or ()]
+    return said if sorted(said) == ["0", "1"] else names
+
+
 def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
     """Class indices as names; -1 is a class that is not known, and none."""
     rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
@@ -380,7 +387,7 @@ def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
 
 
 def with_class_names(
-    columns: dict[str, list], features: Mapping, origin: str | Path, states: bool = False
+    columns: dict[str, list], features: Mapping, origin: str | Path, words: Callable = class_names
 ) -> dict[str, list]:
     """Columns whose indices into classes that the features declare are names.
 
@@ -388,13 +395,11 @@ def with_class_names(
         columns: by name.
         features: what `datasets` knows of their types.
         origin: what errors call them.
-        states: whether two classes that say yes and no in words become 1 and 0.
+        words: gives the classes of a type, `class_names` or `class_words`.
     """
     result = dict(columns)
     for name in columns:
-        if declared := class_names(features.get(name)):
-            said = [CLASS_STATES.get(word.lower(), "") for word in declared]
-            declared = said if states and sorted(said) == ["0", "1"] else declared
+        if declared := words(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
             many = isinstance(features[name], LISTS)
             result[name] = rows if many else [row[0] if row else None for row in rows]
