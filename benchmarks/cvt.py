@@ -13,10 +13,8 @@ from transformers import CvtConfig, CvtModel
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.model.cvt import CvtBackbone
 from assocformer_hf.model.presets import cvt_w24, swin_large
-from benchmarks.measure import peak_memory, ratio, report, seconds
+from benchmarks.measure import DEVICE, GPU, peak_memory, ratio, report, seconds
 
-GPU = torch.cuda.is_available()
-DEVICE = "cuda" if GPU else "cpu"
 BATCH = 8 if GPU else 1
 
 

@@ -1,7 +1,7 @@
 """What training and inference cost on a GPU: correctness first, then heads, large label sets and whole models.
 
-`python -m benchmarks.gpu`: under 10 minutes on one GPU, bfloat16 autocast; needs neither datasets nor evaluate. With
-`--tiny` small models run, on a CPU too, to try the script itself. Results go to `--output`.
+`python -m benchmarks.gpu`: bfloat16 autocast on one GPU; needs neither datasets nor evaluate. `--parts` and `--modes`
+run some of it alone. With `--tiny` small models run, on a CPU too, to try the script itself. Results go to `--output`.
 """
 
 import argparse
@@ -18,11 +18,13 @@ from assocformer_hf.model.association import AssociationHead
 from assocformer_hf.model.losses import association_penalty_from_sums
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.training.optimization import create_optimizer
-from benchmarks.heads import DEVICE, GPU, compare_heads, compare_with_literal_convolutions, large_label_sets
-from benchmarks.measure import RESULTS, peak_memory, report
+from benchmarks.heads import compare_heads, compare_with_literal_convolutions, large_label_sets
+from benchmarks.measure import DEVICE, GPU, RESULTS, peak_memory, report
 from benchmarks.peers import LiteralAssociationHead
 
+PARTS = ("check", "heads", "label_sets", "models")
 MODES = ("eager", "channels_last", "compiled")
+COMPILED_BATCH = 32  # one alone: compiling takes minutes
 
 
 def check_head(labels: int = 80, channels: int = 1536):
@@ -66,33 +68,31 @@ def create_model(preset: str, size: int, labels: int = 80) -> AssocFormerForMult
     return AssocFormerForMultiLabel(config)
 
 
-def throughput(preset: str, size: int, batches: tuple[int, ...], modes: tuple[str, ...], seconds: float) -> list[dict]:
+def throughput(preset: str, size: int, batches: tuple[int, ...], mode: str, seconds: float) -> list[dict]:
     """Images per second and peak memory of whole training steps (optimizer and EMA too) and of inference."""
     rows = []
-    for mode in modes:
-        model = create_model(preset, size).to(DEVICE)
+    model = create_model(preset, size).to(DEVICE)
+    if mode == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
+    called = torch.compile(model) if mode == "compiled" else model
+    optimizer, ema = create_optimizer(model, 1e-6, 1e-4), ModelEmaV3(model)
+    for batch in batches:
+        images = torch.rand(batch, 3, size, size, device=DEVICE)
         if mode == "channels_last":
-            model = model.to(memory_format=torch.channels_last)
-        called = torch.compile(model) if mode == "compiled" else model
-        optimizer, ema = create_optimizer(model, 1e-6, 1e-4), ModelEmaV3(model)
-        for batch in batches:
-            images = torch.rand(batch, 3, size, size, device=DEVICE)
-            if mode == "channels_last":
-                images = images.contiguous(memory_format=torch.channels_last)
-            labels = (torch.rand(batch, 80, device=DEVICE) < 0.04).float()
-            training = partial(training_step, model, called, optimizer, ema, images, labels)
-            inference = partial(inference_step, model, called, images)
-            for what, call in (("training", training), ("inference", inference)):
-                row = {"model": preset, "mode": mode, "what": what, "batch": batch}
-                try:
-                    rate = batch / mean_seconds(call, seconds)
-                    row |= {"images_per_second": rate, "peak_GiB": peak_memory(call) / 2**30}
-                except torch.OutOfMemoryError:
-                    row |= {"images_per_second": "out of memory", "peak_GiB": "-"}
-                rows.append(row)
-                print("  ".join(str(value) for value in row.values()), flush=True)
-        del model, called, optimizer, ema
-        torch.compiler.reset()
+            images = images.contiguous(memory_format=torch.channels_last)
+        labels = (torch.rand(batch, 80, device=DEVICE) < 0.04).float()
+        training = partial(training_step, model, called, optimizer, ema, images, labels)
+        inference = partial(inference_step, model, called, images)
+        for what, call in (("training", training), ("inference", inference)):
+            row = {"model": preset, "what": what, "batch": batch}
+            try:
+                rate = batch / mean_seconds(call, seconds)
+                row |= {"images_per_second": rate, "peak_GiB": peak_memory(call) / 2**30}
+            except torch.OutOfMemoryError:
+                row |= {"images_per_second": "out of memory", "peak_GiB": "-"}
+            rows.append(row)
+            print(mode, "  ".join(str(value) for value in row.values()), flush=True)
+    torch.compiler.reset()
     return rows
 
 
@@ -131,6 +131,7 @@ def mean_seconds(call, seconds: float) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="small models, to try the script")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -140,19 +141,24 @@ def main():
     if args.tiny:
         presets, size, batches = ("tiny-swin", "tiny-cvt"), 64, (2,)
 
-    check_head()
-    for preset in presets:
-        check_model(preset, size)
-    print("correct: head, tiles and models agree with float64 and the CPU", flush=True)
+    if "check" in args.parts:
+        check_head()
+        for preset in presets:
+            check_model(preset, size)
+        print("correct: head, tiles and models agree with float64 and the CPU", flush=True)
 
-    command = "python -m benchmarks.gpu"
-    write = partial(report, command=command, folder=args.output)
-    if not args.tiny:
+    write = partial(report, command="python -m benchmarks.gpu", folder=args.output)
+    if "heads" in args.parts and not args.tiny:
         write("gpu_low_rank", compare_with_literal_convolutions())
         write("gpu_heads", compare_heads())
-    write("gpu_large_label_sets", large_label_sets(**({"sizes": (80,), "rounds": 1} if args.tiny else {})))
-    rows = [row for preset in presets for row in throughput(preset, size, batches, args.modes, 1.0 if GPU else 0.1)]
-    write("gpu_models", rows)
+    if "label_sets" in args.parts:
+        write("gpu_large_label_sets", large_label_sets(**({"sizes": (80,), "rounds": 1} if args.tiny else {})))
+    for mode in args.modes if "models" in args.parts else ():
+        rows = []
+        for preset in presets:
+            tried = (COMPILED_BATCH,) if mode == "compiled" and not args.tiny else batches
+            rows += throughput(preset, size, tried, mode, 1.0 if GPU else 0.1)
+            write(f"gpu_models_{mode}", rows)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from functools import partial
 import torch
 
 from assocformer_hf.model.losses import asymmetric_loss
-from benchmarks.measure import peak_memory, ratio, report, seconds
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+from benchmarks.measure import DEVICE, peak_memory, ratio, report, seconds
 
 
 def published_formula(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

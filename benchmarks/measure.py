@@ -13,6 +13,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 RESULTS = Path(__file__).parent / "results"
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
 PACKAGES = ("torch", "torchvision", "transformers", "timm", "accelerate")
 
 
@@ -43,7 +45,7 @@ def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
 
 def peak_memory(call: Callable[[], object]) -> int:
     """The most bytes of tensors that a call holds at one time beyond those that were there before it."""
-    if torch.cuda.is_available():
+    if GPU:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()
@@ -60,7 +62,7 @@ def peak_memory(call: Callable[[], object]) -> int:
 
 def environment() -> dict:
     """Hardware and versions."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
+    device = torch.cuda.get_device_name() if GPU else _cpu_name()
     return {
         "date": date.today().isoformat(),
         "device": device,
@@ -88,7 +90,7 @@ def report(name: str, rows: list[dict], command: str, folder: Path = RESULTS):
 
 
 def _synchronize():
-    if torch.cuda.is_available():
+    if GPU:
         torch.cuda.synchronize()
 
 

@@ -45,16 +45,25 @@ def heads(rows: Sequence[dict], ran: str) -> Iterable[str]:
         yield row(one["head"], f"{one['parameters_M']:.3g} M", *ratios)
 
 
-def beside_other_heads(at_80: Sequence[dict], _: str, by_labels: Sequence[dict], __: str) -> Iterable[str]:
-    """The range over the other label-correlation heads, and ML-Decoder's by the number of labels; of both passes."""
-    yield from header("the head's time, forward and backward", "measured")
-    ratios = [one["forward_backward_over_ours"] for one in at_80 if one["head"] not in NO_PEERS]
-    found = f"{min(ratios):.1f} to {max(ratios):,.0f} times faster" if ratios else NOT_RUN
-    yield row("at 80 labels, beside other label-correlation heads", found)
-    parts = [(one["labels"], one["forward_backward_over_ml_decoder"]) for one in by_labels]
+def beside_other_heads(
+    at_80: Sequence[dict], _: str, by_labels: Sequence[dict], __: str,
+    gpu_at_80: Sequence[dict], ___: str, gpu_by_labels: Sequence[dict], ____: str,
+) -> Iterable[str]:  # fmt: skip
+    """Other label-correlation heads over ours, and ours beside ML-Decoder's by the number of labels; of both passes."""
+    yield from header("the head's time, forward and backward", "one CPU thread", "a GPU")
+    yield row("at 80 labels, other label-correlation heads over ours", *map(_range_of_peers, (at_80, gpu_at_80)))
+    yield row("ours beside ML-Decoder's", *map(_where_longer, (by_labels, gpu_by_labels)))
+
+
+def _range_of_peers(rows: Sequence[dict]) -> str:
+    ratios = [one["forward_backward_over_ours"] for one in rows if one["head"] not in NO_PEERS]
+    return f"{min(ratios):.1f} to {max(ratios):,.{0 if max(ratios) > 100 else 1}f} times" if ratios else NOT_RUN
+
+
+def _where_longer(rows: Sequence[dict]) -> str:
+    parts = [(one["labels"], one["forward_backward_over_ml_decoder"]) for one in rows]
     shorter, longer = ([labels for labels, ratio in parts if (ratio < 1) == below] for below in (True, False))
-    found = f"shorter up to {shorter[-1]:,} labels, longer at {longer[0]:,}" if shorter and longer else NOT_RUN
-    yield row("beside ML-Decoder's", found)
+    return f"shorter up to {shorter[-1]:,} labels, longer at {longer[0]:,}" if shorter and longer else NOT_RUN
 
 
 def low_rank(rows: Sequence[dict], ran: str) -> Iterable[str]:
@@ -78,6 +87,24 @@ def label_sets(rows: Sequence[dict], ran: str) -> Iterable[str]:
                 "forward", "forward_backward", "fused_forward", "fused_forward_backward",
             )),
             times(one["forward_over_ml_decoder"]), f"{one['peak_MiB']:.0f} MiB",
+        )  # fmt: skip
+
+
+def gpu_models(
+    eager: Sequence[dict], ran: str, channels_last: Sequence[dict], _: str, compiled: Sequence[dict], __: str
+) -> Iterable[str]:
+    """Images a second of whole models by how they run, and the memory."""
+    yield from titled(
+        ran, "model", "", "batch", "images a second", "channels-last", "compiled", "peak memory", "compiled"
+    )  # fmt: skip
+    by_key = [{(one["model"], one["what"], one["batch"]): one for one in rows} for rows in (channels_last, compiled)]
+    for one in eager:
+        others = [rows.get((one["model"], one["what"], one["batch"])) for rows in by_key]
+        rates = [NOT_RUN if other is None else f"{other['images_per_second']:.0f}" for other in others]
+        memory = NOT_RUN if others[1] is None else f"{others[1]['peak_GiB']:.1f} GiB"
+        yield row(
+            one["model"], one["what"], str(one["batch"]), f"{one['images_per_second']:.0f}", *rates,
+            f"{one['peak_GiB']:.1f} GiB", memory,
         )  # fmt: skip
 
 
@@ -249,7 +276,7 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 TABLES = {
-    "README.md": {"head": (beside_other_heads, "heads", "large_label_sets")},
+    "README.md": {"head": (beside_other_heads, "heads", "large_label_sets", "gpu_heads", "gpu_large_label_sets")},
     "docs/benchmarks.md": {
         "heads": (heads, "heads"),
         "low rank": (low_rank, "low_rank"),
@@ -263,6 +290,10 @@ TABLES = {
         "losses": (time_and_memory, "losses"),
         "metrics": (metrics, "metrics", "metrics_open_images"),
         "training": (training, "training"),
+        "gpu heads": (heads, "gpu_heads"),
+        "gpu low rank": (low_rank, "gpu_low_rank"),
+        "gpu label sets": (label_sets, "gpu_large_label_sets"),
+        "gpu models": (gpu_models, "gpu_models_eager", "gpu_models_channels_last", "gpu_models_compiled"),
     },
     "docs/interpretation.md": {"thresholds": (thresholds, "thresholds")},
     "docs/hub.md": {"serving": (serving, "serving")},

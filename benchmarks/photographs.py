@@ -50,6 +50,7 @@ def main():
     arms = [arm for arm in ARMS if arm.quick or not options.quick]
     chosen = [arm for arm in arms if options.arms is None or arm.name in options.arms]
     torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = True  # on a CPU this changes nothing
     if options.costs or (options.quick and not options.tables):
         measure_costs([arm for arm in chosen if arm.cost_of is None], folder, 3 if options.quick else 7)
     if not (options.tables or options.costs):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence, cooccurrence_correlation
-from benchmarks.measure import environment
+from benchmarks.measure import DEVICE, GPU, environment
 from benchmarks.peers import label_graph
 from benchmarks.photographs_features import Split
 from benchmarks.photographs_heads import AM, MLP, InBfloat16, Linear, MeanMax, Peer
@@ -39,7 +39,7 @@ class Arm:
         options: of the head.
         start: where the search begins: values of `AXES` by axis; all combinations are tried.
         batched: whether settings are trained side by side.
-        bfloat16: whether products are computed so, in training and after it, for a head too large for float32.
+        bfloat16: whether a CPU computes products so, in training and after it, for a head too large for float32.
         shuffled: whether to train on `shuffled_labels`.
         seeds: runs of the chosen setting.
         rounds: of the search, after its start, at most; None goes on until all neighbours of the best were tried.
@@ -76,13 +76,9 @@ def _arms() -> tuple[Arm, ...]:
                                       ("add-gcn", "ADD-GCN", 256), ("c-tran", "C-Tran", 256))
     ]  # fmt: skip
     full = [
-        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, seeds=3, quick=False)
-        for name, peer_name in (("ml-decoder", "ML-Decoder"), ("add-gcn", "ADD-GCN"))
-    ]
-    large = [
-        Arm(name, peer_name, "peer", {"peer": peer_name}, {"rate": (1.25e-4,), "decay": (0.3,)}, batched=False,
-            bfloat16=True, seeds=3, rounds=1, quick=False)
-        for name, peer_name in (("query2label", "Query2Label"), ("c-tran", "C-Tran"))
+        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, bfloat16=large, seeds=3, quick=False)
+        for name, peer_name, large in (("ml-decoder", "ML-Decoder", False), ("query2label", "Query2Label", True),
+                                       ("add-gcn", "ADD-GCN", False), ("c-tran", "C-Tran", True))
     ]  # fmt: skip
     return (
         Arm("logistic", "linear at its optimum", "logistic", start={"l2": (0.01, 0.03, 0.1)}, cost_of="linear"),
@@ -129,7 +125,6 @@ def _arms() -> tuple[Arm, ...]:
         Arm("ml-gcn", "ML-GCN", "ml_gcn", {"peer": "ML-GCN"}, {"rate": (1e-3,), "decay": (0.1,)}),
         *narrow,
         *full,
-        *large,
     )
 
 
@@ -174,7 +169,6 @@ class Results:
         self.path = folder / f"{arm.name}-{scale.size}.jsonl"
         described = {"head": arm.head, "options": arm.options, "shuffled": arm.shuffled}
         described |= {"epochs": scale.epochs, "batch": scale.batch, "looks": scale.looks}
-        described |= {"bfloat16": True} if arm.bfloat16 else {}
         self.settings = json.loads(json.dumps(described))
         self.seeds = range(arm.seeds if scale.seeds is None else min(arm.seeds, scale.seeds))
         self.runs: dict[tuple[tuple[float, ...], int], dict] = {}
@@ -278,10 +272,10 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         made, curves = zip(*logistic_regression(training, photographs, validation, penalties), strict=True)
     else:
         known = training.labels[photographs]
-        made = [create_head(arm, training.maps.shape[2], known, setting, seed) for setting in settings]
-        rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
-        if arm.bfloat16:
+        made = [create_head(arm, training.maps.shape[2], known, setting, seed).to(DEVICE) for setting in settings]
+        if arm.bfloat16 and not GPU:
             made = [InBfloat16(head) for head in made]
+        rates, decays = [s["rate"] for s in settings], [s["decay"] for s in settings]
         torch.manual_seed(seed)
         schedule = Schedule(scale.epochs, scale.looks, scale.batch)
         curves = train(made, rates, decays, training, photographs, validation, schedule, seed, arm.batched)
@@ -293,7 +287,7 @@ def run(arm: Arm, scale: Scale, splits: Mapping[str, Split], points: list[tuple[
         for record, head in zip(records, made, strict=True):
             record["test"] = mean_ap(predict([head], test, False)[0], test)
             if isinstance(head, AM) and head.head.fusion != "linear":
-                record |= describe_association(head, splits, photographs)
+                record |= describe_association(head.cpu(), splits, photographs)
     seconds = (time.perf_counter() - started) / len(records)
     return [record | {"seconds": round(seconds, 2)} for record in records]
 

@@ -53,11 +53,13 @@ class Schedule(NamedTuple):
     batch: int = 64
 
 
-def inputs(split: Split, index: Tensor | slice, on_maps: bool) -> Tensor:
-    """The features of some photographs in float32."""
-    if not on_maps:
-        return split.pooled[index]
-    return torch.from_numpy(split.maps[index.numpy() if isinstance(index, Tensor) else index]).float()
+def inputs(split: Split, index: Tensor | slice, head: nn.Module) -> Tensor:
+    """The features of some photographs that a head takes, in float32, on its device."""
+    device = next(head.parameters()).device
+    if not head.on_maps:
+        return split.pooled[index].to(device)
+    maps = split.maps[index.numpy() if isinstance(index, Tensor) else index]
+    return torch.from_numpy(maps).to(device).float()
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def predict(heads: Sequence[nn.Module], split: Split, batched: bool) -> np.ndarr
         head.eval()
     blocks = [slice(start, start + 250) for start in range(0, len(split.labels), 250)]
     return np.concatenate(
-        [forward_all(heads, inputs(split, block, heads[0].on_maps), batched)[0].numpy() for block in blocks], axis=1
+        [forward_all(heads, inputs(split, block, heads[0]), batched)[0].cpu().numpy() for block in blocks], axis=1
     )
 
 
@@ -122,8 +124,8 @@ def train(
         for head in heads:
             head.train()
         for index in photographs[torch.randperm(len(photographs), generator=order)].split(schedule.batch):
-            logits, penalty = forward_all(heads, inputs(split, index, heads[0].on_maps), batched)
-            labels = split.labels[index].repeat(len(heads), 1)
+            logits, penalty = forward_all(heads, inputs(split, index, heads[0]), batched)
+            labels = split.labels[index].repeat(len(heads), 1).to(logits.device)
             # The mean over all heads, times their number: each gets the gradient that it would get alone.
             loss = len(heads) * asymmetric_loss(logits.flatten(0, 1), labels, 0, 2) + penalty
             loss.backward()

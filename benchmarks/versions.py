@@ -19,7 +19,7 @@ RESULTS = ROOT / "benchmarks/results/versions.json"
 PAGE = ROOT / "docs/versions.md"
 RESOLUTIONS = {"lowest-direct": "lowest", "highest": "newest"}
 TESTS = [
-    "tests/commands/test_main.py", "tests/model/test_modeling.py", "tests/model/test_backbones.py",
+    "tests/commands/test_main.py", "tests/model",
     "tests/evaluation/test_metrics.py", "tests/data/readers/test_memory.py", "tests/data/readers/test_tables.py",
     "tests/data/test_load.py", "tests/inference/test_onnx.py", "tests/inference/test_tagger.py",
     "tests/hub/test_model_cards.py", "tests/test_quiet.py", "tests/test_wheel.py",

@@ -183,7 +183,7 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         image = _opaque(image)
         if image.ndim == 3 and image.shape[0] == 4 and kwargs.get("input_data_format") is None:
             kwargs["input_data_format"] = ChannelDimension.LAST  # `_opaque` left no fourth channel: these are rows
-        return super().process_image(image, *args, device=device, **kwargs)
+        return super().process_image(image, *args, device=device, **kwargs).expand(3, -1, -1)  # grey has one channel
 
 
 AssocFormerImageProcessor.register_for_auto_class()

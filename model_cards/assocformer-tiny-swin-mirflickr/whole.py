@@ -9,8 +9,12 @@ from torch.autograd.function import once_differentiable
 
 def full_precision(device: torch.device) -> AbstractContextManager:
     """Leaves autocast, on a device that has it."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+    return torch.autocast(device.type, enabled=False) if _has_autocast(device.type) else nullcontext()
+
+
+@torch.compiler.assume_constant_result  # without it torch 2.11 stops compiling here
+def _has_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
 
 
 def shifted(features: Tensor, rows: int) -> Tensor:

@@ -25,6 +25,7 @@ def test_the_script_checks_and_measures_without_datasets(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "correct: head, tiles and models agree" in done.stdout
-    rows = json.loads((tmp_path / "gpu_models.json").read_text())["rows"]
+    files = [tmp_path / f"gpu_models_{mode}.json" for mode in ("eager", "channels_last")]
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
     assert len(rows) == 8
     assert all(row["images_per_second"] > 0 and row["peak_GiB"] > 0 for row in rows)

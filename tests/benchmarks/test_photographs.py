@@ -149,10 +149,8 @@ def test_the_search_stops_where_no_neighbour_is_better(splits, tmp_path):
     assert (start.next_round(), start.finished) == ((0, [(0.3,)]), None)
 
 
-def test_a_head_in_bfloat16_is_another_arm_with_nearly_the_same_scores(splits, tmp_path):
-    arm, scale = replace(ARM["ml-decoder-256"], bfloat16=True), replace(SCALE, rounds=0)
-    run_arm(arm, scale, splits, tmp_path)
-    assert Results(replace(arm, bfloat16=False), scale, tmp_path).runs == {}
+def test_a_head_in_bfloat16_has_nearly_the_same_scores(splits):
+    arm = ARM["ml-decoder-256"]
     head = create_head(arm, CHANNELS, splits["train"].labels, {"rate": 1e-3, "decay": 0.1}, seed=1)
     (exact,), (rounded,) = (predict([it], splits["test"], False) for it in (head, InBfloat16(head)))
     assert rounded.dtype == np.float32

@@ -26,7 +26,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 )
 def test_what_an_example_trains_can_be_tagged_with(tmp_path, name, printed):
     command = [sys.executable, "-c", OF_FEWER_SCENES, str(ROOT / f"examples/{name}.py"), "--epochs", "1"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = forked.run([*command, "--train_images", "64", "--output", str(tmp_path / "model")], environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert printed in done.stdout

@@ -4,6 +4,7 @@ The tagger in onnxruntime gets the same files in `test_runtimes.py`.
 """
 
 import base64
+import copy
 import importlib
 import io
 import sys
@@ -133,8 +134,9 @@ class EntryPoints:
         dataset = datasets.Dataset.from_dict(rows, features=multilabel_features(self.names))
         images = MultiLabelImages(dataset, evaluation_transform(self.processor))
         loader = DataLoader(images, 16, collate_fn=MultiLabelCollator(20, with_index=True))
-        accelerator = Accelerator(cpu=True)
-        return evaluate({"model": self.model}, accelerator.prepare(loader), accelerator)["model"].scores
+        accelerator = Accelerator()
+        model = copy.deepcopy(self.model).to(accelerator.device)
+        return evaluate({"model": model}, accelerator.prepare(loader), accelerator)["model"].scores
 
     def handler_with(self, inputs):
         return [self.ordered(self.handler({"inputs": one, "parameters": {"top_k": 20}})) for one in inputs]

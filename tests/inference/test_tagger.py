@@ -176,8 +176,8 @@ def test_a_model_with_attention_says_where(create_model, tmp_path):
     tagger = Tagger(tmp_path)
     explanation = tagger.explain(SAMPLES[0], ["cat"])
     model: AssocFormerForMultiLabel = tagger.model
-    pixels = tagger.processor(SAMPLES[0], return_tensors="pt")["pixel_values"]
-    np.testing.assert_allclose(explanation.places, model.explain_places(pixels)[0].numpy(), rtol=1e-5, atol=1e-6)
+    pixels = tagger.processor(SAMPLES[0], return_tensors="pt")["pixel_values"].to(tagger.device)
+    np.testing.assert_allclose(explanation.places, model.explain_places(pixels)[0].cpu().numpy(), rtol=1e-5, atol=1e-6)
     # The places are that part of the logit, less its constant.
     constant = model.head.fusion_weights[1] * model.head.embedding.bias[0].item()
     assert explanation.places[0].sum() + constant == pytest.approx(explanation.labels[0].image, abs=1e-5)

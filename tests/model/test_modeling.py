@@ -118,7 +118,7 @@ def test_round_trip(saved, auto):
 def test_pipeline_gives_sigmoid_scores_of_the_saved_processor(saved):
     model, folder = saved
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
-    tagger = pipeline("image-classification", model=str(folder))
+    tagger = pipeline("image-classification", model=str(folder), device="cpu")
     inputs = AutoImageProcessor.from_pretrained(folder)(images=image, return_tensors="pt")
     scores = model(**inputs).logits.sigmoid()[0]
     result = tagger(image)
