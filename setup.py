@@ -18,7 +18,7 @@ TEST = [
     "pytest-xdist>=3.7",
     "hypothesis>=6.100",
     "scikit-learn>=1.5",
-    "peft>=0.17",
+    "peft>=0.18",
     "playwright>=1.50",
     "tensorboard>=2.16",
     *EXPORT,

@@ -20,8 +20,9 @@ import torch
 from benchmarks.measure import RESULTS
 from benchmarks.photographs_costs import measure_costs
 from benchmarks.photographs_features import features_name, load_features, load_photographs
-from benchmarks.photographs_report import README, Runs, write_models, write_readme, write_report
+from benchmarks.photographs_report import README, write_models, write_readme, write_report
 from benchmarks.photographs_runs import ARMS, QUICK, SCALES, Arm, Results, Scale, run_arm
+from benchmarks.photographs_statistics import Runs
 
 FOLDER = RESULTS / "photographs"
 PAGE = RESULTS.parent.parent / "docs/photographs.md"

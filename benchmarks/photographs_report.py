@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import ttest_rel
 
 from assocformer_hf.evaluation.association_worth import points
 from assocformer_hf.hub.model_folder import read_metrics
 from benchmarks import photographs_backbones
 from benchmarks.measure import RESULTS
+from benchmarks.photographs_findings import figures
 from benchmarks.photographs_fine_tuned import (
     SEARCH_FILE,
     fine_tuned_runs,
@@ -20,10 +20,9 @@ from benchmarks.photographs_fine_tuned import (
 from benchmarks.photographs_own_data import own_data_rows, own_data_table
 from benchmarks.photographs_rows import Rows
 from benchmarks.photographs_runs import ARMS, Arm, Results
+from benchmarks.photographs_statistics import BASELINE, Runs, difference, p_value, paired, scores
 from benchmarks.tables import NOT_RUN, fill_page, header, holm, mean_and_error, row
 
-Runs = Mapping[tuple[str, int], Results]
-BASELINE = "logistic"
 FAR_BELOW = 5  # points of mAP below the baseline; a plot that reaches there tells the other heads no more apart
 SUMMARY = (
     *("logistic", "am", "attention", "am-attention", "mlp-64", "mlp", "ml-gcn", "add-gcn-256", "ml-decoder-256"),
@@ -42,6 +41,7 @@ def write_report(results: Runs, costs: Mapping[str, dict], page: Path):
     """
     sizes = sorted({size for _, size in results})
     tables = {"runs": runs_table(results), "summary": summary_table(results, costs, sizes)}
+    tables |= figures(results, costs)
     tables |= {f"heads_{size}": heads_table(results, size) for size in sizes}
     tables |= {
         "costs": costs_table(costs),
@@ -123,35 +123,6 @@ def interval(measured: Mapping[str, float], key: str, sign: str = "") -> str:
     return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
-def scores(results: Runs, arm: str, size: int, key: str = "test") -> np.ndarray | None:
-    """mAP by seed; None for an arm that is not complete."""
-    runs = results[arm, size].finished
-    return None if runs is None else np.array([run[key] for run in runs])
-
-
-def paired(
-    results: Runs, arm: str, reference: str, size: int, key: str = "test"
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """mAP of two arms on the seeds that both have; None where one is not complete."""
-    pair = scores(results, arm, size, key), scores(results, reference, size)
-    if any(values is None for values in pair):
-        return None
-    seeds = min(map(len, pair))
-    return pair[0][:seeds], pair[1][:seeds]
-
-
-def difference(results: Runs, arm: str, reference: str, size: int, key: str = "test") -> str:
-    """Mean and standard error of the differences, seed by seed; of the arm another value than its mAP with `key`."""
-    pair = paired(results, arm, reference, size, key)
-    return NOT_RUN if pair is None else mean_and_error(pair[0] - pair[1], "+")
-
-
-def p_value(results: Runs, arm: str, reference: str, size: int) -> float | None:
-    """Of the paired t-test."""
-    pair = paired(results, arm, reference, size)
-    return None if pair is None else float(ttest_rel(*pair).pvalue)
-
-
 def heads_table(results: Runs, size: int) -> list[str]:
     """Every head that was run at a size, and what it gains over the linear optimum; the others by name."""
     arms = [arm for arm in ARMS if (arm.name, size) in results and not arm.shuffled]
@@ -172,7 +143,7 @@ def summary_table(results: Runs, costs: Mapping[str, dict], sizes: Sequence[int]
     """The mAP of the heads that matter most, by size, beside their parameters and time."""
     table = header("head", *(f"{size:,} photographs" for size in sizes), "parameters, M", "forward, ms")
     for arm in (arm for name in SUMMARY for arm in ARMS if arm.name == name and costs.get(arm.cost_of or name)):
-        found = [scores(results, arm.name, size) if (arm.name, size) in results else None for size in sizes]
+        found = [scores(results, arm.name, size) for size in sizes]
         cost = costs[arm.cost_of or arm.name]
         cells = [NOT_RUN if values is None else mean_and_error(values) for values in found]
         table.append(row(arm.title, *cells, f"{cost['parameters_M']:.3g}", f"{cost['forward_ms']:.3g}"))
@@ -262,11 +233,13 @@ AXIS_NAMES = {"rate": "learning rate", "decay": "weight decay", "lam": "λ", "te
 def runs_table(results: Runs) -> list[str]:
     complete = [result for result in results.values() if result.finished]
     runs = [run for result in results.values() for run in result.runs.values()]
-    minutes = sum(run["seconds"] for run in runs) / 60
-    return [
-        f"{len(complete)} of {len(results)} pairs of head and size are complete: {len(runs)} runs, {minutes:.0f} core "
-        "minutes, with pauses, beside other work."
-    ]
+    on_gpu = [run for run in runs if "NVIDIA" in run.get("environment", {}).get("device", "")]
+    minutes = [sum(run["seconds"] for run in some) / 60 for some in (runs, on_gpu)]
+    line = (
+        f"{len(complete)} of {len(results)} pairs of head and size are complete: {len(runs)} runs, "
+        f"{minutes[0] - minutes[1]:.0f} core minutes, with pauses, beside other work"
+    )
+    return [line + (f", and {minutes[1]:.0f} minutes on a GPU, two runs at a time." if on_gpu else ".")]
 
 
 def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
@@ -290,7 +263,7 @@ def plot_frontier(results: Runs, costs: Mapping[str, dict], path: Path):
         for axes, (key, title) in zip(axes_row, quantities.items(), strict=True):
             points, below = [], []
             for arm, mark in zip(shown, marks, strict=True):
-                found = scores(results, arm.name, size) if (arm.name, size) in results else None
+                found = scores(results, arm.name, size)
                 cost = costs.get(arm.cost_of or arm.name)
                 if found is None or cost is None:
                     continue

@@ -9,12 +9,15 @@ import numpy as np
 NOT_RUN = "not run"
 
 
-def fill_page(page: Path, tables: Mapping[str, Sequence[str]]):
-    """Replaces the tables of a page, and prints them; a page that does not exist becomes one of tables alone.
+def fill_page(page: Path, tables: Mapping[str, Sequence[str] | str]):
+    """Replaces the tables of a page and the figures in its sentences, and prints them.
+
+    A page that does not exist becomes one of these alone.
 
     Args:
         page: the Markdown file.
-        tables: the lines of each table, by the name that its comments `<!-- NAME --> … <!-- /NAME -->` have.
+        tables: the lines of each table, or a figure as text, by the name that its comments
+            `<!-- NAME --> … <!-- /NAME -->` have.
 
     Raises:
         ValueError: if the page has no place for a table, or more than one; it is left as it was then.
@@ -23,11 +26,12 @@ def fill_page(page: Path, tables: Mapping[str, Sequence[str]]):
         page.write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in tables), encoding="utf-8")
     text = page.read_text(encoding="utf-8")
     for name, rows in tables.items():
-        block = f"<!-- {name} -->\n" + "\n".join(rows) + f"\n<!-- /{name} -->"
-        text, count = re.subn(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
+        content = rows if isinstance(rows, str) else "\n".join(["", *rows, ""])
+        block, place = (f"<!-- {name} -->{inside}<!-- /{name} -->" for inside in (content, ".*?"))
+        text, count = re.subn(place, lambda _, b=block: b, text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"{page}: has {count} places <!-- {name} --> … <!-- /{name} -->; it must have one")
-        print(f"\n{name}\n" + "\n".join(rows))
+        print(f"\n{name}\n{content.strip()}")
     page.write_text(text, encoding="utf-8")
 
 

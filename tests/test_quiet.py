@@ -37,8 +37,9 @@ def test_a_load_report_is_left_out_and_the_level_comes_back(tmp_path, capfd, cap
     with quiet_libraries():
         backbone.save_pretrained(tmp_path, state_dict=weights)
     AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)
-    assert "Loading weights" in capfd.readouterr().err
-    assert "timm_model.fc.bias" in caplog.text
+    shown = capfd.readouterr().err + caplog.text  # by the version of transformers its logs go to one or the other
+    assert "Loading weights" in shown
+    assert "timm_model.fc.bias" in shown
     caplog.clear()
     with quiet_libraries():
         AssocFormerForMultiLabel.from_backbone(tmp_path, num_labels=2)

@@ -83,7 +83,7 @@ def test_a_grey_array_is_a_grey_picture():
     processor, grey = create_image_processor(24), np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
     expected = processor(Image.fromarray(grey), return_tensors="pt")["pixel_values"]
     assert expected.shape == (1, 3, 24, 24)
-    for given in (grey, torch.from_numpy(grey), [grey]):
+    for given in (grey, torch.from_numpy(grey), [grey], grey[..., None]):
         torch.testing.assert_close(processor(given, return_tensors="pt")["pixel_values"], expected)
 
 
