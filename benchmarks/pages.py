@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import ablations, photographs, versions
@@ -90,22 +91,15 @@ def label_sets(rows: Sequence[dict], ran: str) -> Iterable[str]:
         )  # fmt: skip
 
 
-def gpu_models(
-    eager: Sequence[dict], ran: str, channels_last: Sequence[dict], _: str, compiled: Sequence[dict], __: str
-) -> Iterable[str]:
-    """Images a second of whole models by how they run, and the memory."""
-    yield from titled(
-        ran, "model", "", "batch", "images a second", "channels-last", "compiled", "peak memory", "compiled"
-    )  # fmt: skip
-    by_key = [{(one["model"], one["what"], one["batch"]): one for one in rows} for rows in (channels_last, compiled)]
+def gpu_models(eager: Sequence[dict], ran: str, other: Sequence[dict], _: str, name: str) -> Iterable[str]:
+    """Images a second and memory of whole models, as they are and run in another way, where both were measured."""
+    yield from titled(ran, "model", "", "batch", "images a second", name, "peak memory", name)
+    others = {(one["model"], one["what"], one["batch"]): one for one in other}
     for one in eager:
-        others = [rows.get((one["model"], one["what"], one["batch"])) for rows in by_key]
-        rates = [NOT_RUN if other is None else f"{other['images_per_second']:.0f}" for other in others]
-        memory = NOT_RUN if others[1] is None else f"{others[1]['peak_GiB']:.1f} GiB"
-        yield row(
-            one["model"], one["what"], str(one["batch"]), f"{one['images_per_second']:.0f}", *rates,
-            f"{one['peak_GiB']:.1f} GiB", memory,
-        )  # fmt: skip
+        if (beside := others.get((one["model"], one["what"], one["batch"]))) is not None:
+            rates = (f"{it['images_per_second']:.0f}" for it in (one, beside))
+            memory = (f"{it['peak_GiB']:.1f} GiB" for it in (one, beside))
+            yield row(one["model"], one["what"], str(one["batch"]), *rates, *memory)
 
 
 def runtimes(rows: Sequence[dict], ran: str) -> Iterable[str]:
@@ -293,7 +287,8 @@ TABLES = {
         "gpu heads": (heads, "gpu_heads"),
         "gpu low rank": (low_rank, "gpu_low_rank"),
         "gpu label sets": (label_sets, "gpu_large_label_sets"),
-        "gpu models": (gpu_models, "gpu_models_eager", "gpu_models_channels_last", "gpu_models_compiled"),
+        "gpu models": (partial(gpu_models, name="channels-last"), "gpu_models_eager", "gpu_models_channels_last"),
+        "gpu compiled": (partial(gpu_models, name="compiled"), "gpu_models_eager", "gpu_models_compiled"),
     },
     "docs/interpretation.md": {"thresholds": (thresholds, "thresholds")},
     "docs/hub.md": {"serving": (serving, "serving")},

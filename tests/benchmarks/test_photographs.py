@@ -1,6 +1,7 @@
 """Heads on photographs: side by side they are trained as if alone, a suite goes on, its parts are what they say."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def test_the_pages_say_what_the_results_say(tmp_path, capsys):
     write_pages(results, FOLDER, page, readme)
     for copy, original in zip(copies, originals, strict=True):
         assert copy.read_text() == original.read_text(), "run python -m benchmarks.photographs --tables"
+        assert not re.search(r"^\s*<!-- .* -->\S", original.read_text(), re.MULTILINE)  # its line would be no Markdown
 
 
 @pytest.fixture(scope="module")
