@@ -402,7 +402,17 @@ def _mask_tokens_to_buffers(backbone: PreTrainedModel):
 
 
 def _feature_size(backbone: PreTrainedModel) -> int:
-    """The size d of the pooled feature of a backbone; where its configuration is not sure, it runs once."""
+    """The size d of the pooled feature of a backbone; where its configuration is not sure, it runs once.
+
+    Raises:
+        ConfigurationError: if it needs more than images, or gives no last hidden state.
+    """
+    arguments = list(inspect.signature(backbone.forward).parameters.values())[1:]
+    if needed := [one.name for one in arguments if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD]:
+        raise ConfigurationError(
+            f"{type(backbone).__name__} needs {' and '.join(needed)} beside the images; take another backbone, such as "
+            "one of timm"
+        )
     if hasattr(backbone, "timm_model"):
         return getattr(backbone.timm_model, "head_hidden_size", backbone.timm_model.num_features)
     config = backbone.config
@@ -415,7 +425,13 @@ def _feature_size(backbone: PreTrainedModel) -> int:
     like = next(backbone.parameters())
     image = torch.zeros(1, getattr(config, "num_channels", 3), height, width, dtype=like.dtype, device=like.device)
     with _evaluating(backbone), torch.no_grad():
-        return _pooled_feature(backbone(image, return_dict=True)).shape[1]
+        outputs = backbone(image, return_dict=True)
+    if not hasattr(outputs, "last_hidden_state"):
+        raise ConfigurationError(
+            f"{type(backbone).__name__} gives {', '.join(outputs)} and no last_hidden_state; take another backbone, "
+            "such as one of timm"
+        )
+    return _pooled_feature(outputs).shape[1]
 
 
 @contextmanager

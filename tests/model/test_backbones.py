@@ -20,9 +20,11 @@ from transformers import (
     DINOv3ViTModel,
     EfficientNetConfig,
     EfficientNetModel,
+    HGNetV2Config,
     MobileViTConfig,
     MobileViTImageProcessor,
     MobileViTModel,
+    Siglip2VisionConfig,
     SwinConfig,
     SwinModel,
     ViTConfig,
@@ -332,6 +334,14 @@ def test_a_trained_model_is_loaded_at_another_input_size(by, tmp_path):
     small = AssocFormerForMultiLabel.from_pretrained(tmp_path)
     same = AssocFormerForMultiLabel.from_pretrained(None, config=small.config, state_dict=small.state_dict())
     torch.testing.assert_close(same.backbone.timm_model.pos_embed, small.backbone.timm_model.pos_embed)
+
+
+def test_a_backbone_of_more_than_images_or_without_a_feature_is_named():
+    siglip = Siglip2VisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    with pytest.raises(ConfigurationError, match="Siglip2VisionModel needs pixel_attention_mask and spatial_shapes"):
+        AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=siglip, num_labels=2))
+    with pytest.raises(ConfigurationError, match="HGNetV2Backbone gives feature_maps and no last_hidden_state"):
+        AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=HGNetV2Config(), num_labels=2))
 
 
 def test_label_names_come_as_a_list_and_not_beside_another_number(create_model, tmp_path):
