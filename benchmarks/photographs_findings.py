@@ -10,6 +10,7 @@ from benchmarks.tables import NOT_RUN
 
 DEEP = ("mlp", "mlp-64", "ml-decoder-256", "query2label-256", "add-gcn-256", "c-tran-256")
 SMALL, LARGE = 1000, 15000
+LOW = 1.0  # weight decay
 SHORT = 3  # rounds of a search that ends too early
 
 
@@ -31,6 +32,7 @@ def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
     changes = [_gain(results, arm, arm, size, "test_static") for arm in with_a for size in sizes]
     found["mean A"] = _most([abs(change) for change in changes if change is not None], ".2f")
     found |= {f"decay at {size:,}": _decays(results, size) for size in (LARGE, SMALL)}
+    found["low decay"] = _lost_at_low_decay(results, "ml-gcn", SMALL)
     found["short search"] = _most([_left_lying(result) for result in results.values() if result.finished], ".1f")
     for name, arm, other in (
         ("MLP, ML-Decoder", "mlp", "ml-decoder-256"),
@@ -55,6 +57,16 @@ def _decays(results: Runs, size: int) -> str:
     complete = [(arm, results[arm.name, size]) for arm in own if (arm.name, size) in results]
     chosen = [result.best[list(arm.start).index("decay")] for arm, result in complete if result.finished]
     return _span(chosen, "g")
+
+
+def _lost_at_low_decay(results: Runs, arm: str, size: int) -> str:
+    """What mAP on validation is lost without the weight decays above `LOW`."""
+    result = results.get((arm, size))
+    if result is None or not result.finished:
+        return NOT_RUN
+    place = list(result.arm.start).index("decay")
+    low = [value for point, value in result.sweep.items() if point[place] <= LOW]
+    return f"{max(result.sweep.values()) - max(low):.1f}"
 
 
 def _left_lying(result: Results) -> float:

@@ -20,7 +20,7 @@ from benchmarks.photographs_training import Schedule, logistic_regression, mean_
 
 TUNING_SEED = 100
 RATES = tuple(1e-3 * 2.0**power for power in range(-8, 9))
-DECAYS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+DECAYS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 L2 = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 LAMBDAS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -67,7 +67,8 @@ def _arms() -> tuple[Arm, ...]:
     fit = {"rate": (4e-3,), "decay": (3.0,)}
     attended = {"rate": (4e-3,), "decay": (3.0,), "lam": (0.5, 2.0), "temperature": (1.0,)}
     inside = attended | {"lam": (2.0,)}
-    peer = {"rate": (5e-4,), "decay": (0.3,)}
+    # Weight decays up to 1 do the same here: a search that begins there alone stays.
+    peer = {"rate": (5e-4,), "decay": (0.3, 3.0)}
     c_squared = 0.1 / 24**2
     narrow = [
         Arm(f"{name}-{size}", f"{peer_name}, narrowed to {size}", "peer", {"peer": peer_name, "size": size}, peer,
@@ -122,7 +123,7 @@ def _arms() -> tuple[Arm, ...]:
             seeds=3,
         ),
         Arm("mean-max", "linear on mean and maximum", "mean_max", start=fit, seeds=3),
-        Arm("ml-gcn", "ML-GCN", "ml_gcn", {"peer": "ML-GCN"}, {"rate": (1e-3,), "decay": (0.1,)}),
+        Arm("ml-gcn", "ML-GCN", "ml_gcn", {"peer": "ML-GCN"}, {"rate": (1e-3,), "decay": (0.1, 3.0)}),
         *narrow,
         *full,
     )
