@@ -89,7 +89,7 @@ def throughput(preset: str, size: int, batches: tuple[int, ...], mode: str, seco
                 rate = batch / mean_seconds(call, seconds)
                 row |= {"images_per_second": rate, "peak_GiB": peak_memory(call) / 2**30}
             except torch.OutOfMemoryError:
-                row |= {"images_per_second": "out of memory", "peak_GiB": "-"}
+                row |= {"images_per_second": None, "peak_GiB": None}  # out of memory
             rows.append(row)
             print(mode, "  ".join(str(value) for value in row.values()), flush=True)
     torch.compiler.reset()

@@ -58,7 +58,7 @@ def beside_other_heads(
 
 def _range_of_peers(rows: Sequence[dict]) -> str:
     ratios = [one["forward_backward_over_ours"] for one in rows if one["head"] not in NO_PEERS]
-    return f"{min(ratios):.1f} to {max(ratios):,.{0 if max(ratios) > 100 else 1}f} times" if ratios else NOT_RUN
+    return f"{times(min(ratios))} to {times(max(ratios))}" if ratios else NOT_RUN
 
 
 def _where_longer(rows: Sequence[dict]) -> str:
@@ -97,9 +97,13 @@ def gpu_models(eager: Sequence[dict], ran: str, other: Sequence[dict], _: str, n
     others = {(one["model"], one["what"], one["batch"]): one for one in other}
     for one in eager:
         if (beside := others.get((one["model"], one["what"], one["batch"]))) is not None:
-            rates = (f"{it['images_per_second']:.0f}" for it in (one, beside))
-            memory = (f"{it['peak_GiB']:.1f} GiB" for it in (one, beside))
+            rates = (_if_it_fits(it["images_per_second"], ".0f") for it in (one, beside))
+            memory = (_if_it_fits(it["peak_GiB"], ".1f", " GiB") for it in (one, beside))
             yield row(one["model"], one["what"], str(one["batch"]), *rates, *memory)
+
+
+def _if_it_fits(value: float | None, form: str, unit: str = "") -> str:
+    return "out of memory" if value is None else f"{value:{form}}{unit}"
 
 
 def runtimes(rows: Sequence[dict], ran: str) -> Iterable[str]:

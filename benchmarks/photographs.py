@@ -1,11 +1,11 @@
 """Heads on photographs: MIRFLICKR-25000 as feature maps of a frozen EfficientNet-Lite0, each head with its own sweep.
 
 `python -m benchmarks.photographs --dataset FOLDER --backbone FOLDER --cache FOLDER` computes the maps once and then
-runs, in one thread, whatever is missing. Of each arm the learning rate, the weight decay and what else it lets vary are
-searched on validation, each round trying all neighbours of the best setting; the chosen setting is trained with other
-seeds, and only these runs see the test split. A finished run is a line of `ARM-SIZE.jsonl` in the output folder and is
-not repeated; the tables and plots of `docs/photographs.md` are made from these lines, by `--tables` alone. With
-`--quick` fewer and shorter runs on few photographs try the same code.
+runs, on a GPU or else in one thread, whatever is missing. Of each arm the learning rate, the weight decay and what else
+it lets vary are searched on validation, each round trying all neighbours of the best setting; the chosen setting is
+trained with other seeds, and only these runs see the test split. A finished run is a line of `ARM-SIZE.jsonl` in the
+output folder and is not repeated; the tables and plots of `docs/photographs.md` are made from these lines, by
+`--tables` alone. With `--quick` fewer and shorter runs on few photographs try the same code.
 """
 
 import argparse

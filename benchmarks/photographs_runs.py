@@ -67,7 +67,7 @@ def _arms() -> tuple[Arm, ...]:
     fit = {"rate": (4e-3,), "decay": (3.0,)}
     attended = {"rate": (4e-3,), "decay": (3.0,), "lam": (0.5, 2.0), "temperature": (1.0,)}
     inside = attended | {"lam": (2.0,)}
-    # Weight decays up to 1 do the same here: a search that begins there alone stays.
+    # Weight decays up to 0.3 do nearly the same here: a search that begins there alone stays.
     peer = {"rate": (5e-4,), "decay": (0.3, 3.0)}
     c_squared = 0.1 / 24**2
     narrow = [
