@@ -361,6 +361,11 @@ def _benchmark_split(
     """A split of scenes, COCO or VOC by its official name; of COCO, if asked, without the images that have no label."""
     if name == "scenes":
         _refuse_folder(name)
+        if data_dir is not None:
+            raise DataError(
+                f"{name}: the pictures that the package draws, which are in no folder: leave out data_dir, or give "
+                f"{data_dir} as the dataset"
+            )
         return load_scenes(split)
     if data_dir is None:
         raise DataError(f"dataset {name!r} is read from its official files: give their folder as data_dir")

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast
+from accelerate.state import AcceleratorState, is_initialized
+from accelerate.utils import DistributedType, broadcast, parse_choice_from_env
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -106,10 +107,13 @@ def start_accelerator(mixed_precision: str | None = None, **options) -> Accelera
         OptionError: if there is no such precision, or not on this device.
     """
     require({"mixed_precision": mixed_precision}, one_of={"mixed_precision": PRECISIONS})
+    asked = mixed_precision or parse_choice_from_env("ACCELERATE_MIXED_PRECISION", "no")
+    if is_initialized() and AcceleratorState().mixed_precision != asked:
+        AcceleratorState._reset_state()  # an earlier run's, which would count here too; transformers' Trainer does so
     try:
         return Accelerator(mixed_precision=mixed_precision, **options)
     except ValueError as error:
-        if "precision" not in str(error) or "already been initialized" in str(error):
+        if "precision" not in str(error):
             raise
         raise OptionError(f"{error} Leave mixed_precision out, or set it to no") from error
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assocformer_hf.data.readers.options import BAD_IMAGES
-from assocformer_hf.option_values import require
+from assocformer_hf.option_values import OptionError, require
 
 PRECISIONS = ("no", "fp16", "bf16", "fp8")  # of Accelerate
 GOALS = ("f1", "precision", "recall")
@@ -52,4 +52,18 @@ class CalibrationOptions:
     folds: int = field(default=5, metadata={"help": "Folds of the cross-validation."})
 
     def __post_init__(self):
-        require(vars(self), at_least={"min_positives": 0, "folds": 2}, one_of={"goal": GOALS})
+        require(vars(self), at_least={"min_positives": 0, "folds": 2})
+        require_goal(self.goal, self.value)
+
+
+def require_goal(goal: str, value: float | None):
+    """Refuses a goal of thresholds that is unknown, or a value that does not go with it.
+
+    Raises:
+        OptionError: in either case.
+    """
+    require({"goal": goal}, one_of={"goal": GOALS})
+    if goal == "f1" and value is not None:
+        raise OptionError(f"the goal f1 takes no value, got {value}")
+    if goal != "f1" and (value is None or not 0 < value <= 1):
+        raise OptionError(f"the goal {goal} needs a value above 0 and up to 1, such as 0.9; got {value}")

@@ -113,8 +113,8 @@ def with_own_dataset(args: EvaluationArguments, source: SourceOptions) -> tuple[
                 f"{folder / OPTIONS_FILE}: not valid YAML ({one_line(error)}); name the dataset with --dataset"
             ) from error
     elif (folder / METRICS_FILE).is_file():
-        run = read_metrics_file(folder / METRICS_FILE)["run"]
-        if run["dataset"] in DEFAULT_SPLITS:
+        run = read_metrics_file(folder / METRICS_FILE).get("run") or {}
+        if run.get("dataset") in DEFAULT_SPLITS:
             known = {"dataset": run["dataset"], "eval_split": run["eval_split"]}
     if not isinstance(known, dict) or "dataset" not in known:
         raise DataError(f"{args.model}: does not say which dataset it was trained on; name one with --dataset")
@@ -171,7 +171,9 @@ def _load_unseen(
         whole = _load(args, source, names, ALL)
         of_whole = image_digests(whole)
         rows = np.flatnonzero(np.isin(of_whole, used.held_out))
-        if len(rows):
+        # Another dataset may have some of these images too.
+        known = np.isin(used.trained_on, of_whole).any() and np.isin(used.held_out, of_whole).mean() > 0.5
+        if known:
             dataset, digests = whole.select(rows), of_whole[rows]
             logger.warning(
                 "%s: the dataset, or its division, changed since the training; evaluated are the %d images that were "
@@ -196,6 +198,5 @@ def _has_validation(args: EvaluationArguments, source: SourceOptions, names: lis
 
 
 def _options(args: EvaluationArguments, source: SourceOptions, names: list[str]) -> dict:
-    if args.dataset in DEFAULT_SPLITS:
-        return {}
-    return asdict(source) | {"label_names": source.label_names or names}
+    own_names = {} if args.dataset in DEFAULT_SPLITS else {"label_names": source.label_names or names}
+    return asdict(source) | own_names

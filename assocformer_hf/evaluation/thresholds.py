@@ -7,8 +7,7 @@ import numpy as np
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.folds import folds
 from assocformer_hf.evaluation.metrics import multilabel_metrics, reaches
-from assocformer_hf.evaluation.options import GOALS, MIN_POSITIVES
-from assocformer_hf.option_values import require
+from assocformer_hf.evaluation.options import MIN_POSITIVES, require_goal
 from assocformer_hf.wording import counted, some
 
 DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
@@ -41,14 +40,10 @@ def choose_thresholds(
         A number, or `(labels,)`, in [0, 1].
 
     Raises:
-        OptionError: on an unknown goal.
-        DataError: on a value that does not go with it, or if no label is present anywhere.
+        OptionError: on an unknown goal, or a value that does not go with it.
+        DataError: if no label is present anywhere.
     """
-    require({"goal": goal}, one_of={"goal": GOALS})
-    if goal == "f1" and value is not None:
-        raise DataError(f"the goal f1 takes no value, got {value}")
-    if goal != "f1" and (value is None or not 0 < value <= 1):
-        raise DataError(f"the goal {goal} needs a value above 0 and up to 1, such as 0.9; got {value}")
+    require_goal(goal, value)
     scores, present, known = np.asarray(scores, dtype=np.float64), targets == 1, targets != -1
     if not present.any():
         raise DataError("no label is present in any image: a threshold cannot be chosen on these")

@@ -24,6 +24,7 @@ from assocformer_hf.interpretation.association_map import conditional_cooccurren
 from assocformer_hf.output_folder import refuse_file, write_file
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, refuse_report, write_report
+from assocformer_hf.saved_files import require_model
 from assocformer_hf.wording import shown
 
 
@@ -88,6 +89,8 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
     """
     if outputs.compare and not outputs.report:
         raise DataError("two models are compared in a report: give a folder for it with --report")
+    if outputs.compare:
+        require_model(outputs.compare)
     if outputs.output:
         refuse_file(outputs.output)
     if outputs.report:

@@ -19,6 +19,13 @@ DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 # What a recipe says of pretrained weights alone.
 OF_PRETRAINED = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay", "head_weight_decay")
 
+# The options of the model that count for nothing where another has a value.
+WITHOUT_EFFECT = {
+    ("association_norm", "none"): ("association_weight",),
+    ("pooling", "mean"): ("attention_weight", "attention_temperature"),
+    ("fusion", "linear"): ("association_weight", "association_kernel_size", "readout"),
+}
+
 # Of `epochs="auto"`.
 IMAGES_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 4, 30
 # Of `head_weight_decay="auto"`.
@@ -72,6 +79,15 @@ class ModelArguments:
 
     def __post_init__(self):
         require(vars(self), at_least={"image_size": 1}, one_of={"normalization": ("none", "backbone")})
+
+    def without_effect(self) -> list[str]:
+        """What was asked for, other than the default, and changes nothing beside the other options; a line for each."""
+        return [
+            f"{name}={getattr(self, name)} has no effect with {option}={state}"
+            for (option, state), names in WITHOUT_EFFECT.items()
+            for name in names
+            if getattr(self, option) == state and getattr(self, name) != getattr(ModelArguments, name)
+        ]
 
 
 @dataclass
@@ -191,7 +207,7 @@ class RecipeArguments:
     mixed_precision: str | None = field(
         default=None, metadata={"help": "no, fp16, bf16 or fp8. Default: what `accelerate config` or launch says."}
     )
-    seed: int = field(default=0, metadata={"help": "Seed of weights, order, augmentation and drawn scenes."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, order and augmentation."})
     max_grad_norm: float | None = field(default=None, metadata={"help": "Clip the gradient to this norm."})
     max_skipped_steps: int = field(
         default=25, metadata={"help": "Steps in a row that may be skipped for gradients that are not finite."}
@@ -202,7 +218,7 @@ class RecipeArguments:
     report_to: str = field(
         default="auto", metadata={"help": "Tracker: auto (tensorboard where installed), none, tensorboard, wandb, all."}
     )
-    resume: str | None = field(
+    resume: Literal["auto", "last"] | str | None = field(
         default=None,
         metadata={
             "help": "Go on from the last whole checkpoint in the output folder, or from the one named; with auto, "
@@ -220,11 +236,13 @@ class RecipeArguments:
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
                 "head_weight_decay": 0,
-                "mixup": 0, "cutmix": 0, "seed": 0, "max_skipped_steps": 0, "checkpoint_every": 0,
+                "mixup": 0, "cutmix": 0, "max_skipped_steps": 0, "checkpoint_every": 0,
                 "keep_checkpoints": 1, "log_every": 1,
             },
             above={"learning_rate": 0, "backbone_learning_rate": 0, "max_grad_norm": 0},
-            between={"pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99)},
+            between={
+                "pct_start": (0, 1), "ema_decay": (0, 1), "label_smoothing": (0, 0.99), "seed": (0, 2**32 - 1),
+            },
             one_of={"mixed_precision": PRECISIONS},
         )  # fmt: skip
 
@@ -260,14 +278,16 @@ def default_recipe(dataset: str | None) -> str:
 def recipe_for(dataset: str | None, backbone: str | None, config: str | Path | None = None) -> dict[str, Any]:
     """The options of a recipe, as they suit a backbone that is given beside it.
 
-    Random weights get a recipe for fine-tuning, one with a head start, without what keeps a pretrained backbone from
-    harm. A decay that suits a head of its own is no decay for a whole network either.
+    Random weights get a recipe of the package for fine-tuning, one with a head start, without what keeps a pretrained
+    backbone from harm. A decay that suits a head of its own is no decay for a whole network either. A file of one's own
+    is taken as it is.
 
     Raises:
         OptionError: as [`read_recipe`].
     """
-    values = read_recipe(config or default_recipe(dataset))
-    if values.get("head_epochs") and backbone is not None:
+    recipe = config or default_recipe(dataset)
+    values = read_recipe(recipe)
+    if values.get("head_epochs") and backbone is not None and str(recipe) in recipe_names():
         from assocformer_hf.model.presets import BACKBONE_PRESETS  # with transformers, which takes seconds
 
         if backbone in BACKBONE_PRESETS:
@@ -359,7 +379,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         if origin is str and isinstance(value, (str, Path, int, float)) and not isinstance(value, bool):
             return str(value)
     expected = " or ".join(_expected(kind) for kind in kinds)
-    raise OptionError(f"{name} must be {expected}, got {value!r}")
+    way = "; in YAML put it in quotes, if it is a word" if isinstance(value, bool) and str in kinds else ""
+    raise OptionError(f"{name} must be {expected}, got {value!r}{way}")
 
 
 def _expected(kind: Any) -> str:

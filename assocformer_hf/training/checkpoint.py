@@ -74,6 +74,8 @@ class RunState:
 def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, output: OutputFolder, keep: int = 2):
     """Writes a checkpoint and removes all but the newest ones. Called by every process.
 
+    Later ones are of a training that was gone back from, and would be taken for where this one stands: they go too.
+
     Args:
         accelerator: has prepared what the checkpoint holds.
         ema: the moving average of the weights.
@@ -108,8 +110,12 @@ def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, 
             raise in_the_way(checkpoint)
         aside.rename(checkpoint)
         sync(folder)
-    for older in checkpoints(folder)[:-keep]:
-        remove_checkpoint(older)
+    there = checkpoints(folder)
+    place = there.index(checkpoint) + 1
+    if later := there[place:]:
+        print(f"removed, as the training went on from before: {', '.join(path.name for path in later)}", flush=True)
+    for old in later + there[:place][:-keep]:
+        remove_checkpoint(old)
 
 
 def in_the_way(checkpoint: Path) -> CheckpointError:

@@ -139,7 +139,8 @@ def sample_predictions(images: MultiLabelImages, evaluation: Evaluation, config:
     for row in rows.tolist():
         index, scores = int(evaluation.indices[row]), evaluation.scores[row]
         pictures.append(decode_stored(images.dataset[index]["image"], index))
-        chosen = np.flatnonzero(reaches(scores, thresholds))
+        known = evaluation.targets[row] >= 0  # of an unknown label nobody can say whether it is right
+        chosen = np.flatnonzero(reaches(scores, thresholds) & known)
         chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
         tagged.append(SimpleNamespace(labels=names[chosen].tolist(), scores=scores[chosen].tolist()))
         truths.append(set(names[evaluation.targets[row] == 1].tolist()))

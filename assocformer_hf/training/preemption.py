@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +15,7 @@ PREEMPTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
 
 
 class Preempted(Exception):
-    """The run was asked to stop, has written a checkpoint, and can be resumed."""
+    """The run was asked to stop, has written a checkpoint if it had begun, and can go on or start anew."""
 
 
 class StopRequest:
@@ -51,6 +53,32 @@ class StopRequest:
             return self.received is not None
         asked = torch.tensor(float(self.received is not None), device=accelerator.device)
         return bool(accelerator.reduce(asked, "sum") > 0)
+
+
+@contextmanager
+def stops_before_the_first_step() -> Iterator[None]:
+    """Ends what comes before the training at a SIGTERM or SIGINT, when there is nothing yet to write a checkpoint of.
+
+    Raises:
+        Preempted: then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, _frame):
+        if os.getpid() != process:  # one that was forked since, as for reading: it ends as it would without this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Preempted(f"{signal.Signals(number).name}: stopped before the first step; the same command starts anew")
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def leave_signals_to_the_main_process(_worker: int):

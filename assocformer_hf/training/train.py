@@ -1,11 +1,12 @@
 """Training in one call: from a dataset to a saved model."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import yaml
 from transformers import PreTrainedModel
@@ -22,7 +23,13 @@ from assocformer_hf.data.summary import MultiLabelDataset
 from assocformer_hf.evaluation.evaluator import Evaluation, require_positives
 from assocformer_hf.evaluation.report import metrics_table
 from assocformer_hf.evaluation.trained_model import load_trained_model
-from assocformer_hf.hub.model_folder import MODEL_FILES, add_sample_images, read_metrics, save_model_folder
+from assocformer_hf.hub.model_folder import (
+    MODEL_FILES,
+    SAMPLES,
+    add_sample_images,
+    read_metrics,
+    save_model_folder,
+)
 from assocformer_hf.hub.publish import create_repository, publish_folder
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -30,12 +37,19 @@ from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import OPTIONS_FILE
-from assocformer_hf.training.arguments import DataArguments, ModelArguments, RecipeArguments, training_arguments
+from assocformer_hf.training.arguments import (
+    DataArguments,
+    HubArguments,
+    ModelArguments,
+    RecipeArguments,
+    training_arguments,
+)
 from assocformer_hf.training.checkpoint import FREE_OPTIONS, check_output_folder
 from assocformer_hf.training.distillation import teacher_scores
 from assocformer_hf.training.images import create_images, first_pictures
 from assocformer_hf.training.loop import TrainingRun, create_accelerator
 from assocformer_hf.training.machine import hardware, share_cores
+from assocformer_hf.training.preemption import stops_before_the_first_step
 from assocformer_hf.training.splits import load_splits
 from assocformer_hf.wording import counted
 
@@ -77,13 +91,14 @@ class TrainingResult:
 
 
 @quiet_libraries()
-def train(dataset: object = "scenes", *, config: str | Path | None = None, **options) -> TrainingResult:
+def train(dataset: object = None, *, config: str | Path | None = None, **options) -> TrainingResult:
     """Trains a model on a dataset and saves the best weights as a complete model folder.
 
     Several processes call it alike, under `accelerate launch` or `accelerate.notebook_launcher`.
 
     Args:
-        dataset: what [`load_multilabel_dataset`] takes, such as `"scenes"`, a path or a Hub id, or what it returned.
+        dataset: what [`load_multilabel_dataset`] takes, such as `"scenes"`, a path or a Hub id, or what it returned;
+            default: that of `config`, else `"scenes"`.
         config: a YAML file of options, beneath those that are given here.
         options: those of [`ModelArguments`], [`DataArguments`], [`RecipeArguments`], [`SourceOptions`] and
             [`HubArguments`] by their names, such as `backbone` or `output_dir`.
@@ -98,13 +113,40 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         CheckpointError: if the folder holds another run's work, or nothing to resume.
         OutputError: if the folder cannot be written to without loss.
         TrainingError: if the gradients stay infinite or NaN.
-        Preempted: after SIGTERM or SIGINT, once a checkpoint is written.
+        Preempted: after SIGTERM or SIGINT, once a checkpoint is written, or before the first step.
     """
-    options["dataset"] = str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY
+    with stops_before_the_first_step():
+        run, splits, data_args, hub = _create_run(dataset, config, options)
+    state = run.run()  # the best weights are on the disk before any process comes out
+
+    result = TrainingResult(run.output.path, state.history, state.unreadable)
+    folder = run.recipe.output_dir
+    if run.accelerator.is_main_process:
+        print(f"\n{metrics_table(result.metrics)}\n\nsaved in {folder}")
+        if state.unreadable:
+            print(f"{counted(len(state.unreadable), 'image')} could not be read: {', '.join(state.unreadable)}")
+        if hub.hub_sample_images:
+            pictures = first_pictures(splits["validation"], hub.hub_sample_images, data_args.bad_images)
+            add_sample_images(folder, pictures)
+        if hub.push_to_hub:
+            result.url = publish_folder(folder, hub.hub_model_id, hub.hub_private_repo, license=hub.hub_license)
+            print(f"published: {result.url}")
+    return result
+
+
+def _create_run(
+    dataset: object, config: str | Path | None, options: dict[str, Any]
+) -> tuple[TrainingRun, Mapping[str, datasets.Dataset], DataArguments, HubArguments]:
+    """A run that is ready for its first step, the splits it is of, and how they are read and published."""
+    if dataset is not None:
+        options = options | {"dataset": str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY}
     model_args, data_args, recipe, source, hub = training_arguments(config, **options)
+    dataset = data_args.dataset if dataset is None else dataset
     # With both, nothing reads L: what only L depends on gets no gradient.
     unused = model_args.fusion == "linear" and model_args.pooling == "attention"
     accelerator = create_accelerator(recipe, unused)
+    for line in model_args.without_effect():
+        accelerator.print(f"note: {line}")
     # Before anything is read; once more, with the folder's lock, where the run begins.
     from_main_process(lambda: _check_existing_folder(recipe))
     if hub.push_to_hub and accelerator.is_main_process:
@@ -164,22 +206,7 @@ def train(dataset: object = "scenes", *, config: str | Path | None = None, **opt
         options=run_options,
         saves=SAVES,
     )
-    state = run.run()  # the best weights are on the disk before any process comes out
-
-    result = TrainingResult(run.output.path, state.history, state.unreadable)
-    if accelerator.is_main_process:
-        print(f"\n{metrics_table(result.metrics)}\n\nsaved in {recipe.output_dir}")
-        if state.unreadable:
-            print(f"{counted(len(state.unreadable), 'image')} could not be read: {', '.join(state.unreadable)}")
-        if hub.hub_sample_images:
-            pictures = first_pictures(splits["validation"], hub.hub_sample_images, data_args.bad_images)
-            add_sample_images(recipe.output_dir, pictures)
-        if hub.push_to_hub:
-            result.url = publish_folder(
-                recipe.output_dir, hub.hub_model_id, hub.hub_private_repo, license=hub.hub_license
-            )
-            print(f"published: {result.url}")
-    return result
+    return run, splits, data_args, hub
 
 
 @dataclass
@@ -208,6 +235,7 @@ class BestModel:
         evaluation = replace(evaluation, trained_on=int(np.isin(used.held_out, used.trained_on).sum()))
         with run.output.replacing("model") as folder:
             save_model_folder(folder, model, self.processor, evaluation, details, images_used=used)
+        run.output.remove(run.output.owned(SAMPLES))  # which show the tags of earlier weights
         if not self.options_written:  # not before: until then the model in the folder may be an earlier run's
             run.output.write(OPTIONS_FILE, "run", self.write_options)
             self.options_written = True

@@ -379,3 +379,8 @@ def test_a_folder_that_is_called_as_the_drawings_is_not_passed_over(tmp_path):
         DataError, match=r"scenes: the pictures that the package draws, and a folder here too; write \./"
     ):
         _refuse_folder(str(tmp_path / "scenes"))
+
+
+def test_a_folder_is_not_passed_over_for_drawn_scenes(tmp_path):
+    with pytest.raises(DataError, match="scenes: .* are in no folder: leave out data_dir, or give .* as the dataset"):
+        load_multilabel_dataset("scenes", tmp_path)

@@ -25,7 +25,7 @@ from assocformer_hf.hub.calibrate_model import calibrate_model
 from assocformer_hf.pages.evaluate_model import evaluate_model
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
-from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE
+from assocformer_hf.saved_files import METRICS_FILE, OPTIONS_FILE, ModelFileError
 
 COUNT = 30
 
@@ -86,6 +86,22 @@ def test_a_validation_split_that_came_later_is_measured_as_it_is(model, photos, 
     table = [f"{rows[0]},split", *(f"{row},train" for row in rows[1:]), "30.png,a,validation"]
     (photos / "labels.csv").write_text("\n".join(table) + "\n")
     assert files(evaluated(model, photos)) == {"30.png"}
+    assert "held out then" not in caplog.text
+
+
+def test_another_dataset_that_shares_some_images_is_measured_as_it_is(model, photos, caplog, tmp_path):
+    shared = files(evaluated(model, photos, split_seed=3))
+    other = tmp_path / "other"
+    other.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
+    names = [f"new{i:02d}.png" for i in range(20)]
+    for name, image in zip(names, pixels, strict=True):
+        Image.fromarray(image).save(other / name)
+    for name in sorted(shared)[:2]:
+        shutil.copy(photos / name, other / name)
+        names.append(name)
+    (other / "labels.csv").write_text("image,labels\n" + "".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names)))
+    assert len(files(evaluated(model, other)) - shared) > 1
     assert "held out then" not in caplog.text
 
 
@@ -177,6 +193,24 @@ def test_a_validation_split_of_another_name_is_the_models_own(photos, tmp_path):
     choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
     calibrate_model(args, SourceOptions(), choice)
     assert "10 images: the split `validation` of photos" in (choice.output / "README.md").read_text()
+
+
+def test_a_model_whose_metrics_say_nothing_of_a_training_needs_a_dataset(model):
+    (model / METRICS_FILE).write_text(json.dumps({"mAP": 0.9}))
+    with pytest.raises(DataError, match="does not say which dataset it was trained on; name one with --dataset"):
+        with_own_dataset(EvaluationArguments(str(model)), SourceOptions())
+
+
+def test_how_data_are_read_is_not_said_of_a_benchmark(model):
+    args = EvaluationArguments(str(model), "scenes", num_workers=0)
+    with pytest.raises(DataError, match="scenes: is read by its own protocol; validation_share is for other datasets"):
+        evaluate_saved_model(args, SourceOptions(validation_share=0.9), Accelerator(cpu=True))
+
+
+def test_another_model_that_is_not_there_is_said_before_the_first_is_measured(model, photos, tmp_path):
+    outputs = ReportOptions(report=tmp_path / "report", compare=str(tmp_path / "none"))
+    with pytest.raises(ModelFileError, match="none"):
+        evaluate_model(EvaluationArguments(str(model), str(tmp_path / "no data")), SourceOptions(), outputs)
 
 
 @pytest.mark.parametrize("text", ["", "dataset: [pics"])

@@ -8,6 +8,7 @@ from sklearn.metrics import f1_score
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.options import CalibrationOptions
 from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds, missed_goal
 from assocformer_hf.option_values import OptionError
 
@@ -98,8 +99,10 @@ def test_chance_is_not_taken_for_a_gain():
     ],
 )
 def test_bad_goals_are_named(choice, message):
-    with pytest.raises((DataError, OptionError), match=message):
+    with pytest.raises(OptionError, match=message):
         choose_thresholds(*scored(0), **choice)
+    with pytest.raises(OptionError, match=message):  # before the images are read
+        CalibrationOptions("calibrated", **choice)
 
 
 def test_images_without_labels_or_too_few_for_the_folds_are_refused():

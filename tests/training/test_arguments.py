@@ -2,7 +2,15 @@
 
 import pytest
 
-from assocformer_hf.training.arguments import DataArguments, HubArguments, ModelArguments, OptionError, RecipeArguments
+from assocformer_hf.training.arguments import (
+    DataArguments,
+    HubArguments,
+    ModelArguments,
+    OptionError,
+    RecipeArguments,
+    recipe_names,
+    training_arguments,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +32,8 @@ from assocformer_hf.training.arguments import DataArguments, HubArguments, Model
             lambda: RecipeArguments(mixed_precision="half"),
             "mixed_precision must be no, fp16, bf16 or fp8; got 'half'",
         ),
-        (lambda: RecipeArguments(seed=-1), "seed must be at least 0; got -1"),
+        (lambda: RecipeArguments(seed=-1), "seed must be from 0 to 4294967295; got -1"),
+        (lambda: RecipeArguments(seed=2**32), "seed must be from 0 to 4294967295; got 4294967296"),
         (lambda: DataArguments(cutout=2), "cutout must be from 0 to 1; got 2"),
         (lambda: DataArguments(num_workers=-1), "num_workers must be at least 0; got -1"),
         (lambda: DataArguments(bad_images="ignore"), "bad_images must be error or skip; got 'ignore'"),
@@ -37,3 +46,15 @@ def test_values_that_cannot_be_are_refused(options, message):
     with pytest.raises(OptionError) as caught:
         options()
     assert str(caught.value) == message
+
+
+def test_what_has_no_effect_is_said():
+    asked = {"association_norm": "none", "association_weight": 50, "attention_weight": 2}
+    assert ModelArguments(**asked).without_effect() == [
+        "association_weight=50 has no effect with association_norm=none",
+        "attention_weight=2 has no effect with pooling=mean",
+    ]
+    linear = ModelArguments(fusion="linear", readout="shared")
+    assert linear.without_effect() == ["readout=shared has no effect with fusion=linear"]
+    for name in recipe_names():
+        assert training_arguments(config=name)[0].without_effect() == []

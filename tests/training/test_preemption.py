@@ -1,6 +1,7 @@
-"""Workers of a loader outlive signals to the whole job, and end when their parent ends them."""
+"""What a signal ends, and what it leaves: workers of a loader outlive those to the whole job."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -8,14 +9,22 @@ import time
 
 import pytest
 
-from assocformer_hf.training.preemption import leave_signals_to_the_main_process
+from assocformer_hf.training.preemption import (
+    Preempted,
+    leave_signals_to_the_main_process,
+    stops_before_the_first_step,
+)
 from tests.forked import FORKS
+
+
+def sleep(started):
+    started.set()
+    time.sleep(60)
 
 
 def work(started):
     leave_signals_to_the_main_process(0)
-    started.set()
-    time.sleep(60)
+    sleep(started)
 
 
 @pytest.mark.parametrize("context", [multiprocessing.get_context("fork"), FORKS], ids=["fork", "forkserver"])
@@ -33,3 +42,20 @@ def test_a_worker_ends_when_its_parent_says_so_and_not_before(context):
     worker.terminate()
     worker.join(30)
     assert worker.exitcode in (128 + signal.SIGTERM, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_the_first_step_a_signal_ends_the_run_alone(number):
+    before = signal.getsignal(number)
+    fork = multiprocessing.get_context("fork")
+    started = fork.Event()
+    with stops_before_the_first_step():
+        child = fork.Process(target=sleep, args=(started,), daemon=True)
+        child.start()
+        assert started.wait(60)
+        os.kill(child.pid, number)
+        child.join(30)
+        assert child.exitcode == -number  # as if nothing had been caught
+        with pytest.raises(Preempted, match=f"{number.name}: stopped before the first step"):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before

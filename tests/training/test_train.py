@@ -1,7 +1,9 @@
 """`train` as it is called from Python: from names, paths, memory, and in several processes."""
 
+import os
 import pydoc
 import shutil
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +18,8 @@ from assocformer_hf import AssocFormerForMultiLabel, train
 from assocformer_hf.data.images.dataset import MultiLabelCollator
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names, multilabel_features
+from assocformer_hf.hub.model_folder import add_sample_images
+from assocformer_hf.hub.publish import model_files
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.training.arguments import (
     ModelArguments,
@@ -28,6 +32,7 @@ from assocformer_hf.training.arguments import (
 )
 from assocformer_hf.training.checkpoint import CheckpointError, checkpoints
 from assocformer_hf.training.images import first_pictures
+from assocformer_hf.training.preemption import Preempted
 from assocformer_hf.training.train import write_options
 from tests import forked
 
@@ -81,6 +86,18 @@ def test_options_lie_over_the_recipe_of_the_dataset(tmp_path):
     own.write_text("learning_rate: 1e-3\nlabel_names: [a, b]\nepochs: 2\n")
     _, _, recipe, source, _ = training_arguments(config=own, epochs=5)
     assert (recipe.learning_rate, recipe.epochs, source.label_names) == (1e-3, 5, ["a", "b"])
+    own.write_text("mixed_precision: no\n")
+    with pytest.raises(OptionError, match="mixed_precision must be str or nothing, got False; in YAML put it in"):
+        training_arguments(config=own)
+
+
+def test_the_dataset_of_a_file_of_options_is_what_is_trained_on(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"dataset: {tmp_path / 'photos'}\nbackbone: tiny-cvt\n")
+    with pytest.raises(DataError, match="photos: no such file or folder"):
+        train(config=own, output_dir=tmp_path / "model", **QUICK)
+    with pytest.raises(DataError, match="dataset 'voc' is read from its official files: give their folder as data_dir"):
+        train(config="voc-cvt-w24-am", backbone="tiny-cvt", output_dir=tmp_path / "model", **QUICK)
 
 
 def test_the_recipe_of_the_paper_is_the_default_of_every_option():
@@ -156,11 +173,15 @@ def test_what_is_saved_names_no_folder_of_the_machine(create_model, splits, tmp_
         assert "secret" not in (tmp_path / "model" / name).read_text()
 
 
-def test_random_weights_are_not_kept_from_changing(trained):
+def test_random_weights_are_not_kept_from_changing(trained, tmp_path):
     options = trained.metrics["run"]["options"]
     assert (options["head_epochs"], options["frozen_batch_norm"], options["weight_decay"]) == (0, False, 1e-4)
     chosen = training_arguments(dataset="photos/", backbone="tiny-cvt", weight_decay=0.05, head_weight_decay=7)[2]
     assert (chosen.weight_decay, chosen.head_weight_decay, chosen.head_epochs) == (0.05, 7, 0)
+    own = tmp_path / "own.yaml"
+    own.write_text("head_epochs: 1\nweight_decay: 0.5\n")
+    mine = training_arguments(config=own, dataset="photos/", backbone="tiny-cvt")[2]
+    assert (mine.weight_decay, mine.head_epochs) == (0.5, 1)
     photographs = training_arguments(dataset="photos/")[2]
     assert (photographs.head_epochs, photographs.frozen_batch_norm, photographs.weight_decay) == (8, True, 1.0)
 
@@ -245,6 +266,47 @@ def test_a_run_that_is_refused_or_fails_leaves_the_earlier_one_whole(splits, tmp
         train(splits, **options | {"batch_size": 1, "image_size": 32, "overwrite": True})
     for name in ("model.safetensors", "metrics.json", "options.yaml"):  # all of the same run
         assert (tmp_path / "model" / name).read_bytes() == before[tmp_path / "model" / name]
+
+
+def test_going_back_to_a_checkpoint_leaves_what_came_after(splits, tmp_path, capsys):
+    options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", **QUICK, "epochs": 3}
+    first = train(splits, **options | {"keep_checkpoints": 3})
+    begun = str(tmp_path / "model/checkpoints/epoch-0001")
+    again = train(splits, **options | {"resume": begun, "keep_checkpoints": 1, "checkpoint_every": 2})
+    assert "removed, as the training went on from before: epoch-0002, epoch-0003" in capsys.readouterr().out
+    assert [entry["raw"] for entry in again.history] == [entry["raw"] for entry in first.history]
+    assert [path.name for path in checkpoints(tmp_path / "model/checkpoints")] == ["epoch-0003"]
+
+
+def test_samples_of_an_earlier_model_do_not_stay_beside_a_new_one(splits, tmp_path):
+    options = {"backbone": "tiny-cvt", "image_size": 64, "output_dir": tmp_path / "model", **QUICK}
+    train(splits, **options)
+    add_sample_images(tmp_path / "model", first_pictures(splits["validation"], 1))
+    before = set(model_files(tmp_path / "model"))
+    assert {"samples/1.jpg", "predictions.jpg"} <= before
+    train(splits, overwrite=True, **options)
+    assert set(model_files(tmp_path / "model")) == before - {"samples/1.jpg", "predictions.jpg"}
+
+
+def test_a_signal_while_the_data_are_read_ends_the_run_as_one_that_can_be_started_again(splits, tmp_path):
+    class Late(dict):
+        """Splits that take so long to read that the run is asked to stop meanwhile."""
+
+        def __getitem__(self, name):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().__getitem__(name)
+
+    with pytest.raises(Preempted, match="SIGTERM: stopped before the first step"):
+        train(Late(splits), backbone="tiny-cvt", output_dir=tmp_path / "model", **QUICK)
+
+
+def test_the_precision_of_a_run_does_not_last_into_the_next(splits, tmp_path):
+    options = {"backbone": "tiny-cvt", "image_size": 64, **QUICK}
+    runs = [
+        train(splits, output_dir=tmp_path / f"{i}", mixed_precision=precision, **options).metrics["run"]["options"]
+        for i, precision in enumerate(("bf16", None, "bf16"))
+    ]
+    assert [run["mixed_precision"] for run in runs] == ["bf16", "no", "bf16"]
 
 
 def test_images_that_are_in_both_splits_are_counted(splits, tmp_path):
