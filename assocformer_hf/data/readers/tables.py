@@ -40,7 +40,7 @@ class TableReader(Reader):
     the only table of the folder. The labels stand in one column, as lists or as text that a delimiter divides, or there
     is one column for each label with 1 (present), 0 (absent), -1 or nothing (unknown). With labels in one column an
     image may have several rows, each with some of its labels, and a column `unknown` may name labels that are not
-    known. A column `split`, or `is_valid`, gives the split of each image.
+    known. A column `split`, or `is_valid`, gives the split of each image, else the folders of splits that all lie in.
     """
 
     form = "table"
@@ -156,17 +156,15 @@ def read_table(
         DataError: if the table is malformed or lacks a column, or an image is outside the folder.
     """
 
-    def locate(files: list) -> tuple[list[str], list[str], Sequence]:
+    def locate(files: list) -> tuple[list[str], list[str], Path]:
         return locate_images(files, path, folder, name or path.stem)
 
     split = name if name and split_of(name) else None
     return labelled_splits(read_columns(path), declared_features(path), path, options, locate, split, labels)
 
 
-def locate_images(
-    names: Sequence, table: Path, folder: Path | None, split: str
-) -> tuple[list[str], list[str], Sequence]:
-    """The paths of the images that a table names, what to note about where they were found, and their names there.
+def locate_images(names: Sequence, table: Path, folder: Path | None, split: str) -> tuple[list[str], list[str], Path]:
+    """The paths of the images that a table names, what to note about where they were found, and the folder for these.
 
     Names are relative to the folder. Where all are absolute, and no folder is given, they are taken as they are.
     Where none of them is a file there, they are looked for in the folders below, with and without their endings, first
@@ -189,14 +187,14 @@ def locate_images(
         for i, image in enumerate(images):
             if not is_image_name(image):
                 raise DataError(f"{table}: row {i + 1}: {image} leads out of {root}, and is not called as images are")
-        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"], names
+        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"], root
     names = [name if isinstance(name, str) or is_empty(name) else str(name) for name in names]
     paths = [image_file(root, name, f"{table}: row {i + 1}") for i, name in enumerate(names)]
     if not any(map(os.path.isfile, paths)) and (found := _by_name(list(dict.fromkeys(paths)), root, split)):
         places = sorted({os.path.relpath(os.path.dirname(path), root) for path in found.values()})
         notes.append(f"images found by their names in {', '.join(places[:3])}")
-        return [found.get(path, path) for path in paths], notes, names
-    return paths, notes, names
+        return [found.get(path, path) for path in paths], notes, root
+    return paths, notes, root
 
 
 def _split_of_folder(file: str, root: Path) -> str | None:

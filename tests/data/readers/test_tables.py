@@ -501,6 +501,40 @@ def test_folders_of_splits_and_of_none_are_refused(tmp_path):
         load_multilabel_dataset(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{split}/{name}", "./{split}/{name}", r".\{split}\{name}", "{folder}/{split}/{name}", "{name}",
+        "more/../{split}/{name}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("above", ["", "images/"])
+def test_folders_of_splits_count_however_the_table_writes_the_paths(tmp_path, path, above):
+    rows = ["file_name,labels"]
+    for split in ("train", "val"):
+        for i in range(2):
+            picture(tmp_path / f"{above}{split}/{split}{i}.jpg")
+            written = path.format(split=above + split, name=f"{split}{i}.jpg", folder=tmp_path)
+            rows.append(f"{written},{'xy'[i]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["train0.jpg", "train1.jpg"],
+        "validation": ["val0.jpg", "val1.jpg"],
+    }
+
+
+def test_images_that_no_folder_of_a_split_has_are_not_trained_on_with_those_of_test(tmp_path):
+    for name in ("train/0.jpg", "test/1.jpg", "2.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\ntest/1.jpg,y\n2.jpg,x\n")
+    with pytest.raises(DataError, match=r"folders of splits \(test, train\) and others do not, such as 2.jpg; give a"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "t.csv").write_text("file_name,labels\n0.jpg,x\n1.jpg,y\n3.jpg,x\n")
+    with pytest.raises(DataError, match=r"others do not, such as 3.jpg, which is missing; give a column split"):
+        load_multilabel_dataset(tmp_path)
+
+
 def test_absolute_paths_through_a_link_are_those_of_the_folder(folder):
     link = folder.parent / "link"
     link.symlink_to(folder)
