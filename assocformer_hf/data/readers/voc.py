@@ -81,10 +81,15 @@ def _roots(path: Path) -> list[Path]:
 
 def _listings(root: Path) -> dict[str | None, Path]:
     """What lists the images of each split of a folder in VOC's layout."""
-    files = {file.stem: file for file in sorted(root.glob("ImageSets/Main/*.txt"))}
+    files = {file.stem: file for file in _files(root / "ImageSets/Main", "txt")}
     # Files such as `cat_train.txt` list the images of one class.
     splits = {name: file for name, file in files.items() if name.rpartition("_")[2] not in files or "_" not in name}
-    return splits or ({None: root / "Annotations"} if any(root.glob("Annotations/*.xml")) else {})
+    return splits or ({None: root / "Annotations"} if _files(root / "Annotations", "xml") else {})
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    """The files of a kind in a folder, without hidden ones, such as those that macOS writes beside others."""
+    return [file for file in sorted(folder.glob(f"*.{ending}")) if file.name[0] != "."]
 
 
 def _beside(path: Path) -> dict[str | None, Path]:
@@ -108,7 +113,7 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         return _read_listed(listing.parents[2].resolve(), listing, difficult, folder)
     root = listing.parent.resolve() if listing.name == "Annotations" else listing.resolve()
     found = LabelledImages(str(listing))
-    for path in sorted(listing.glob("*.xml")):
+    for path in _files(listing, "xml"):
         tree = _parse(path)
         named = tree.findtext("filename", default="").strip()
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
@@ -118,7 +123,7 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         folders = folders if folder is None else [Path(folder).resolve()]
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
-        found.add(image, *_split_objects(tree, difficult))
+        found.add(image, *_split_objects(tree, difficult, path))
     listed = {os.path.splitext(os.path.basename(image))[0] for image in found.images}
     for place in {os.path.dirname(image) for image in found.images}:
         others = [name for name in os.listdir(place) if is_image_name(name)] if os.path.isdir(place) else []
@@ -138,7 +143,8 @@ def _read_listed(root: Path, listing: Path, difficult: str, folder: str | Path |
             raise DataError(f"{path}: {file_of[path.stem]} has the same name; their annotations cannot be told apart")
     for name in read_lines(listing):
         image = image_file(images, file_of.get(name, f"{name}.jpg"), str(listing))
-        found.add(image, *_split_objects(_parse(root / "Annotations" / f"{name}.xml"), difficult))
+        annotation = root / "Annotations" / f"{name}.xml"
+        found.add(image, *_split_objects(_parse(annotation), difficult, annotation))
     return found
 
 
@@ -153,7 +159,7 @@ def _find_root(data_dir: Path, year: str) -> Path:
 
 def _holds_voc(folder: Path) -> bool:
     """Whether an XML file of the folder, the first, is in VOC's format."""
-    for path in folder.glob("*.xml"):
+    for path in _files(folder, "xml"):
         try:
             return read_xml(path).tag == "annotation"
         except DataError:
@@ -170,12 +176,14 @@ def _parse(path: Path) -> ElementTree.Element:
     return tree
 
 
-def _split_objects(tree: ElementTree.Element, difficult: str) -> tuple[list[str], list[str]]:
+def _split_objects(tree: ElementTree.Element, difficult: str, path: Path) -> tuple[list[str], list[str]]:
     """The labels of the objects that are present, and those that are unknown."""
     clear: dict[str, None] = {}
     difficult_ones: dict[str, None] = {}
     for entry in tree.findall("object"):
         name = entry.findtext("name", default="").strip()
+        if not name:
+            raise DataError(f"{path}: an object without a name; give it the name of its class, or remove it")
         is_difficult = entry.findtext("difficult", default="0").strip().lower() in ("1", "true")
         (difficult_ones if is_difficult else clear)[name] = None
     hard = [name for name in difficult_ones if name not in clear]

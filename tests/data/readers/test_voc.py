@@ -110,6 +110,28 @@ def test_names_of_another_machine_and_images_without_xml(tmp_path):
     assert f"1 image in {tmp_path}/train, such as 2.jpg" in split.info.description
 
 
-def write_xml(path, filename):
-    objects = "<object><name>cat</name></object>"
+def test_hidden_files_of_macos_are_passed_over(devkit, tmp_path):
+    root = devkit / "VOCdevkit/VOC2007"
+    for path in ("ImageSets/Main/trainval.txt", "Annotations/000001.xml"):
+        (root / path).with_name(f"._{(root / path).name}").write_bytes(b"\0\5\x16\7")
+    assert len(load_split(root, "all")) == 3
+    for name in ("0.jpg", "1.jpg"):
+        picture(tmp_path / f"photos/train/{name}")
+        write_xml(tmp_path / f"photos/train/{name[0]}.xml", name)
+        (tmp_path / f"photos/train/._{name[0]}.xml").write_bytes(b"\0\5\x16\7")
+    assert labels_by_file(load_split(tmp_path / "photos", "all")) == {"0.jpg": (["cat"], []), "1.jpg": (["cat"], [])}
+
+
+def test_an_object_without_a_name_is_named_by_its_file(devkit, tmp_path):
+    write_objects(devkit / "VOCdevkit/VOC2007", "000002", [(" ", 0)])
+    with pytest.raises(DataError, match="Annotations/000002.xml: an object without a name; give it the name of its"):
+        load_voc(devkit, "trainval")
+    picture(tmp_path / "photos/0.jpg")
+    write_xml(tmp_path / "photos/0.xml", "0.jpg", label="")
+    with pytest.raises(DataError, match="photos/0.xml: an object without a name"):
+        load_split(tmp_path / "photos", "all")
+
+
+def write_xml(path, filename, label="cat"):
+    objects = f"<object><name>{label}</name></object>"
     path.write_text(f"<annotation><filename>{filename}</filename>{objects}</annotation>")
