@@ -118,7 +118,7 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         named = tree.findtext("filename", default="").strip()
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
         named = PureWindowsPath(named).name  # the folder is often one of another machine
-        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named, *(f"{path.stem}{one}" for one in USUAL)]
+        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", *(f"{path.stem}{one}" for one in USUAL), named]
         folders = [root / name for name in ("JPEGImages", "images", "") if (root / name).is_dir()]
         folders = folders if folder is None else [Path(folder).resolve()]
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]

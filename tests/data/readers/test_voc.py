@@ -110,6 +110,17 @@ def test_names_of_another_machine_and_images_without_xml(tmp_path):
     assert f"1 image in {tmp_path}/train, such as 2.jpg" in split.info.description
 
 
+def test_the_file_beside_comes_before_the_one_that_is_named_inside(tmp_path):
+    """As where an image was converted, or augmented: the name inside is then that of another one."""
+    labels = {"0.jpg": "cat", "0_aug.png": "dog", "1.png": "fox", "other.jpg": "cow"}
+    for image, label in labels.items():
+        picture(tmp_path / f"train/{image}")
+        stem, _, _ = image.partition(".")
+        filename = {"0_aug": "0.jpg", "1": "other.jpg"}.get(stem, image)
+        write_xml(tmp_path / f"train/{stem}.xml", filename, label)
+    assert labels_by_file(load_split(tmp_path, "all")) == {name: ([label], []) for name, label in labels.items()}
+
+
 def test_hidden_files_of_macos_are_passed_over(devkit, tmp_path):
     root = devkit / "VOCdevkit/VOC2007"
     for path in ("ImageSets/Main/trainval.txt", "Annotations/000001.xml"):
