@@ -69,8 +69,17 @@ class VocReader(Reader):
         roots = _roots(source)
         if len(roots) > 1:
             raise DataError(f"{roots[0]} and {roots[1]} both hold a dataset; give one of them as the dataset")
-        listings = _listings(roots[0]) if roots else _beside(source)
-        return {split: partial(read_voc, listing, folder=self.data_dir) for split, listing in listings.items()}
+        layouts = [*map(_listings, roots), *_beside(source)]
+        if len(layouts) > 1:
+            first, second = (next(iter(listings.values())) for listings in layouts[:2])
+            raise DataError(
+                f"{first} and {second} hold annotations in two layouts; bring them into one, or move those of one away"
+            )
+        return {
+            split: partial(read_voc, listing, folder=self.data_dir)
+            for listings in layouts
+            for split, listing in listings.items()
+        }
 
 
 def _roots(path: Path) -> list[Path]:
@@ -92,10 +101,11 @@ def _files(folder: Path, ending: str) -> list[Path]:
     return [file for file in sorted(folder.glob(f"*.{ending}")) if file.name[0] != "."]
 
 
-def _beside(path: Path) -> dict[str | None, Path]:
-    """The folders that hold XML files beside images: those in the path, else the path itself."""
-    found = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir() and _holds_voc(folder)}
-    return found or ({None: path} if _holds_voc(path) else {})
+def _beside(path: Path) -> list[dict[str | None, Path]]:
+    """The folders that hold XML files beside images, as each layout has them: the path itself, or those in it."""
+    inside = [one for one in sorted(path.iterdir()) if one.is_dir() and one.name[0] != "." and _holds_voc(one)]
+    layouts = [{None: path} if _holds_voc(path) else {}, {one.name: one for one in inside if one.name != "Annotations"}]
+    return [folders for folders in layouts if folders]
 
 
 def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | None = None) -> LabelledImages:
@@ -124,6 +134,10 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
         found.add(image, *_split_objects(tree, difficult, path))
+    for below in sorted({path.parent for path in listing.rglob("*.xml")} - {listing}):
+        if _holds_voc(below):
+            files = counted(len(_files(below, "xml")), "XML file")
+            found.left_out[f"{files} in {below}"] = "a folder below the one that is read"
     listed = {os.path.splitext(os.path.basename(image))[0] for image in found.images}
     for place in {os.path.dirname(image) for image in found.images}:
         others = [name for name in os.listdir(place) if is_image_name(name)] if os.path.isdir(place) else []

@@ -110,6 +110,33 @@ def test_names_of_another_machine_and_images_without_xml(tmp_path):
     assert f"1 image in {tmp_path}/train, such as 2.jpg" in split.info.description
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("{stem}.xml", "extra/{stem}.xml", "{folder} and {folder}/extra"),
+        ("Annotations/{stem}.xml", "more/{stem}.xml", "{folder}/Annotations and {folder}/more"),
+        ("Annotations/{stem}.xml", "{stem}.xml", "{folder}/Annotations and {folder}"),
+    ],
+)
+def test_two_layouts_in_one_folder_are_refused(tmp_path, first, second, shown):
+    for path in (first.format(stem="a"), first.format(stem="b"), second.format(stem="c")):
+        picture((tmp_path / path.replace("Annotations", "JPEGImages")).with_suffix(".jpg"))
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_xml(tmp_path / path, f"{path[-5]}.jpg")
+    with pytest.raises(DataError, match=f"^{shown.format(folder=tmp_path)} hold annotations in two layouts; bring "):
+        load_split(tmp_path, "all")
+
+
+def test_xml_in_folders_further_below_is_told(tmp_path):
+    for path in ("Annotations/a.xml", "Annotations/b.xml", "Annotations/sub/c.xml"):
+        picture((tmp_path / path.replace("Annotations", "JPEGImages")).with_suffix(".jpg"))
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_xml(tmp_path / path, f"{path[-5]}.jpg")
+    split = load_split(tmp_path, "all")
+    assert len(split) == 2
+    assert f"1 XML file in {tmp_path}/Annotations/sub (a folder below the one that is read)" in split.info.description
+
+
 def test_the_file_beside_comes_before_the_one_that_is_named_inside(tmp_path):
     """As where an image was converted, or augmented: the name inside is then that of another one."""
     labels = {"0.jpg": "cat", "0_aug.png": "dog", "1.png": "fox", "other.jpg": "cow"}
