@@ -12,7 +12,7 @@ from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN, cl
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import declared_features, embeds_images
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.split_names import split_of, split_words
 from assocformer_hf.data.streams import Stream
 
 LABELS = (*LABEL_COLUMNS, UNKNOWN_COLUMN)
@@ -113,7 +113,7 @@ def _by_split(files: list[Path]) -> dict[str, list[str]]:
     """
     words_of: dict[Path, list[str]] = {}
     for file in files:
-        words = [word for word in re.split(r"[-_. ]", file.stem.lower()) if split_of(word)]
+        words = split_words(file.stem)
         words_of[file] = words or [word for word in [file.parent.name.lower()] if split_of(word)]
         if len(set(map(split_of, words))) > 1:
             raise DataError(f"{file}: is it of {words[0]} or of {words[1]}? Rename it so that its name has one of them")

@@ -25,7 +25,7 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
 from assocformer_hf.data.schema import DataError, LabelledImages
-from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.split_names import split_of, split_words
 from assocformer_hf.wording import first_line
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -168,7 +168,7 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
 
     Names are relative to the folder. Where all are absolute, and no folder is given, they are taken as they are.
     Where none of them is a file there, they are looked for in the folders below, with and without their endings, first
-    in a folder that is called as the split; where that has one of them, not in those of other splits.
+    in a folder that is called as the split; where a folder of the split has one of them, not in those of other splits.
 
     Args:
         names: the cells of the table.
@@ -198,7 +198,10 @@ def locate_images(names: Sequence, table: Path, folder: Path | None, split: str)
 
 
 def _split_of_folder(file: str, root: Path) -> str | None:
-    return split_of(os.path.relpath(file, root).split(os.sep)[0])
+    """The split that a word in the name of a folder below the root tells, the uppermost such as `train_images`."""
+    folders = os.path.relpath(file, root).split(os.sep)[:-1]
+    meant = [set(map(split_of, split_words(folder))) for folder in folders]
+    return next((splits.pop() for splits in meant if len(splits) == 1), None)
 
 
 def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
@@ -207,17 +210,22 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     for file in image_files(root):
         for name in {os.path.basename(file), os.path.splitext(os.path.basename(file))[0]}:
             files_of.setdefault(name, []).append(file)
+    own_splits = {split_of(split), "validation" if split.lower().startswith("trainval") else None} - {None}
     fits_of, folder = {}, str(root / split) + os.sep
     for path in paths:
         tail = os.sep + os.path.relpath(path, root)
         files = files_of.get(os.path.basename(path), [])
         fits_of[path] = [file for file in files if file.endswith(tail) or os.path.splitext(file)[0].endswith(tail)]
-    in_folder = any(file.startswith(folder) for fits in fits_of.values() for file in fits)
+    in_folder = any(
+        file.startswith(folder) or _split_of_folder(file, root) in own_splits
+        for fits in fits_of.values()
+        for file in fits
+    )
     found = {}
     for path, fits in fits_of.items():
         own = [file for file in fits if file.startswith(folder)]
         if in_folder:  # one that is missing there is not its namesake of another split
-            fits = [file for file in fits if _split_of_folder(file, root) in (None, split_of(split))]
+            fits = [file for file in fits if _split_of_folder(file, root) in {None, *own_splits}]
         # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
         fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
         if len(fits) > 1:

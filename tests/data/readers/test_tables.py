@@ -405,6 +405,34 @@ def test_a_missing_image_is_not_its_namesake_of_another_split(tmp_path):
     assert paths == [str(tmp_path / name) for name in ("train/0.jpg", "train_more/1.jpg", "train/2.jpg")]
 
 
+def test_a_missing_image_is_not_that_of_the_folder_of_another_split(tmp_path):
+    for name in ("train_images/a.jpg", "train_images/b.jpg", "test_images/c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,y\nc.jpg,x\n")
+    with pytest.raises(DataError, match="/c.jpg: missing; complete"):
+        load_split(tmp_path, "all")
+    picture(tmp_path / "test_images/b.jpg")
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,y\n")
+    paths = [image["path"] for image in load_split(tmp_path, "all").with_format("arrow")[:]["image"].to_pylist()]
+    assert paths == [str(tmp_path / name) for name in ("train_images/a.jpg", "train_images/b.jpg")]
+
+
+def test_the_images_of_a_table_may_all_lie_in_the_folder_of_another_split(tmp_path):
+    """As where a part of `train` was set aside, or `trainval` joins two."""
+    for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\n")
+    (tmp_path / "test.csv").write_text("file_name,labels\nb.jpg,x\n")
+    found = load_multilabel_dataset(tmp_path, eval_split="test")
+    assert {key: list(labels_by_file(split)) for key, split in found.items()} == {
+        "train": ["a.jpg"],
+        "validation": ["b.jpg"],
+    }
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "trainval.csv").write_text("file_name,labels\na.jpg,x\nc.jpg,y\n")
+    assert list(labels_by_file(load_split(tmp_path, "trainval"))) == ["a.jpg", "c.jpg"]
+
+
 def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_path):
     """As tables of Windows and of macOS have them: a file of the very name comes first, and two that fit are none."""
     for name in ("A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg"), "c.jpg", "C.JPG"):
