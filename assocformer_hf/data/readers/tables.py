@@ -24,6 +24,7 @@ from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
+from assocformer_hf.data.result_shards import BAD_FILES
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of, split_words
 from assocformer_hf.wording import first_line
@@ -99,7 +100,8 @@ class TableReader(Reader):
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if _is_table(file)]
+    """The tables of a folder, but for the list of images that the package could not read when it wrote the folder."""
+    return [file for file in sorted(folder.iterdir()) if _is_table(file) and file.name != BAD_FILES]
 
 
 def _usual_tables(folder: Path) -> list[Path]:

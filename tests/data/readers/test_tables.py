@@ -479,6 +479,15 @@ def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
     assert "history.csv" in split.info.description
 
 
+def test_the_list_of_what_could_not_be_tagged_is_no_table_of_images(folder, tmp_path_factory):
+    """As `predict` writes it beside its shards."""
+    tags = tmp_path_factory.mktemp("tags")
+    table = pyarrow.table({"file": [str(folder / f"{i}.jpg") for i in range(2)], "labels": [["a"], ["b"]]})
+    pyarrow.parquet.write_table(table, tags / "tags-00000-of-00001.parquet")
+    (tags / "_bad_files.jsonl").write_text(json.dumps({"file": str(folder / "5.jpg"), "reason": "no image"}) + "\n")
+    assert labels_by_file(load_split(tags, "all")) == {"0.jpg": (["a"], []), "1.jpg": (["b"], [])}
+
+
 NAMES = ("a/0.jpg", "b/0.jpg", "b/1.jpg")
 
 
