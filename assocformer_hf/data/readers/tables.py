@@ -5,7 +5,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -308,6 +309,17 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[dict]:
     return rows
 
 
+@contextmanager
+def _fields_of_any_length() -> Iterator[None]:
+    """Lifts the limit of `csv`, which is that of the whole process, for a while: masks as text are longer than it."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@_fields_of_any_length()
 def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     """The rows, the first with the names of the columns; each has as many fields as it."""
     rows: list[list[str]] = []

@@ -1,5 +1,6 @@
 """Tables with labels in any form: what is odd but clear is read, what is wrong is named."""
 
+import csv
 import json
 import unicodedata
 
@@ -477,6 +478,19 @@ def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
     split = load_split(folder, "all")
     assert len(split) == 2
     assert "history.csv" in split.info.description
+
+
+@pytest.mark.parametrize("columns", ["file_name,mask,labels", "mask,labels,file_name"])
+def test_a_cell_may_be_long(folder, columns):
+    """As masks are that are written as lengths of runs; the limit of `csv` is that of the whole process."""
+    limit = csv.field_size_limit()
+    row = columns.replace("mask", "1 2 " * 50_000)
+    rows = [
+        row.replace("file_name", f"{i}.jpg").replace("labels", cell)
+        for i, cell in enumerate(("cat", "cat|dog", "", "dog"))
+    ]
+    assert load(folder, "\n".join([columns, *rows])) == EXPECTED
+    assert csv.field_size_limit() == limit
 
 
 def test_the_list_of_what_could_not_be_tagged_is_no_table_of_images(folder, tmp_path_factory):
