@@ -275,11 +275,23 @@ def read_columns(path: Path) -> dict[str, list]:
 
 
 def declared_features(path: Path) -> Mapping:
-    """What `datasets` wrote into a Parquet file of the types of its columns, such as the names of classes."""
+    """What `datasets` wrote into a Parquet file of the types of its columns, such as the names of classes.
+
+    Raises:
+        DataError: if the file is malformed, or this `datasets` does not know a type.
+    """
     if path.suffix.lower() != ".parquet":
         return {}
     schema = _parquet(path, lambda: pyarrow.parquet.read_schema(path))
-    return datasets.Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else {}
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}
+    try:
+        return datasets.Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path}: the types of its columns, which it has under 'huggingface', are unknown to datasets "
+            f"{datasets.__version__} ({first_line(error)}); update datasets, or write the file without them"
+        ) from error
 
 
 def _opened(path: Path):
@@ -302,7 +314,7 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[dict]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # the first also for whole numbers of thousands of digits
                 raise DataError(f"{path}: line {number} is not valid JSON ({error})") from error
             if not isinstance(rows[-1], dict):
                 raise DataError(f"{path}: line {number} is not a JSON object")

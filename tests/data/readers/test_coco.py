@@ -96,6 +96,9 @@ def test_missing_files_are_named_with_the_way_out(folder):
     (folder / "annotations/instances_val2017.json").write_text('{"images": [')
     with pytest.raises(DataError, match=r"instances_val2017.json: not valid JSON"):
         load_coco(folder, "val2017")
+    (folder / "annotations/instances_val2017.json").write_text(f'{{"images": [{"9" * 5000}]}}')
+    with pytest.raises(DataError, match=r"instances_val2017.json: not valid JSON .*4300 digits"):
+        load_coco(folder, "val2017")
 
 
 def test_a_missing_image_folder_is_named(folder):

@@ -480,6 +480,30 @@ def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
     assert "history.csv" in split.info.description
 
 
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"info": {"features": {"labels": {"_type": "Newer", "dtype": "string"}}}},
+        {"info": {"features": [1]}},
+        {"info": 1},
+    ],
+)
+def test_types_that_this_datasets_does_not_know_are_named(folder, types):
+    table = pyarrow.table({"file_name": ["0.jpg", "1.jpg"], "labels": ["x", "y"]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(types)})
+    pyarrow.parquet.write_table(table, folder / "metadata.parquet")
+    with pytest.raises(
+        DataError, match=r"metadata.parquet: the types of its columns.* are unknown to .*update datasets"
+    ):
+        load_split(folder, "all")
+
+
+def test_whole_numbers_that_are_too_long_are_named(folder):
+    (folder / "metadata.jsonl").write_text(f'{{"file_name": "0.jpg", "labels": [{"9" * 5000}]}}\n')
+    with pytest.raises(DataError, match="metadata.jsonl: line 1 is not valid JSON .*4300 digits"):
+        load_split(folder, "all")
+
+
 @pytest.mark.parametrize("columns", ["file_name,mask,labels", "mask,labels,file_name"])
 def test_a_cell_may_be_long(folder, columns):
     """As masks are that are written as lengths of runs; the limit of `csv` is that of the whole process."""
