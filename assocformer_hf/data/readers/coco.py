@@ -9,6 +9,7 @@ import datasets
 
 from assocformer_hf.data.readers.files import LOOKED_AT, image_file, read_json, with_files, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.rows import divided_by_folder
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
 from assocformer_hf.data.split_names import split_of
 
@@ -48,7 +49,10 @@ def load_coco(
 
 
 class CocoReader(Reader):
-    """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone."""
+    """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone.
+
+    The images of one file whose name tells no split are of those that their folders are called as.
+    """
 
     form = "coco"
     looks_for = "annotations/*.json, _annotations.coco.json or a JSON file in COCO's format"
@@ -66,6 +70,10 @@ class CocoReader(Reader):
         found = layouts[0] if layouts else {}
         others = {*source.glob("annotations/*.json")} - {*found.values()} if source.is_dir() else ()
         self.left_out |= {file.name: "annotations of another kind" for file in sorted(others) if file.name[0] != "."}
+        name = next(iter(found), None)
+        if len(found) == 1 and not split_of(name):
+            parts = divided_by_folder(read_coco(found[name], self.data_dir), name)
+            return {split: lambda part=part: part for split, part in parts.items()}
         return {split: partial(read_coco, file, self.data_dir) for split, file in found.items()}
 
 

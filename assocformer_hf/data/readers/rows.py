@@ -152,9 +152,26 @@ def folder_splits(images: Sequence[str], root: Path | None, origin: str | Path) 
         missing = "" if os.path.isfile(other) else ", which is missing"
         raise DataError(
             f"{origin}: images lie in folders of splits ({', '.join(sorted(named))}) and others do not, such as "
-            f"{os.path.relpath(other, root)}{missing}; give a column split"
+            f"{os.path.relpath(other, root)}{missing}; put each into the folder of its split, or give a table with a "
+            "column split"
         )
     return [None] * len(images)
+
+
+def divided_by_folder(found: LabelledImages, name: str | None = None) -> dict[str | None, LabelledImages]:
+    """The images of a file that tells no splits by those that the folders below the shared one are called as.
+
+    Args:
+        found: the images, which are files.
+        name: of the split that all are of where their folders tell none.
+
+    Raises:
+        DataError: as [`folder_splits`].
+    """
+    rows_of: dict[str | None, list[int]] = {}
+    for row, split in enumerate(folder_splits(found.images, None, found.origin) if found.images else ()):
+        rows_of.setdefault(split or name, []).append(row)
+    return {split: found.select(rows) for split, rows in rows_of.items()}
 
 
 def row_splits(columns: dict[str, list], names: Sequence[str], origin) -> tuple[str | None, list[str | None]]:

@@ -166,6 +166,27 @@ def test_two_layouts_in_one_folder_are_refused(tmp_path, paths, shown):
         load_multilabel_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("path", ["all.json", "annotations/instances_default.json"])
+def test_the_images_of_one_file_are_of_the_splits_whose_folders_they_lie_in(tmp_path, path):
+    names = [f"{split}/{split}{i}.jpg" for split in ("train", "val") for i in range(2)]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    body = {"images": [{"id": i, "file_name": name} for i, name in enumerate(names)], "annotations": []}
+    body["categories"] = [{"id": 3, "name": "ship"}]
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(json.dumps(body))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["train0.jpg", "train1.jpg"],
+        "validation": ["val0.jpg", "val1.jpg"],
+    }
+    picture(tmp_path / "images/other.jpg")
+    body["images"].append({"id": 9, "file_name": "other.jpg"})
+    (tmp_path / path).write_text(json.dumps(body))
+    with pytest.raises(DataError, match=r"folders of splits \(train, val\) and others do not, such as other.jpg; put"):
+        load_multilabel_dataset(tmp_path)
+
+
 def test_other_kinds_of_annotations_beside_those_of_instances_are_told(tmp_path):
     write_layouts(tmp_path, *(f"annotations/{name}.json" for name in ("instances_train2017", "instances_val2017")))
     others = ("person_keypoints_train2017.json", "captions_train2017.json", "image_info_test2017.json")

@@ -603,10 +603,10 @@ def test_images_that_no_folder_of_a_split_has_are_not_trained_on_with_those_of_t
     for name in ("train/0.jpg", "test/1.jpg", "2.jpg"):
         picture(tmp_path / name)
     (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\ntest/1.jpg,y\n2.jpg,x\n")
-    with pytest.raises(DataError, match=r"folders of splits \(test, train\) and others do not, such as 2.jpg; give a"):
+    with pytest.raises(DataError, match=r"folders of splits \(test, train\) and others do not, such as 2.jpg; put"):
         load_multilabel_dataset(tmp_path)
     (tmp_path / "t.csv").write_text("file_name,labels\n0.jpg,x\n1.jpg,y\n3.jpg,x\n")
-    with pytest.raises(DataError, match=r"others do not, such as 3.jpg, which is missing; give a column split"):
+    with pytest.raises(DataError, match=r"others do not, such as 3.jpg, which is missing; put each into"):
         load_multilabel_dataset(tmp_path)
 
 
