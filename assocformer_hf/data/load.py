@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -243,12 +242,7 @@ def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Split
         if isinstance(part.images, list):
             rows = [i for i, image in enumerate(part.images) if image not in seen]
             seen.update(part.images)
-            part = replace(
-                part,
-                images=[part.images[i] for i in rows],
-                labels=[part.labels[i] for i in rows],
-                unknown=[part.unknown[i] for i in rows],
-            )
+            part = part.select(rows)
         if len(part.images):
             parts[own] = part
             chosen[f"other_{len(chosen)}"] = own

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import datasets
 import pyarrow
@@ -67,6 +67,11 @@ class LabelledImages:
         self.images.append(image)
         self.labels.append(list(labels))
         self.unknown.append(list(unknown))
+
+    def select(self, rows: Sequence[int]) -> "LabelledImages":
+        """The same with some of the images, which are files."""
+        images, labels, unknown = ([column[row] for row in rows] for column in (self.images, self.labels, self.unknown))
+        return replace(self, images=images, labels=labels, unknown=unknown)
 
 
 def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = None) -> list[str]:

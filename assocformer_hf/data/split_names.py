@@ -20,6 +20,11 @@ def split_of(name: str | None) -> str | None:
     return next((key for key, names in SPLIT_NAMES.items() if plain in names), None)
 
 
+def split_words(name: str) -> list[str]:
+    """The words in the name of a file or folder that splits are usually called, as in `train_images` or `test-0001`."""
+    return [word for word in re.split(r"[-_. ]", name.lower()) if split_of(word)]
+
+
 def choose_splits(
     source: str,
     names: Iterable[str | None],

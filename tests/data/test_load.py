@@ -105,6 +105,37 @@ def test_shards_of_one_split_are_one_split(tmp_path):
     assert {key: len(split) for key, split in splits.items()} == {"train": 2, "validation": 1}
 
 
+@pytest.mark.parametrize("form", ["names", "folders", "tar"])
+def test_shards_whose_names_tell_no_split_are_not_trained_on_with_those_of_train(tmp_path, form):
+    path = {
+        "names": "data/{name}-00000-of-00001.parquet", "folders": "{name}/0.parquet", "tar": "{name}-0000.tar"
+    }[form]  # fmt: skip
+    splits = ("train", "validation", "testA", "hold-out")
+    for i, split in enumerate(splits):
+        shard = tmp_path / "photos" / path.format(name=split)
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / f"{i}.jpg")
+        if form == "tar":
+            (tmp_path / "labels.json").write_text('{"labels": ["x"]}')
+            with tarfile.open(shard, "w") as tar:
+                tar.add(tmp_path / f"{i}.jpg", f"{i}.jpg")
+                tar.add(tmp_path / "labels.json", f"{i}.json")
+        else:
+            rows = datasets.Dataset.from_dict({"image": [str(tmp_path / f"{i}.jpg")], "labels": [["x"]]})
+            rows.cast_column("image", datasets.Image()).to_parquet(shard)
+    found = load_multilabel_dataset(tmp_path / "photos")
+    assert {key: len(split) for key, split in found.items()} == {"train": 1, "validation": 1}
+    assert found.summary.splits == {
+        "train": "is train", "validation": "is validation", "testA": "is not used", "hold_out": "is not used"
+    }  # fmt: skip
+    assert len(load_split(tmp_path / "photos", "hold_out")) == 1
+    streams = load_multilabel_dataset(tmp_path / "photos", streaming=True, label_names=["x"])
+    assert {key: len(list(stream)) for key, stream in streams.items()} == {"train": 1, "validation": 1}
+    (tmp_path / "photos" / path.format(name="train")).unlink()
+    with pytest.raises(DataError, match=r"no split to train on; it has .*'testA'.*; choose one as train_split"):
+        load_multilabel_dataset(tmp_path / "photos")
+
+
 def test_an_image_in_two_splits_is_refused(tmp_path):
     write_tables(tmp_path, train_csv="a.jpg:x b.jpg:y", val_csv="b.jpg:y c.jpg:x")
     with pytest.raises(DataError, match=r"b.jpg is in both train and val: evaluation would not be on unseen images"):

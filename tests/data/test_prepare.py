@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.prepare import write_prepared
 from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.data.split import iterative_stratification
@@ -31,17 +32,29 @@ def files(tmp_path) -> list[str]:
     return sorted(map(str, folder.iterdir()))
 
 
-def prepare(files: list[str], output: Path, labels: list[list[int]] = LABELS, split_seed: int = 0) -> dict[str, int]:
+def prepare(
+    files: list[str], output: Path, labels: list[list[int]] = LABELS, split_seed: int = 0, bad_images: str = "error"
+) -> dict[str, int]:
     """Prepares images with the division that a dataset without a validation split gets."""
     whole = datasets.Dataset.from_dict({"image": files, "labels": labels}, multilabel_features(["cat", "dog"]))
     parts = iterative_stratification(labels, 2, 0.3, split_seed)
     splits = {key: whole.select(rows) for key, rows in zip(("train", "validation"), parts, strict=True)}
-    return write_prepared(splits, output, "photos", shard_size=2, num_proc=1)
+    return write_prepared(splits, output, "photos", shard_size=2, num_proc=1, bad_images=bad_images)
 
 
 def content(output: Path) -> dict[str, list]:
     """What was written, file by file."""
     return {file.name: pyarrow.parquet.read_table(file).to_pylist() for file in sorted(output.rglob("*.parquet"))}
+
+
+def test_what_was_prepared_without_images_that_cannot_be_read_is_read_again(files, tmp_path):
+    Path(files[0]).write_bytes(b"junk")
+    output = tmp_path / "out"
+    counts = prepare(files, output, bad_images="skip")
+    assert sum(counts.values()) == COUNT - 1
+    assert (output / "_bad_files.jsonl").is_file()
+    again = load_multilabel_dataset(output)
+    assert {key: len(split) for key, split in again.items()} == counts
 
 
 def test_another_split_other_labels_or_another_image_are_refused(files, tmp_path):

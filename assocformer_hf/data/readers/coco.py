@@ -9,7 +9,9 @@ import datasets
 
 from assocformer_hf.data.readers.files import LOOKED_AT, image_file, read_json, with_files, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.rows import divided_by_folder
 from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_dataset
+from assocformer_hf.data.split_names import split_of
 
 LISTS = ("images", "annotations", "categories")
 
@@ -47,7 +49,10 @@ def load_coco(
 
 
 class CocoReader(Reader):
-    """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone."""
+    """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone.
+
+    The images of one file whose name tells no split are of those that their folders are called as.
+    """
 
     form = "coco"
     looks_for = "annotations/*.json, _annotations.coco.json or a JSON file in COCO's format"
@@ -56,7 +61,20 @@ class CocoReader(Reader):
         return Match.SURE if find_coco(source) else Match.NO
 
     def read(self, source: Path) -> Splits:
-        return {split: partial(read_coco, file, self.data_dir) for split, file in find_coco(source).items()}
+        layouts = find_coco(source)
+        if len(layouts) > 1:
+            first, second = (next(iter(files.values())) for files in layouts[:2])
+            raise DataError(
+                f"{first} and {second} list images in two layouts; bring them into one, or give one as the dataset"
+            )
+        found = layouts[0] if layouts else {}
+        others = {*source.glob("annotations/*.json")} - {*found.values()} if source.is_dir() else ()
+        self.left_out |= {file.name: "annotations of another kind" for file in sorted(others) if file.name[0] != "."}
+        name = next(iter(found), None)
+        if len(found) == 1 and not split_of(name):
+            parts = divided_by_folder(read_coco(found[name], self.data_dir), name)
+            return {split: lambda part=part: part for split, part in parts.items()}
+        return {split: partial(read_coco, file, self.data_dir) for split, file in found.items()}
 
 
 def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
@@ -121,19 +139,21 @@ def _is_id(value) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
-def find_coco(path: Path) -> dict[str | None, Path]:
-    """The annotation files in COCO's format by split: of a folder in COCO's or Roboflow's layout, or one file."""
+def find_coco(path: Path) -> list[dict[str | None, Path]]:
+    """The annotation files in COCO's format by split, as each layout has them: COCO's, Roboflow's, and files alone.
+
+    Beside COCO's `instances_SPLIT.json` other kinds of annotations are usual; only files that are called as a split
+    are of a layout of their own.
+    """
     if path.is_file():
-        return {None: path} if path.suffix == ".json" and _is_coco(path) else {}
+        return [{None: path}] if path.suffix == ".json" and _is_coco(path) else []
     files = sorted(path.glob("annotations/*.json"))
     instances = {file.stem.removeprefix("instances_"): file for file in files if file.stem.startswith("instances_")}
-    if instances:
-        return instances
-    if in_format := [file for file in files if _is_coco(file)]:
-        return {file.stem: file for file in in_format}
+    plain = {file.stem: file for file in files if (not instances or split_of(file.stem)) and _is_coco(file)}
     roboflow = {file.parent.name: file for file in sorted(path.glob("*/_annotations.coco.json"))}
     alone = [file for file in sorted(path.glob("*.json")) if _is_coco(file)]
-    return roboflow or {file.stem if len(alone) > 1 else None: file for file in alone}
+    single = {file.stem if len(alone) > 1 else None: file for file in alone}
+    return [found for found in (instances, plain, roboflow, single) if found]
 
 
 def _is_coco(path: Path) -> bool:

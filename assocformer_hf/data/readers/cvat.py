@@ -5,11 +5,13 @@ from pathlib import Path
 
 from assocformer_hf.data.readers.files import image_file, read_xml
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.rows import divided_by_folder
 from assocformer_hf.data.schema import DataError, LabelledImages
 
 
 class CvatReader(Reader):
-    """An export "CVAT for images 1.1": tags and the labels of shapes, by subset where there are any.
+    """An export "CVAT for images 1.1": tags and the labels of shapes, by subset where there are any, else by folders
+    of splits.
 
     The images are in `data_dir`, or in the folder of the file or `images` in it.
     """
@@ -48,6 +50,8 @@ class CvatReader(Reader):
             found.add(next((path for path in candidates if os.path.isfile(path)), candidates[0]), labels)
         if not splits:
             raise DataError(f"{path}: no images")
+        if len(splits) == 1 and None in splits:
+            splits = divided_by_folder(splits[None])
         return {subset: lambda found=found: found for subset, found in splits.items()}
 
 

@@ -50,7 +50,7 @@ def read_json(path: Path):
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also for whole numbers of thousands of digits
         raise DataError(f"{path}: not valid JSON ({error}); write or download it again") from error
     except RecursionError as error:
         raise DataError(f"{path}: JSON that is nested too deeply") from error

@@ -32,18 +32,22 @@ class ImageFolderReader(Reader):
         return Match.MAYBE if len(labels) > 1 and not {name.lower() for name in labels} & NO_LABELS else Match.NO
 
     def read(self, source: Path) -> Splits:
-        splits = _splits(source)
+        splits: Splits = {}
+        for split, folders in _splits(source).items():
+            if folders:
+                splits[split] = lambda folders=folders: _read_folders(source, folders)
+            else:
+                self.left_out[str(source / split)] = "images without folders of labels"
         if not splits:
             raise DataError(f"{source}: no folders of images")
-        return {split: lambda folders=folders: _read_folders(source, folders) for split, folders in splits.items()}
+        return splits
 
 
 def _splits(source: Path) -> dict[str | None, dict[str, Path]]:
-    """The folders of labels by split."""
+    """The folders of labels by split; none for a split whose images lie in none."""
     folders = _folders(source)
     if folders and all(map(split_of, folders)):
-        below = {split: _folders(folder) for split, folder in folders.items()}
-        return {split: labels for split, labels in below.items() if labels}
+        return {split: _folders(folder) for split, folder in folders.items()}
     return {None: folders} if folders else {}
 
 

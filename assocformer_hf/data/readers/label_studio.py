@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from assocformer_hf.data.readers.files import image_file, is_image_name, read_json
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
+from assocformer_hf.data.readers.rows import divided_by_folder
 from assocformer_hf.data.schema import DataError, LabelledImages
 
 # Kinds of results whose value has a list of labels under the name of the kind, besides those that end in `labels`;
@@ -44,7 +45,7 @@ class LabelStudioReader(Reader):
 
     A label on which the annotators of an image disagree is unknown. Tasks that nobody has annotated are left out. The
     images are in `data_dir`, or in the folder of the file or `images` in it; of a URL or upload path the longest end
-    counts that is a file there.
+    counts that is a file there. Images in folders of splits are of these.
     """
 
     form = "label_studio"
@@ -61,7 +62,8 @@ class LabelStudioReader(Reader):
                 if files
                 else f"{source}: no JSON file of Label Studio tasks"
             )
-        return {None: lambda: self._read_tasks(files[0])}
+        parts = divided_by_folder(self._read_tasks(files[0]))
+        return {split: lambda part=part: part for split, part in parts.items()}
 
     def _read_tasks(self, path: Path) -> LabelledImages:
         places = [self.data_dir] if self.data_dir else [path.parent.resolve(), path.parent.resolve() / "images"]

@@ -54,8 +54,8 @@ class MemoryReader(Reader):
                 found[own or name] = lambda rows=rows: rows
         return found
 
-    def _images(self, values: list, origin: str) -> tuple[Images, list[str], list]:
-        """Paths of files, or a dataset that holds the images; there is nothing to note of them."""
+    def _images(self, values: list, origin: str) -> tuple[Images, list[str], Path | None]:
+        """Paths of files and the folder they are relative to, or a dataset that holds the images; nothing to note."""
         if all(isinstance(value, (str, os.PathLike)) for value in values):
             folder = self.data_dir or os.getcwd()
             # Objects come from the user's own program, unlike tables: their absolute paths may lead anywhere.
@@ -65,7 +65,7 @@ class MemoryReader(Reader):
                 image_file(Path(root), path, f"{origin}: row {i + 1}")
                 for i, (root, path) in enumerate(zip(roots, paths, strict=True))
             ]
-            return paths, [], values
+            return paths, [], None if all(map(os.path.isabs, values)) else Path(folder)
         kinds = (Image.Image, np.ndarray, bytes, dict)
         for i, value in enumerate(values):
             if not isinstance(value, kinds) or isinstance(value, dict) and not {"bytes", "path"} & value.keys():
@@ -80,7 +80,7 @@ class MemoryReader(Reader):
                 raise DataError(f"{origin}: row {i + 1}: an array in {value.dtype}; give it in uint8, 0 to 255")
         features = datasets.Features({"image": datasets.Image(decode=False)})
         try:
-            return datasets.Dataset.from_dict({"image": values}, features=features), [], values
+            return datasets.Dataset.from_dict({"image": values}, features=features), [], None
         except (TypeError, ValueError, OSError) as error:
             raise DataError(f"{origin}: an image that cannot be stored ({first_line(error)})") from error
 

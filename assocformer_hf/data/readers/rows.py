@@ -1,5 +1,6 @@
 """Rows of images and labels, of tables and of objects in memory alike: their columns, their splits, their images."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def labelled_splits(
     features: Mapping,
     origin: str | Path,
     options: SourceOptions,
-    locate: Callable[[list], tuple[Images, list[str], Sequence]],
+    locate: Callable[[list], tuple[Images, list[str], Path | None]],
     split: str | None = None,
     labels: bool = True,
 ) -> dict[str | None, LabelledImages]:
@@ -47,7 +48,8 @@ def labelled_splits(
         features: what `datasets` knows of their types, such as the names of classes.
         origin: what errors call them.
         options: the columns, the delimiter, the label set.
-        locate: finds the images that the image column names, notes where, and gives the names that they have there.
+        locate: finds the images that the image column names, notes where, and gives the folder that their paths are
+            relative to, None where they are relative to none.
         split: which all rows are of where no column says it; then folders say nothing.
         labels: whether to read the labels; without, the images have none.
 
@@ -67,10 +69,11 @@ def labelled_splits(
     values = columns[image_column]
     if not values:
         raise DataError(f"{origin}: no rows")
-    images, notes, values = locate(values)
+    images, notes, root = locate(values)
     split_column, split_of_row = row_splits(columns, [name for name in columns if name != image_column], origin)
     if split_column is None:
-        split_of_row = folder_splits(values, origin) if split is None and labels else [None] * len(values)
+        by_folder = split is None and labels and isinstance(images, list)
+        split_of_row = folder_splits(images, root, origin) if by_folder else [None] * len(values)
     others = [name for name in columns if name not in (image_column, split_column)]
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
@@ -127,24 +130,48 @@ def _add_files(part: LabelledImages, rows: Sequence[int], cells: Sequence, image
             part.unknown[place] = [n for n in [*part.unknown[place], *unknown] if n not in part.labels[place]]
 
 
-def folder_splits(images: Sequence, origin: str | Path) -> list[str | None]:
-    """The splits that the first folders of relative paths are called as; None for each where not all are.
+def folder_splits(images: Sequence[str], root: Path | None, origin: str | Path) -> list[str | None]:
+    """The names of the folders of splits that image files lie in, the uppermost; None for all where not all do.
+
+    Args:
+        images: the absolute paths of the files.
+        root: below which folders count; where not all lie in it, or it is None, below the folder that they share.
+        origin: what errors call them.
 
     Raises:
-        DataError: if some are folders to train on and to validate on, and others none.
+        DataError: if the folders of some are called as different splits, and those of others as none.
     """
-    if all(isinstance(image, str) for image in images):
-        folders = [image.replace("\\", "/").rpartition("/")[0].partition("/")[0] for image in images]
-        meant = {folder: split_of(folder) for folder in set(folders)}
-        if all(meant.values()):
-            return folders
-        if {"train", "validation"} <= set(meant.values()):
-            other = next(image for image, folder in zip(images, folders, strict=True) if not meant[folder])
-            raise DataError(
-                f"{origin}: images lie in folders of splits ({', '.join(sorted(filter(meant.get, meant)))}) and "
-                f"others do not, such as {other}; give a column split"
-            )
+    shared = Path(os.path.commonpath(list(map(os.path.dirname, images))))
+    root = root if root is not None and shared.is_relative_to(root) else shared
+    folders = [next(filter(split_of, Path(image).relative_to(root).parent.parts), None) for image in images]
+    if None not in folders:
+        return folders
+    named = {folder for folder in folders if folder is not None}
+    if len(set(map(split_of, named))) > 1:
+        other = images[folders.index(None)]
+        missing = "" if os.path.isfile(other) else ", which is missing"
+        raise DataError(
+            f"{origin}: images lie in folders of splits ({', '.join(sorted(named))}) and others do not, such as "
+            f"{os.path.relpath(other, root)}{missing}; put each into the folder of its split, or give a table with a "
+            "column split"
+        )
     return [None] * len(images)
+
+
+def divided_by_folder(found: LabelledImages, name: str | None = None) -> dict[str | None, LabelledImages]:
+    """The images of a file that tells no splits by those that the folders below the shared one are called as.
+
+    Args:
+        found: the images, which are files.
+        name: of the split that all are of where their folders tell none.
+
+    Raises:
+        DataError: as [`folder_splits`].
+    """
+    rows_of: dict[str | None, list[int]] = {}
+    for row, split in enumerate(folder_splits(found.images, None, found.origin) if found.images else ()):
+        rows_of.setdefault(split or name, []).append(row)
+    return {split: found.select(rows) for split, rows in rows_of.items()}
 
 
 def row_splits(columns: dict[str, list], names: Sequence[str], origin) -> tuple[str | None, list[str | None]]:

@@ -12,7 +12,7 @@ from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN, cl
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import declared_features, embeds_images
 from assocformer_hf.data.schema import DataError
-from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.split_names import split_of, split_words
 from assocformer_hf.data.streams import Stream
 
 LABELS = (*LABEL_COLUMNS, UNKNOWN_COLUMN)
@@ -104,19 +104,31 @@ def _shard_files(path: Path, ending: str) -> list[Path]:
 
 
 def _by_split(files: list[Path]) -> dict[str, list[str]]:
-    """The files by split, which their name or their folder tells; else `train`.
+    """The files by split, which their name or their folder tells; `train` where that of none does.
+
+    Where some tell a split, the others are of splits that are called as they are.
 
     Raises:
         DataError: if a name tells two.
     """
-    found: dict[str, list[str]] = {}
+    words_of: dict[Path, list[str]] = {}
     for file in files:
-        words = [word for word in re.split(r"[-_. ]", file.stem.lower()) if split_of(word)]
-        words = words or [word for word in [file.parent.name.lower()] if split_of(word)] or ["train"]
+        words = split_words(file.stem)
+        words_of[file] = words or [word for word in [file.parent.name.lower()] if split_of(word)]
         if len(set(map(split_of, words))) > 1:
             raise DataError(f"{file}: is it of {words[0]} or of {words[1]}? Rename it so that its name has one of them")
-        found.setdefault(words[0], []).append(str(file))
+    if not any(words_of.values()):
+        return {"train": list(map(str, files))}
+    found: dict[str, list[str]] = {}
+    for file, words in words_of.items():
+        found.setdefault(words[0] if words else _own_name(file), []).append(str(file))
     return found
+
+
+def _own_name(file: Path) -> str:
+    """The name of a file, else of its folder, without the number of the shard, as `datasets` allows it for a split."""
+    name = re.sub(r"[-_. ]?\d+(-of-\d+.*)?$", "", file.stem) or file.absolute().parent.name
+    return re.sub(r"\W+", "_", name)
 
 
 def _features_of_tar(files: dict[str, list[str]]) -> dict:

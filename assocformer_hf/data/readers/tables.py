@@ -5,7 +5,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -24,8 +25,9 @@ from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
+from assocformer_hf.data.result_shards import BAD_FILES
 from assocformer_hf.data.schema import DataError, LabelledImages
-from assocformer_hf.data.split_names import split_of
+from assocformer_hf.data.split_names import split_of, split_words
 from assocformer_hf.wording import first_line
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -40,7 +42,7 @@ class TableReader(Reader):
     the only table of the folder. The labels stand in one column, as lists or as text that a delimiter divides, or there
     is one column for each label with 1 (present), 0 (absent), -1 or nothing (unknown). With labels in one column an
     image may have several rows, each with some of its labels, and a column `unknown` may name labels that are not
-    known. A column `split`, or `is_valid`, gives the split of each image.
+    known. A column `split`, or `is_valid`, gives the split of each image, else the folders of splits that all lie in.
     """
 
     form = "table"
@@ -99,7 +101,8 @@ class TableReader(Reader):
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if _is_table(file)]
+    """The tables of a folder, but for the list of images that the package could not read when it wrote the folder."""
+    return [file for file in sorted(folder.iterdir()) if _is_table(file) and file.name != BAD_FILES]
 
 
 def _usual_tables(folder: Path) -> list[Path]:
@@ -156,21 +159,19 @@ def read_table(
         DataError: if the table is malformed or lacks a column, or an image is outside the folder.
     """
 
-    def locate(files: list) -> tuple[list[str], list[str], Sequence]:
+    def locate(files: list) -> tuple[list[str], list[str], Path]:
         return locate_images(files, path, folder, name or path.stem)
 
     split = name if name and split_of(name) else None
     return labelled_splits(read_columns(path), declared_features(path), path, options, locate, split, labels)
 
 
-def locate_images(
-    names: Sequence, table: Path, folder: Path | None, split: str
-) -> tuple[list[str], list[str], Sequence]:
-    """The paths of the images that a table names, what to note about where they were found, and their names there.
+def locate_images(names: Sequence, table: Path, folder: Path | None, split: str) -> tuple[list[str], list[str], Path]:
+    """The paths of the images that a table names, what to note about where they were found, and the folder for these.
 
     Names are relative to the folder. Where all are absolute, and no folder is given, they are taken as they are.
     Where none of them is a file there, they are looked for in the folders below, with and without their endings, first
-    in a folder that is called as the split; where that has one of them, not in those of other splits.
+    in a folder that is called as the split; where a folder of the split has one of them, not in those of other splits.
 
     Args:
         names: the cells of the table.
@@ -189,18 +190,21 @@ def locate_images(
         for i, image in enumerate(images):
             if not is_image_name(image):
                 raise DataError(f"{table}: row {i + 1}: {image} leads out of {root}, and is not called as images are")
-        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"], names
+        return images, [f"images lie where their absolute paths say: {os.path.commonpath(images)}"], root
     names = [name if isinstance(name, str) or is_empty(name) else str(name) for name in names]
     paths = [image_file(root, name, f"{table}: row {i + 1}") for i, name in enumerate(names)]
     if not any(map(os.path.isfile, paths)) and (found := _by_name(list(dict.fromkeys(paths)), root, split)):
         places = sorted({os.path.relpath(os.path.dirname(path), root) for path in found.values()})
         notes.append(f"images found by their names in {', '.join(places[:3])}")
-        return [found.get(path, path) for path in paths], notes, names
-    return paths, notes, names
+        return [found.get(path, path) for path in paths], notes, root
+    return paths, notes, root
 
 
 def _split_of_folder(file: str, root: Path) -> str | None:
-    return split_of(os.path.relpath(file, root).split(os.sep)[0])
+    """The split that a word in the name of a folder below the root tells, the uppermost such as `train_images`."""
+    folders = os.path.relpath(file, root).split(os.sep)[:-1]
+    meant = [set(map(split_of, split_words(folder))) for folder in folders]
+    return next((splits.pop() for splits in meant if len(splits) == 1), None)
 
 
 def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
@@ -209,17 +213,22 @@ def _by_name(paths: list[str], root: Path, split: str) -> dict[str, str]:
     for file in image_files(root):
         for name in {os.path.basename(file), os.path.splitext(os.path.basename(file))[0]}:
             files_of.setdefault(name, []).append(file)
+    own_splits = {split_of(split), "validation" if split.lower().startswith("trainval") else None} - {None}
     fits_of, folder = {}, str(root / split) + os.sep
     for path in paths:
         tail = os.sep + os.path.relpath(path, root)
         files = files_of.get(os.path.basename(path), [])
         fits_of[path] = [file for file in files if file.endswith(tail) or os.path.splitext(file)[0].endswith(tail)]
-    in_folder = any(file.startswith(folder) for fits in fits_of.values() for file in fits)
+    in_folder = any(
+        file.startswith(folder) or _split_of_folder(file, root) in own_splits
+        for fits in fits_of.values()
+        for file in fits
+    )
     found = {}
     for path, fits in fits_of.items():
         own = [file for file in fits if file.startswith(folder)]
         if in_folder:  # one that is missing there is not its namesake of another split
-            fits = [file for file in fits if _split_of_folder(file, root) in (None, split_of(split))]
+            fits = [file for file in fits if _split_of_folder(file, root) in {None, *own_splits}]
         # An original that cannot be read, such as a camera's raw file in a folder of its own, is not what is meant.
         fits = own or [file for file in fits if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES] or fits
         if len(fits) > 1:
@@ -266,11 +275,23 @@ def read_columns(path: Path) -> dict[str, list]:
 
 
 def declared_features(path: Path) -> Mapping:
-    """What `datasets` wrote into a Parquet file of the types of its columns, such as the names of classes."""
+    """What `datasets` wrote into a Parquet file of the types of its columns, such as the names of classes.
+
+    Raises:
+        DataError: if the file is malformed, or this `datasets` does not know a type.
+    """
     if path.suffix.lower() != ".parquet":
         return {}
     schema = _parquet(path, lambda: pyarrow.parquet.read_schema(path))
-    return datasets.Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else {}
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}
+    try:
+        return datasets.Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path}: the types of its columns, which it has under 'huggingface', are unknown to datasets "
+            f"{datasets.__version__} ({first_line(error)}); update datasets, or write the file without them"
+        ) from error
 
 
 def _opened(path: Path):
@@ -293,13 +314,24 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[dict]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # the first also for whole numbers of thousands of digits
                 raise DataError(f"{path}: line {number} is not valid JSON ({error})") from error
             if not isinstance(rows[-1], dict):
                 raise DataError(f"{path}: line {number} is not a JSON object")
     return rows
 
 
+@contextmanager
+def _fields_of_any_length() -> Iterator[None]:
+    """Lifts the limit of `csv`, which is that of the whole process, for a while: masks as text are longer than it."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@_fields_of_any_length()
 def _rows_of_csv(path: Path, text: str) -> list[list[str]]:
     """The rows, the first with the names of the columns; each has as many fields as it."""
     rows: list[list[str]] = []

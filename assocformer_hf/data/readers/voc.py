@@ -69,8 +69,17 @@ class VocReader(Reader):
         roots = _roots(source)
         if len(roots) > 1:
             raise DataError(f"{roots[0]} and {roots[1]} both hold a dataset; give one of them as the dataset")
-        listings = _listings(roots[0]) if roots else _beside(source)
-        return {split: partial(read_voc, listing, folder=self.data_dir) for split, listing in listings.items()}
+        layouts = [*map(_listings, roots), *_beside(source)]
+        if len(layouts) > 1:
+            first, second = (next(iter(listings.values())) for listings in layouts[:2])
+            raise DataError(
+                f"{first} and {second} hold annotations in two layouts; bring them into one, or move those of one away"
+            )
+        return {
+            split: partial(read_voc, listing, folder=self.data_dir)
+            for listings in layouts
+            for split, listing in listings.items()
+        }
 
 
 def _roots(path: Path) -> list[Path]:
@@ -81,16 +90,22 @@ def _roots(path: Path) -> list[Path]:
 
 def _listings(root: Path) -> dict[str | None, Path]:
     """What lists the images of each split of a folder in VOC's layout."""
-    files = {file.stem: file for file in sorted(root.glob("ImageSets/Main/*.txt"))}
+    files = {file.stem: file for file in _files(root / "ImageSets/Main", "txt")}
     # Files such as `cat_train.txt` list the images of one class.
     splits = {name: file for name, file in files.items() if name.rpartition("_")[2] not in files or "_" not in name}
-    return splits or ({None: root / "Annotations"} if any(root.glob("Annotations/*.xml")) else {})
+    return splits or ({None: root / "Annotations"} if _files(root / "Annotations", "xml") else {})
 
 
-def _beside(path: Path) -> dict[str | None, Path]:
-    """The folders that hold XML files beside images: those in the path, else the path itself."""
-    found = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir() and _holds_voc(folder)}
-    return found or ({None: path} if _holds_voc(path) else {})
+def _files(folder: Path, ending: str) -> list[Path]:
+    """The files of a kind in a folder, without hidden ones, such as those that macOS writes beside others."""
+    return [file for file in sorted(folder.glob(f"*.{ending}")) if file.name[0] != "."]
+
+
+def _beside(path: Path) -> list[dict[str | None, Path]]:
+    """The folders that hold XML files beside images, as each layout has them: the path itself, or those in it."""
+    inside = [one for one in sorted(path.iterdir()) if one.is_dir() and one.name[0] != "." and _holds_voc(one)]
+    layouts = [{None: path} if _holds_voc(path) else {}, {one.name: one for one in inside if one.name != "Annotations"}]
+    return [folders for folders in layouts if folders]
 
 
 def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | None = None) -> LabelledImages:
@@ -108,17 +123,21 @@ def read_voc(listing: Path, difficult: str = "unknown", folder: str | Path | Non
         return _read_listed(listing.parents[2].resolve(), listing, difficult, folder)
     root = listing.parent.resolve() if listing.name == "Annotations" else listing.resolve()
     found = LabelledImages(str(listing))
-    for path in sorted(listing.glob("*.xml")):
+    for path in _files(listing, "xml"):
         tree = _parse(path)
         named = tree.findtext("filename", default="").strip()
         # The name inside is often that of before a file was renamed; the file beside is the one that is meant.
         named = PureWindowsPath(named).name  # the folder is often one of another machine
-        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", named, *(f"{path.stem}{one}" for one in USUAL)]
+        beside = [f"{path.stem}{Path(named).suffix or '.jpg'}", *(f"{path.stem}{one}" for one in USUAL), named]
         folders = [root / name for name in ("JPEGImages", "images", "") if (root / name).is_dir()]
         folders = folders if folder is None else [Path(folder).resolve()]
         places = [image_file(folder, name, str(path)) for name in beside if name for folder in folders]
         image = next((place for place in places if Path(place).is_file()), places[0])
-        found.add(image, *_split_objects(tree, difficult))
+        found.add(image, *_split_objects(tree, difficult, path))
+    for below in sorted({path.parent for path in listing.rglob("*.xml")} - {listing}):
+        if _holds_voc(below):
+            files = counted(len(_files(below, "xml")), "XML file")
+            found.left_out[f"{files} in {below}"] = "a folder below the one that is read"
     listed = {os.path.splitext(os.path.basename(image))[0] for image in found.images}
     for place in {os.path.dirname(image) for image in found.images}:
         others = [name for name in os.listdir(place) if is_image_name(name)] if os.path.isdir(place) else []
@@ -138,7 +157,8 @@ def _read_listed(root: Path, listing: Path, difficult: str, folder: str | Path |
             raise DataError(f"{path}: {file_of[path.stem]} has the same name; their annotations cannot be told apart")
     for name in read_lines(listing):
         image = image_file(images, file_of.get(name, f"{name}.jpg"), str(listing))
-        found.add(image, *_split_objects(_parse(root / "Annotations" / f"{name}.xml"), difficult))
+        annotation = root / "Annotations" / f"{name}.xml"
+        found.add(image, *_split_objects(_parse(annotation), difficult, annotation))
     return found
 
 
@@ -153,7 +173,7 @@ def _find_root(data_dir: Path, year: str) -> Path:
 
 def _holds_voc(folder: Path) -> bool:
     """Whether an XML file of the folder, the first, is in VOC's format."""
-    for path in folder.glob("*.xml"):
+    for path in _files(folder, "xml"):
         try:
             return read_xml(path).tag == "annotation"
         except DataError:
@@ -170,12 +190,14 @@ def _parse(path: Path) -> ElementTree.Element:
     return tree
 
 
-def _split_objects(tree: ElementTree.Element, difficult: str) -> tuple[list[str], list[str]]:
+def _split_objects(tree: ElementTree.Element, difficult: str, path: Path) -> tuple[list[str], list[str]]:
     """The labels of the objects that are present, and those that are unknown."""
     clear: dict[str, None] = {}
     difficult_ones: dict[str, None] = {}
     for entry in tree.findall("object"):
         name = entry.findtext("name", default="").strip()
+        if not name:
+            raise DataError(f"{path}: an object without a name; give it the name of its class, or remove it")
         is_difficult = entry.findtext("difficult", default="0").strip().lower() in ("1", "true")
         (difficult_ones if is_difficult else clear)[name] = None
     hard = [name for name in difficult_ones if name not in clear]

@@ -96,6 +96,9 @@ def test_missing_files_are_named_with_the_way_out(folder):
     (folder / "annotations/instances_val2017.json").write_text('{"images": [')
     with pytest.raises(DataError, match=r"instances_val2017.json: not valid JSON"):
         load_coco(folder, "val2017")
+    (folder / "annotations/instances_val2017.json").write_text(f'{{"images": [{"9" * 5000}]}}')
+    with pytest.raises(DataError, match=r"instances_val2017.json: not valid JSON .*4300 digits"):
+        load_coco(folder, "val2017")
 
 
 def test_a_missing_image_folder_is_named(folder):
@@ -130,6 +133,71 @@ def test_coco_of_roboflow(tmp_path):
     (tmp_path / "valid/_annotations.coco.json").write_text(json.dumps(body))
     with pytest.raises(DataError, match=r"declare different labels \(only one has boat, ship\); give the label set"):
         load_multilabel_dataset(tmp_path)
+
+
+def write_layouts(folder, *paths) -> None:
+    """Files in COCO's format, each of an image of its own beside the JSON or in the folder of its split."""
+    for i, path in enumerate(paths):
+        picture(folder / f"images/{i}.jpg")
+        body = {"images": [{"id": 0, "file_name": f"{i}.jpg"}], "categories": [{"id": 3, "name": "ship"}]}
+        body["annotations"] = [{"id": 1, "image_id": 0, "category_id": 3}]
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (
+            ("annotations/instances_train.json", "annotations/instances_val.json", "annotations/test.json"),
+            "annotations/instances_train.json and {}/annotations/test.json",
+        ),
+        (
+            ("train/_annotations.coco.json", "valid/_annotations.coco.json", "all.json"),
+            "train/_annotations.coco.json and {}/all.json",
+        ),
+        (("annotations/train.json", "all.json"), "annotations/train.json and {}/all.json"),
+    ],
+)
+def test_two_layouts_in_one_folder_are_refused(tmp_path, paths, shown):
+    write_layouts(tmp_path, *paths)
+    shown = f"{tmp_path}/{shown.format(tmp_path)}"
+    with pytest.raises(DataError, match=f"^{shown} list images in two layouts; bring them into one, or give one"):
+        load_multilabel_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["all.json", "annotations/instances_default.json"])
+def test_the_images_of_one_file_are_of_the_splits_whose_folders_they_lie_in(tmp_path, path):
+    names = [f"{split}/{split}{i}.jpg" for split in ("train", "val") for i in range(2)]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    body = {"images": [{"id": i, "file_name": name} for i, name in enumerate(names)], "annotations": []}
+    body["categories"] = [{"id": 3, "name": "ship"}]
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(json.dumps(body))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["train0.jpg", "train1.jpg"],
+        "validation": ["val0.jpg", "val1.jpg"],
+    }
+    picture(tmp_path / "images/other.jpg")
+    body["images"].append({"id": 9, "file_name": "other.jpg"})
+    (tmp_path / path).write_text(json.dumps(body))
+    with pytest.raises(DataError, match=r"folders of splits \(train, val\) and others do not, such as other.jpg; put"):
+        load_multilabel_dataset(tmp_path)
+
+
+def test_other_kinds_of_annotations_beside_those_of_instances_are_told(tmp_path):
+    write_layouts(tmp_path, *(f"annotations/{name}.json" for name in ("instances_train2017", "instances_val2017")))
+    others = ("person_keypoints_train2017.json", "captions_train2017.json", "image_info_test2017.json")
+    for name in others:
+        (tmp_path / "annotations" / name).write_bytes((tmp_path / "annotations/instances_train2017.json").read_bytes())
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["0.jpg"],
+        "validation": ["1.jpg"],
+    }
+    assert splits.summary.left_out == dict.fromkeys(others, "annotations of another kind")
 
 
 def test_absolute_paths_of_another_machine_are_found(folder):

@@ -27,6 +27,19 @@ def test_cvat_shapes_of_a_task_and_missing_images(tmp_path):
         load_multilabel_dataset(tmp_path)
 
 
+def test_without_subsets_folders_of_splits_count(tmp_path):
+    names = ("train/a.png", "train/b.png", "val/c.png")
+    for name in names:
+        picture(tmp_path / "images" / name)
+    images = "".join(f'<image id="{i}" name="{name}"><tag label="cat"/></image>' for i, name in enumerate(names))
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["a.png", "b.png"],
+        "validation": ["c.png"],
+    }
+
+
 def test_the_points_of_a_skeleton_are_no_labels(tmp_path):
     picture(tmp_path / "a.png")
     point = "<label><name>elbow</name><parent>person</parent></label>"

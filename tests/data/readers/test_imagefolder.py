@@ -50,6 +50,16 @@ def test_a_folder_for_each_split_and_label(tmp_path, names):
     assert set(labels_by_file(splits["train"])) == {f"{names[0]}-cat.jpg", f"{names[0]}-dog.jpg"}
 
 
+def test_folders_of_splits_without_folders_of_labels_are_told(tmp_path):
+    for name in ("train/cat/1.jpg", "train/cat/2.jpg", "train/dog/3.jpg", "train/dog/4.jpg", "val/5.jpg", "test/6.jpg"):
+        picture(tmp_path / name)
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    assert {key: len(split) for key, split in splits.items()} == {"train": 2, "validation": 2}
+    assert splits.summary.left_out == {
+        str(tmp_path / name): "images without folders of labels" for name in ("test", "val")
+    }
+
+
 def test_photographs_that_cannot_be_read_are_named_not_passed_over(tmp_path):
     for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg"):
         picture(tmp_path / name)

@@ -39,6 +39,22 @@ def test_label_studio_with_regions_disagreement_and_local_files(tmp_path):
     }
 
 
+def test_images_in_folders_of_splits_are_of_these(tmp_path):
+    names = ("train/a.jpg", "train/b.jpg", "val/c.jpg")
+    for name in names:
+        picture(tmp_path / "images" / name)
+    tasks = [
+        {"id": i, "data": {"image": f"s3://bucket/{name}"}, "annotations": [{"result": [region("choices", "cat")]}]}
+        for i, name in enumerate(names)
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["a.jpg", "b.jpg"],
+        "validation": ["c.jpg"],
+    }
+
+
 def test_label_studio_in_its_short_form(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         picture(tmp_path / name)

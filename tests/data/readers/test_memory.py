@@ -51,6 +51,11 @@ def test_rows_are_read_as_those_of_a_table(files, tmp_path):
     by_folder = pandas.DataFrame({"image": ["train/a.jpg", "valid/a.jpg"], "labels": ["x", "y"]})
     found = load_multilabel_dataset(by_folder, data_dir=tmp_path)
     assert {key: len(split) for key, split in found.items()} == {"train": 1, "validation": 1}
+    for kind in (Path, lambda name: str(tmp_path / name), lambda name: tmp_path / name):
+        again = load_multilabel_dataset(by_folder.assign(image=by_folder["image"].map(kind)), data_dir=tmp_path)
+        assert {key: split["labels"] for key, split in again.items()} == {
+            key: split["labels"] for key, split in found.items()
+        }
     folds = {"train": by_folder.iloc[1:], "validation": by_folder.iloc[:1]}
     assert labels_by_file(load_multilabel_dataset(folds, data_dir=tmp_path)["validation"]) == {"a.jpg": (["x"], [])}
 

@@ -1,5 +1,6 @@
 """Tables with labels in any form: what is odd but clear is read, what is wrong is named."""
 
+import csv
 import json
 import unicodedata
 
@@ -405,6 +406,34 @@ def test_a_missing_image_is_not_its_namesake_of_another_split(tmp_path):
     assert paths == [str(tmp_path / name) for name in ("train/0.jpg", "train_more/1.jpg", "train/2.jpg")]
 
 
+def test_a_missing_image_is_not_that_of_the_folder_of_another_split(tmp_path):
+    for name in ("train_images/a.jpg", "train_images/b.jpg", "test_images/c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,y\nc.jpg,x\n")
+    with pytest.raises(DataError, match="/c.jpg: missing; complete"):
+        load_split(tmp_path, "all")
+    picture(tmp_path / "test_images/b.jpg")
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\nb.jpg,y\n")
+    paths = [image["path"] for image in load_split(tmp_path, "all").with_format("arrow")[:]["image"].to_pylist()]
+    assert paths == [str(tmp_path / name) for name in ("train_images/a.jpg", "train_images/b.jpg")]
+
+
+def test_the_images_of_a_table_may_all_lie_in_the_folder_of_another_split(tmp_path):
+    """As where a part of `train` was set aside, or `trainval` joins two."""
+    for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file_name,labels\na.jpg,x\n")
+    (tmp_path / "test.csv").write_text("file_name,labels\nb.jpg,x\n")
+    found = load_multilabel_dataset(tmp_path, eval_split="test")
+    assert {key: list(labels_by_file(split)) for key, split in found.items()} == {
+        "train": ["a.jpg"],
+        "validation": ["b.jpg"],
+    }
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "trainval.csv").write_text("file_name,labels\na.jpg,x\nc.jpg,y\n")
+    assert list(labels_by_file(load_split(tmp_path, "trainval"))) == ["a.jpg", "c.jpg"]
+
+
 def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_path):
     """As tables of Windows and of macOS have them: a file of the very name comes first, and two that fit are none."""
     for name in ("A.JPG", "b.jpg", "B.jpg", unicodedata.normalize("NFD", "é.jpg"), "c.jpg", "C.JPG"):
@@ -449,6 +478,52 @@ def test_tables_of_a_training_beside_the_images_are_passed_over(folder):
     split = load_split(folder, "all")
     assert len(split) == 2
     assert "history.csv" in split.info.description
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"info": {"features": {"labels": {"_type": "Newer", "dtype": "string"}}}},
+        {"info": {"features": [1]}},
+        {"info": 1},
+    ],
+)
+def test_types_that_this_datasets_does_not_know_are_named(folder, types):
+    table = pyarrow.table({"file_name": ["0.jpg", "1.jpg"], "labels": ["x", "y"]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(types)})
+    pyarrow.parquet.write_table(table, folder / "metadata.parquet")
+    with pytest.raises(
+        DataError, match=r"metadata.parquet: the types of its columns.* are unknown to .*update datasets"
+    ):
+        load_split(folder, "all")
+
+
+def test_whole_numbers_that_are_too_long_are_named(folder):
+    (folder / "metadata.jsonl").write_text(f'{{"file_name": "0.jpg", "labels": [{"9" * 5000}]}}\n')
+    with pytest.raises(DataError, match="metadata.jsonl: line 1 is not valid JSON .*4300 digits"):
+        load_split(folder, "all")
+
+
+@pytest.mark.parametrize("columns", ["file_name,mask,labels", "mask,labels,file_name"])
+def test_a_cell_may_be_long(folder, columns):
+    """As masks are that are written as lengths of runs; the limit of `csv` is that of the whole process."""
+    limit = csv.field_size_limit()
+    row = columns.replace("mask", "1 2 " * 50_000)
+    rows = [
+        row.replace("file_name", f"{i}.jpg").replace("labels", cell)
+        for i, cell in enumerate(("cat", "cat|dog", "", "dog"))
+    ]
+    assert load(folder, "\n".join([columns, *rows])) == EXPECTED
+    assert csv.field_size_limit() == limit
+
+
+def test_the_list_of_what_could_not_be_tagged_is_no_table_of_images(folder, tmp_path_factory):
+    """As `predict` writes it beside its shards."""
+    tags = tmp_path_factory.mktemp("tags")
+    table = pyarrow.table({"file": [str(folder / f"{i}.jpg") for i in range(2)], "labels": [["a"], ["b"]]})
+    pyarrow.parquet.write_table(table, tags / "tags-00000-of-00001.parquet")
+    (tags / "_bad_files.jsonl").write_text(json.dumps({"file": str(folder / "5.jpg"), "reason": "no image"}) + "\n")
+    assert labels_by_file(load_split(tags, "all")) == {"0.jpg": (["a"], []), "1.jpg": (["b"], [])}
 
 
 NAMES = ("a/0.jpg", "b/0.jpg", "b/1.jpg")
@@ -498,6 +573,40 @@ def test_folders_of_splits_and_of_none_are_refused(tmp_path):
         picture(tmp_path / name)
     (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\nval/1.jpg,y\nextra/2.jpg,x\n")
     with pytest.raises(DataError, match=r"folders of splits \(train, val\) and others do not, such as extra/2.jpg"):
+        load_multilabel_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{split}/{name}", "./{split}/{name}", r".\{split}\{name}", "{folder}/{split}/{name}", "{name}",
+        "more/../{split}/{name}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("above", ["", "images/"])
+def test_folders_of_splits_count_however_the_table_writes_the_paths(tmp_path, path, above):
+    rows = ["file_name,labels"]
+    for split in ("train", "val"):
+        for i in range(2):
+            picture(tmp_path / f"{above}{split}/{split}{i}.jpg")
+            written = path.format(split=above + split, name=f"{split}{i}.jpg", folder=tmp_path)
+            rows.append(f"{written},{'xy'[i]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    splits = load_multilabel_dataset(tmp_path)
+    assert {key: list(labels_by_file(split)) for key, split in splits.items()} == {
+        "train": ["train0.jpg", "train1.jpg"],
+        "validation": ["val0.jpg", "val1.jpg"],
+    }
+
+
+def test_images_that_no_folder_of_a_split_has_are_not_trained_on_with_those_of_test(tmp_path):
+    for name in ("train/0.jpg", "test/1.jpg", "2.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "t.csv").write_text("file_name,labels\ntrain/0.jpg,x\ntest/1.jpg,y\n2.jpg,x\n")
+    with pytest.raises(DataError, match=r"folders of splits \(test, train\) and others do not, such as 2.jpg; put"):
+        load_multilabel_dataset(tmp_path)
+    (tmp_path / "t.csv").write_text("file_name,labels\n0.jpg,x\n1.jpg,y\n3.jpg,x\n")
+    with pytest.raises(DataError, match=r"others do not, such as 3.jpg, which is missing; put each into"):
         load_multilabel_dataset(tmp_path)
 
 

@@ -110,6 +110,66 @@ def test_names_of_another_machine_and_images_without_xml(tmp_path):
     assert f"1 image in {tmp_path}/train, such as 2.jpg" in split.info.description
 
 
-def write_xml(path, filename):
-    objects = "<object><name>cat</name></object>"
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("{stem}.xml", "extra/{stem}.xml", "{folder} and {folder}/extra"),
+        ("Annotations/{stem}.xml", "more/{stem}.xml", "{folder}/Annotations and {folder}/more"),
+        ("Annotations/{stem}.xml", "{stem}.xml", "{folder}/Annotations and {folder}"),
+    ],
+)
+def test_two_layouts_in_one_folder_are_refused(tmp_path, first, second, shown):
+    for path in (first.format(stem="a"), first.format(stem="b"), second.format(stem="c")):
+        picture((tmp_path / path.replace("Annotations", "JPEGImages")).with_suffix(".jpg"))
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_xml(tmp_path / path, f"{path[-5]}.jpg")
+    with pytest.raises(DataError, match=f"^{shown.format(folder=tmp_path)} hold annotations in two layouts; bring "):
+        load_split(tmp_path, "all")
+
+
+def test_xml_in_folders_further_below_is_told(tmp_path):
+    for path in ("Annotations/a.xml", "Annotations/b.xml", "Annotations/sub/c.xml"):
+        picture((tmp_path / path.replace("Annotations", "JPEGImages")).with_suffix(".jpg"))
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_xml(tmp_path / path, f"{path[-5]}.jpg")
+    split = load_split(tmp_path, "all")
+    assert len(split) == 2
+    assert f"1 XML file in {tmp_path}/Annotations/sub (a folder below the one that is read)" in split.info.description
+
+
+def test_the_file_beside_comes_before_the_one_that_is_named_inside(tmp_path):
+    """As where an image was converted, or augmented: the name inside is then that of another one."""
+    labels = {"0.jpg": "cat", "0_aug.png": "dog", "1.png": "fox", "other.jpg": "cow"}
+    for image, label in labels.items():
+        picture(tmp_path / f"train/{image}")
+        stem, _, _ = image.partition(".")
+        filename = {"0_aug": "0.jpg", "1": "other.jpg"}.get(stem, image)
+        write_xml(tmp_path / f"train/{stem}.xml", filename, label)
+    assert labels_by_file(load_split(tmp_path, "all")) == {name: ([label], []) for name, label in labels.items()}
+
+
+def test_hidden_files_of_macos_are_passed_over(devkit, tmp_path):
+    root = devkit / "VOCdevkit/VOC2007"
+    for path in ("ImageSets/Main/trainval.txt", "Annotations/000001.xml"):
+        (root / path).with_name(f"._{(root / path).name}").write_bytes(b"\0\5\x16\7")
+    assert len(load_split(root, "all")) == 3
+    for name in ("0.jpg", "1.jpg"):
+        picture(tmp_path / f"photos/train/{name}")
+        write_xml(tmp_path / f"photos/train/{name[0]}.xml", name)
+        (tmp_path / f"photos/train/._{name[0]}.xml").write_bytes(b"\0\5\x16\7")
+    assert labels_by_file(load_split(tmp_path / "photos", "all")) == {"0.jpg": (["cat"], []), "1.jpg": (["cat"], [])}
+
+
+def test_an_object_without_a_name_is_named_by_its_file(devkit, tmp_path):
+    write_objects(devkit / "VOCdevkit/VOC2007", "000002", [(" ", 0)])
+    with pytest.raises(DataError, match="Annotations/000002.xml: an object without a name; give it the name of its"):
+        load_voc(devkit, "trainval")
+    picture(tmp_path / "photos/0.jpg")
+    write_xml(tmp_path / "photos/0.xml", "0.jpg", label="")
+    with pytest.raises(DataError, match="photos/0.xml: an object without a name"):
+        load_split(tmp_path / "photos", "all")
+
+
+def write_xml(path, filename, label="cat"):
+    objects = f"<object><name>{label}</name></object>"
     path.write_text(f"<annotation><filename>{filename}</filename>{objects}</annotation>")
