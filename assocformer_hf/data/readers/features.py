@@ -9,6 +9,7 @@ from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
     LISTS,
     UNKNOWN_COLUMN,
+    NotAnnotated,
     class_names,
     class_words,
     find_column,
@@ -164,7 +165,8 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     """The same of a stream, example by example, in the schema of `multilabel_features`.
 
     The label set must be given or stand in the features, and a delimiter that is not a comma must be given: a stream
-    cannot be read to the end first. Each example has `unknown` where the stream has that column or one for each label.
+    cannot be read to the end first. Each example has `unknown` where the stream has that column, one for each label, or
+    classes, which may be -1.
 
     Raises:
         DataError: as [`read_dataset`], and if the label set is neither given nor in the features.
@@ -191,15 +193,17 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         refuse_states_beside(found, {name: [True] for name in flags}, flags, origin)
     index = {name: i for i, name in enumerate(label_names)}
     unknown_column = _unknown_column(flat, found, origin) if found else None
-    unknown = by_column or unknown_column is not None
+    unknown = by_column or unknown_column is not None or declared is not None
 
-    def indices(example: dict, column: str) -> list[int]:
+    def cell(example: dict, column: str):
         first, path = _parts(column, example)
         value = _value(example[first], path)
-        values = [list(dict.fromkeys(value)) if path and isinstance(value, list) else value]  # of several objects
-        if own := class_names(flat[column]) or declared:
-            values = to_names(values, own, f"{origin}: column {column!r}")
-        (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)
+        value = list(dict.fromkeys(value)) if path and isinstance(value, list) else value  # of several objects
+        own = class_names(flat[column]) or declared
+        return to_names([value], own, f"{origin}: column {column!r}")[0] if own else value
+
+    def indices(value, column: str) -> list[int]:
+        (row,) = read_labels([value], f"{origin}: column {column!r}", options.delimiter or ",", label_names)
         if not index.keys() >= set(row):
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
         return sorted({index[name] for name in row})
@@ -223,9 +227,13 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             row = {"labels": [i for i, state in enumerate(states) if state == 1]}
             row["unknown"] = [i for i, state in enumerate(states) if state == -1]
         else:
-            row = {"labels": indices(example, found)}
-            if unknown:
-                row["unknown"] = sorted(set(indices(example, unknown_column)) - set(row["labels"]))
+            value = cell(example, found)
+            row = {"labels": indices(value, found)}
+            if isinstance(value, NotAnnotated):
+                row["unknown"] = [*index.values()]
+            elif unknown:
+                beside = indices(cell(example, unknown_column), unknown_column) if unknown_column else []
+                row["unknown"] = sorted(set(beside) - set(row["labels"]))
         return {"image": example[image], **row}
 
     features = multilabel_features(label_names, unknown)

@@ -36,6 +36,10 @@ CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent"
 STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 
 
+class NotAnnotated(tuple):
+    """A cell whose class is -1, which says nothing: each of these names may be a label or not."""
+
+
 class NoLabelsError(DataError):
     """A table without a column of labels."""
 
@@ -136,6 +140,10 @@ def table_labels(
         if unknown_column:
             _refuse_flags(unknown_column, [columns[name] for name in used], parts, names, origin)
             unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
+        cells = columns[label_column]
+        unknown = [
+            names or cell if isinstance(cell, NotAnnotated) else row for cell, row in zip(cells, unknown, strict=True)
+        ]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
         return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
     found = [name for name in others if _holds_states(columns[name])]
@@ -260,10 +268,12 @@ def _share_of_states(values: Sequence) -> float:
 
 
 def is_empty(value) -> bool:
-    """Whether a cell says nothing: None, NaN or empty text."""
+    """Whether a cell says nothing: None, NaN, empty text or a class that nobody annotated."""
     if isinstance(value, str):
         return not value.strip()
-    return value is None or (isinstance(value, (float, np.floating)) and value != value)
+    return (
+        value is None or isinstance(value, NotAnnotated) or (isinstance(value, (float, np.floating)) and value != value)
+    )
 
 
 def state_of(value) -> int | None:
@@ -376,14 +386,19 @@ def class_words(kind) -> list[str] | None:
     return said if sorted(said) == ["0", "1"] else names
 
 
-def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
-    """Class indices as names; -1 is a class that is not known, and none."""
+def to_names(values: list, names: list[str], origin: str) -> list[list[str] | NotAnnotated]:
+    """Class indices as names; -1 is a class that is not known, and beside others none."""
     rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
     for i, row in enumerate(rows):
         for label in row:
             if isinstance(label, int) and not -1 <= label < len(names):
                 raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
-    return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]
+    return [
+        NotAnnotated(names)
+        if row and all(i == -1 for i in row)
+        else [names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None]
+        for row in rows
+    ]
 
 
 def with_class_names(
@@ -402,7 +417,8 @@ def with_class_names(
         if declared := words(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
             many = isinstance(features[name], LISTS)
-            result[name] = rows if many else [row[0] if row else None for row in rows]
+            alone = [row if isinstance(row, NotAnnotated) else row[0] if row else None for row in rows]
+            result[name] = rows if many else alone
     return result
 
 

@@ -97,6 +97,27 @@ def test_each_column_is_of_its_own_classes(files, of_many):
     ] * len(splits["train"])  # fmt: skip
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_class_that_nobody_annotated_leaves_all_labels_unknown(files, tmp_path, listed):
+    kind = datasets.ClassLabel(names=["b", "a"])
+    classes = [[0], [-1], [1], [0]] if listed else [0, -1, 1, 0]
+    rows = {"image": files, "label": classes}
+    features = {"image": datasets.Value("string"), "label": datasets.List(kind) if listed else kind}
+    paths = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    images = paths.cast_column("image", datasets.Image())
+    hidden = images.select([1])
+    for dataset in (paths, images):
+        assert read(dataset) == {
+            "0.jpg": (["b"], []), "1.jpg": ([], ["b", "a"]), "2.jpg": (["a"], []), "3.jpg": (["b"], [])
+        }  # fmt: skip
+        assert read(dataset, label_names=["a", "b", "c"])["1.jpg"] == ([], ["a", "b", "c"])
+    splits = load_multilabel_dataset({"train": images, "validation": images.select([0, 2]), "test": hidden})
+    assert (splits["test"]["labels"][:], splits["test"]["unknown"][:]) == ([[]], [[0, 1]])
+    datasets.DatasetDict(train=images, validation=images).save_to_disk(tmp_path / "saved")
+    stream = load_multilabel_dataset(tmp_path / "saved", streaming=True)["train"]
+    assert [(row["labels"], row["unknown"]) for row in stream] == [([0], []), ([], [0, 1]), ([1], []), ([0], [])]
+
+
 def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files, tmp_path):
     columns = {"image": files, "x": [1, 1, 0, 0], "y": [False, True, False, True], "category": ["in", "out"] * 2}
     dataset = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
