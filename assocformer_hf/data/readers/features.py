@@ -102,7 +102,8 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     if found:
         for name, key in chosen.items():
             if own := class_names(flat[name]) or declared:
-                columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
+                cells = columns[key] if name in dataset.features else list(map(_distinct, columns[key]))
+                columns[key] = to_names(cells, own, f"{origin}: column {name!r}")
     else:
         of_images = {name: kind for name, kind in flat.items() if name in dataset.features}  # not of their objects
         columns = with_class_names(columns, of_images, origin, class_words)
@@ -198,7 +199,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     def cell(example: dict, column: str):
         first, path = _parts(column, example)
         value = _value(example[first], path)
-        value = list(dict.fromkeys(value)) if path and isinstance(value, list) else value  # of several objects
+        value = _distinct(value) if path else value
         own = class_names(flat[column]) or declared
         return to_names([value], own, f"{origin}: column {column!r}")[0] if own else value
 
@@ -257,6 +258,11 @@ def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from leaves(inner, f"{prefix}{name}.")
         else:
             yield prefix + name, kind
+
+
+def _distinct(value):
+    """The classes of several objects, each once."""
+    return list(dict.fromkeys(value)) if isinstance(value, list) else value
 
 
 def _value(value, path: list[str]):

@@ -386,13 +386,19 @@ def class_words(kind) -> list[str] | None:
     return said if sorted(said) == ["0", "1"] else names
 
 
-def to_names(values: list, names: list[str], origin: str) -> list[list[str] | NotAnnotated]:
-    """Class indices as names; -1 is a class that is not known, and beside others none."""
+def to_names(values: list, names: list[str], origin: str) -> list[list[str] | list[int] | NotAnnotated]:
+    """Class indices as names; -1 is a class that is not known, and beside others none.
+
+    Lists that say by two classes, such as no and yes, whether each of several labels is there, are of 0 and 1.
+    """
     rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
     for i, row in enumerate(rows):
         for label in row:
             if isinstance(label, int) and not -1 <= label < len(names):
                 raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
+    states = [state_of(CLASS_STATES.get(name.lower(), name)) for name in names]
+    if len(names) == 2 and set(states) == {0, 1} and _length_of_states(rows, (0, 1, -1)):
+        return [[states[i] if i >= 0 else i for i in row] for row in rows]
     return [
         NotAnnotated(names)
         if row and all(i == -1 for i in row)
@@ -480,6 +486,7 @@ def read_labels(
     rows = [[] if value is None else value if isinstance(value, list) else [value] for value in values]
     if "whole number" in kinds or "list of whole number" in kinds:
         return _named(rows, origin, names, lists="list" in kinds)
+    _refuse_states(rows, ("0", "1"), origin, names)
     return rows
 
 
@@ -591,16 +598,22 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
 
 
 def _refuse_states(rows: Sequence[Sequence], states: Sequence, origin: str, names: Sequence[str] | None):
-    """Raises DataError where lists of one length that repeat 1 or 0 are states, but not of the label set.
+    """Raises DataError where lists are states, but not of the label set."""
+    if length := _length_of_states(rows, states):
+        given = f", and label_names has {len(names)}" if names else ""
+        raise DataError(
+            f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "
+            "as label_names, and the numbers as lists, such as [1, 0, 1]"
+        )
+
+
+def _length_of_states(rows: Sequence[Sequence], states: Sequence) -> int:
+    """The length of lists that are all as long and repeat 1 or 0; 0 for other lists.
 
     A single list, as a stream has it, must hold both.
     """
     filled = [row for row in rows if row]
     length = len(filled[0]) if filled else 0
     alike = length > 1 and all(len(row) == length and set(row) <= set(states) for row in filled)
-    if alike and any(len(set(row)) < length for row in filled) and (len(filled) > 1 or len(set(filled[0])) > 1):
-        given = f", and label_names has {len(names)}" if names else ""
-        raise DataError(
-            f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "
-            "as label_names, and the numbers as lists, such as [1, 0, 1]"
-        )
+    repeat = any(len(set(row)) < length for row in filled) and (len(filled) > 1 or len(set(filled[0])) > 1)
+    return length if alike and repeat else 0

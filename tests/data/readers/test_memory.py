@@ -118,6 +118,28 @@ def test_a_class_that_nobody_annotated_leaves_all_labels_unknown(files, tmp_path
     assert [(row["labels"], row["unknown"]) for row in stream] == [([0], []), ([], [0, 1]), ([1], []), ([0], [])]
 
 
+@pytest.mark.parametrize("names", [["no", "yes"], ["0", "1"], ["True", "False"]])
+def test_lists_of_classes_that_say_whether_each_label_is_there_need_the_names_of_the_labels(files, names):
+    kind = datasets.List(datasets.ClassLabel(names=names))
+    no, yes = (0, 1) if names[0] in ("no", "0") else (1, 0)
+    rows = {"image": files, "labels": [[yes, no, no], [yes, yes, no], [no] * 3, [no, yes, no]]}
+    paths = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Value("string"), "labels": kind}))
+    for dataset in (paths, paths.cast_column("image", datasets.Image())):
+        with pytest.raises(
+            DataError, match="'labels': lists of 3 numbers that are all 1 or 0: give the names of the 3"
+        ):
+            read(dataset)
+        assert read(dataset, label_names=["x", "y", "z"]) == EXPECTED
+    with pytest.raises(DataError, match="'labels': lists of 3 numbers that are all 1 or 0"):
+        read(datasets.Dataset.from_dict(rows | {"labels": [[yes, -1, no], [no, no, yes]] * 2}, features=paths.features))
+    alone = datasets.Dataset.from_dict(rows | {"labels": [[yes], [no], [yes], [no]]}, features=paths.features)
+    assert read(alone)["0.jpg"] == ([names[yes]], [])
+    of_objects = [{"label": datasets.ClassLabel(names=names)}]
+    features = datasets.Features({"image": datasets.Image(), "objects": of_objects})
+    rows = {"image": files, "objects": [[{"label": 0}, {"label": 0}], [{"label": 1}, {"label": 0}]] * 2}
+    assert read(datasets.Dataset.from_dict(rows, features=features))["0.jpg"] == ([names[0]], [])
+
+
 def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files, tmp_path):
     columns = {"image": files, "x": [1, 1, 0, 0], "y": [False, True, False, True], "category": ["in", "out"] * 2}
     dataset = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())

@@ -383,6 +383,10 @@ def test_states_of_another_number_of_labels_are_no_indices(folder, names):
     text = "file_name,labels\n" + "".join(f'{i}.jpg,"{",".join(map(str, row))}"\n' for i, row in enumerate(rows))
     with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0: give the names of the 4 labels"):
         load(folder, text)
+    cells = [json.dumps(list(map(str, row))).replace('"', '""') for row in rows]
+    text = "file_name,labels\n" + "".join(f'{i}.jpg,"{cell}"\n' for i, cell in enumerate(cells))
+    with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0: give the names of the 4 labels"):
+        load(folder, text)
 
 
 def test_tuples_and_sets_as_text_are_lists_and_parentheses_part_of_a_label(folder):
