@@ -119,13 +119,13 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
 
 
 def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None:
-    """The column of labels; None if every label has one of its own."""
+    """The column of labels, which may stand in a structure; None if every label has one of its own."""
     if options.label_names and options.label_column is None and set(options.label_names) <= flat.keys():
         return None
-    if found := find_column(list(flat), options.label_column, LABEL_COLUMNS, origin, "label", alternatives=False):
-        return found
     nested = [name.lower() for name in flat if "." in name and name.lower().rpartition(".")[2] in LABEL_COLUMNS]
-    return find_column(list(flat), None, [*nested, "cls", "txt"], origin, "label")
+    usual = (*LABEL_COLUMNS, *nested)
+    found = find_column(list(flat), options.label_column, usual, origin, "label", alternatives=False)
+    return found or find_column(list(flat), None, ("cls", "txt"), origin, "label")
 
 
 def _unknown_column(flat: dict, found: str, origin: str) -> str | None:

@@ -219,6 +219,28 @@ def test_flags_in_the_place_of_unknown_labels_are_named(files, tmp_path):
     assert read(numbers, label_names=["1", "2", "3"])["0.jpg"] == (["2"], ["1"])
 
 
+def test_two_columns_of_labels_in_structures_are_asked_about(files, tmp_path):
+    rows = {
+        "image": files,
+        "objects": [{"category": ["x"]}, {"category": ["x", "y"]}, {"category": []}, {"category": ["y"]}],
+        "scenes": [{"label": ["in"]}, {"label": ["out"]}] * 2,
+    }
+    both = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    beside = both.remove_columns("scenes").add_column("tags", [["in"], ["out"]] * 2)
+    for dataset, other in ((both, "scenes.label"), (beside, "tags")):
+        with pytest.raises(DataError, match="columns '.*' and '.*' may both be the label column; choose one") as error:
+            read(dataset)
+        assert "'objects.category'" in str(error.value)
+        assert f"'{other}'" in str(error.value)
+        assert read(dataset, label_column="objects.category") == EXPECTED
+        assert read(dataset, label_column=other)["3.jpg"] == (["out"], [])
+        folder = tmp_path / other
+        datasets.DatasetDict(train=dataset, validation=dataset).save_to_disk(folder)
+        with pytest.raises(DataError, match="may both be the label column"):
+            load_multilabel_dataset(folder, streaming=True, label_names=["in", "out"])
+    assert read(both.remove_columns("scenes")) == EXPECTED
+
+
 def test_classes_of_objects_are_no_columns_of_labels(files):
     kind = [{"flag": datasets.ClassLabel(names=["0", "1"])}]
     features = datasets.Features({"image": datasets.Image(), "x": datasets.Value("int64"), "objects": kind})
