@@ -33,7 +33,8 @@ DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
 CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
-STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
+STATES = {"1": 1, "0": 0, "-1": -1, "true": 1, "false": 0}
+NO_STATES = ("na", "nan", "null", "none")  # how R, pandas and others write a state that is not known
 
 
 class NotAnnotated(tuple):
@@ -240,7 +241,7 @@ def refuse_states_of_rows(columns: Mapping[str, list], images: Sequence[str], fo
         of_label: dict[tuple, set] = {}
         of_image: dict[str, set] = {}
         for image, labels, value in zip(images, found.present, columns[name], strict=True):
-            if not is_empty(value):
+            if not _is_no_state(value):
                 of_label.setdefault(tuple(labels), set()).add(state_of(value))
                 of_image.setdefault(image, set()).add(state_of(value))
         if all(any(len(states) > 1 for states in said.values()) for said in (of_label, of_image)):
@@ -262,7 +263,7 @@ def _share_of_states(values: Sequence) -> float:
         counts = Counter(values)
     except TypeError:  # lists are no states
         return 0.0
-    filled = {value: count for value, count in counts.items() if not is_empty(value)}
+    filled = {value: count for value, count in counts.items() if not _is_no_state(value)}
     states = sum(count for value, count in filled.items() if state_of(value) is not None)
     return states / sum(filled.values()) if filled else 0.0
 
@@ -276,9 +277,14 @@ def is_empty(value) -> bool:
     )
 
 
+def _is_no_state(value) -> bool:
+    """Whether a cell says nothing about a label, be it in words such as NA."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NO_STATES)
+
+
 def state_of(value) -> int | None:
     """1, 0 or -1 for what a cell says about a label; None for anything else."""
-    if is_empty(value):
+    if _is_no_state(value):
         return -1
     value = _plain(value)
     if isinstance(value, str):

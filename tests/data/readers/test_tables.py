@@ -112,6 +112,16 @@ def test_unknown_labels_of_columns_and_of_a_list(folder):
     assert sorted(both) == [[], [], [0], [1]]
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "None", " na "])
+def test_states_that_are_not_known_may_be_words(folder, word):
+    text = f"file_name,cat,dog\n0.jpg,1,{word}\n1.jpg,0,{word}\n2.jpg,{word},{word}\n3.jpg,1,1\n"
+    (folder / "metadata.csv").write_text(text)
+    whole = load_split(folder, "all")
+    assert label_names(whole) == ["cat", "dog"]
+    assert (whole["labels"][:], whole["unknown"][:]) == ([[0], [], [], [0, 1]], [[1], [1], [0, 1], []])
+    assert load(folder, f"file_name,labels\n0.jpg,cat|{word.strip()}\n1.jpg,cat\n") == [{"cat", word.strip()}, {"cat"}]
+
+
 def test_numbers_are_indices_into_the_label_set_or_states(folder):
     rows = [[0, 2], [1], [], [2]]
     lines = "".join(json.dumps({"file_name": f"{i}.jpg", "labels": row}) + "\n" for i, row in enumerate(rows))
