@@ -139,7 +139,7 @@ def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
     column = find_column(list(names), None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN, alternatives=False)
     if column is None:
         return None
-    kind, numbers = flat[names[column]], ("int", "uint") if isinstance(flat[found], LISTS) else ()
+    kind, numbers = flat[names[column]], ("int", "uint", "float") if isinstance(flat[found], LISTS) else ()
     if isinstance(kind, datasets.Value) and kind.dtype.startswith(("bool", *numbers)):
         raise flags_for_names(names[column], origin)
     return names[column]
@@ -159,7 +159,7 @@ def _may_hold_states(kind) -> bool:
 
 def _is_of_numbers(kind) -> bool:
     kind = innermost(kind)
-    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint"))
+    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint", "float"))
 
 
 def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: SourceOptions) -> datasets.IterableDataset:

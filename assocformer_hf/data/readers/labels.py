@@ -445,8 +445,9 @@ def read_labels(
     """A column of labels as lists of names.
 
     Args:
-        values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
-            A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides it.
+        values: texts, lists of texts, whole numbers (1.0 is one) or lists of them, one for each image; nothing stands
+            for no label. A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides
+            it.
         origin: what errors call the column.
         delimiter: from [`find_delimiter`]; where one is given, texts are lists only if one of them can be read so.
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
@@ -470,7 +471,7 @@ def read_labels(
         divided = [rows_of[value] for value in values]
         _refuse_states(divided, ("0", "1"), origin, names)
         return divided
-    values = [None if is_empty(value) else _plain(value) for value in values]
+    values = [None if is_empty(value) else _whole(_plain(value)) for value in values]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
         if value is not None:
@@ -501,6 +502,13 @@ def _plain(value):
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple, set, frozenset)) else value
+
+
+def _whole(value):
+    """Floats that are whole numbers as such: a column of numbers with a gap is of floats in pandas."""
+    if isinstance(value, list):
+        return list(map(_whole, value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _kind(value) -> str:

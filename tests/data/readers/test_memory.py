@@ -83,6 +83,18 @@ def test_numbers_of_numpy_are_numbers(files):
     assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
 
 
+def test_floats_that_are_whole_numbers_are_numbers(files):
+    gap = pandas.DataFrame({"image": files, "labels": [0, 1, None, 1]})
+    assert gap["labels"].dtype == float
+    expected = {"0.jpg": (["x"], []), "1.jpg": (["y"], []), "2.jpg": ([], []), "3.jpg": (["y"], [])}
+    assert read(gap, label_names=["x", "y"]) == expected
+    assert label_names(load_multilabel_dataset(gap, validation_share=0.25)["train"]) == ["0", "1"]
+    states = [{"image": file, "labels": row} for file, row in zip(files, np.eye(4, 2), strict=True)]
+    assert read(states, label_names=["x", "y"])["1.jpg"] == (["y"], [])
+    with pytest.raises(DataError, match=r"mixes list of whole number \(row 1\) and list of float \(row 2\)"):
+        read([*states[:1], {"image": files[1], "labels": [0.5, 1.0]}], label_names=["x", "y"])
+
+
 @pytest.mark.parametrize("of_many", [datasets.List, datasets.LargeList])
 def test_each_column_is_of_its_own_classes(files, of_many):
     """The unknown labels may be declared in another order, and long lists are lists."""
