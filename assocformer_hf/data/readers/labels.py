@@ -32,6 +32,7 @@ LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
+UNDIVIDED = re.compile(r"[\w.-]*")  # needs no quotes in a cell of text
 CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
 STATES = {"1": 1, "0": 0, "-1": -1, "true": 1, "false": 0}
 NO_STATES = ("na", "nan", "null", "none")  # how R, pandas and others write a state that is not known
@@ -428,10 +429,17 @@ def with_class_names(
     for name in columns:
         if declared := words(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
-            many = isinstance(features[name], LISTS)
-            alone = [row if isinstance(row, NotAnnotated) else row[0] if row else None for row in rows]
-            result[name] = rows if many else alone
+            if not isinstance(features[name], LISTS):
+                rows = [row if isinstance(row, NotAnnotated) else _cell(row[0]) if row else None for row in rows]
+            result[name] = rows
     return result
+
+
+def _cell(name: str) -> str:
+    """A cell of text that [`divide`] gives the name of, which may contain what divides labels."""
+    if UNDIVIDED.fullmatch(name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def declared_names(labels: "TableLabels", features: Mapping) -> list[str] | None:

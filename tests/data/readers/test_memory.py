@@ -231,6 +231,18 @@ def test_flags_in_the_place_of_unknown_labels_are_named(files, tmp_path):
     assert read(numbers, label_names=["1", "2", "3"])["0.jpg"] == (["2"], ["1"])
 
 
+@pytest.mark.parametrize("names", [["tench, Tinca tinca", "goldfish"], ["a|b;c", "[d]"], ['5" pipe', 'a "b", c']])
+def test_classes_are_not_divided_whatever_their_names(files, tmp_path, names):
+    rows = {"file_name": [Path(file).name for file in files], "label": [0, 1, None, 1]}
+    kinds = {"file_name": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+    table.to_parquet(tmp_path / "metadata.parquet")
+    first, second = [names[0]], [names[1]]
+    expected = {"0.jpg": (first, []), "1.jpg": (second, []), "2.jpg": ([], []), "3.jpg": (second, [])}
+    for options in ({}, {"label_names": names[::-1]}, {"delimiter": " "}):
+        assert read(tmp_path, **options) == read(table, data_dir=tmp_path, **options) == expected
+
+
 def test_two_columns_of_labels_in_structures_are_asked_about(files, tmp_path):
     rows = {
         "image": files,
