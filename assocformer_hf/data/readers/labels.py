@@ -430,7 +430,7 @@ def with_class_names(
         if declared := words(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
             if not isinstance(features[name], LISTS):
-                rows = [row if isinstance(row, NotAnnotated) else _cell(row[0]) if row else None for row in rows]
+                rows = [row if isinstance(row, NotAnnotated) else _cell(str(row[0])) if row else None for row in rows]
             result[name] = rows
     return result
 
