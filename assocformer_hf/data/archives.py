@@ -1,5 +1,7 @@
 """The official archives of VOC 2007 and COCO 2014: downloaded, verified and unpacked, going on where it stopped."""
 
+import filecmp
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -55,7 +57,8 @@ def fetch(archives: Sequence[Archive], folder: str | Path, mirror: str | None = 
         mirror: a URL in whose folder the archives lie by their names, to take them from there.
 
     Raises:
-        DataError: if an archive cannot be downloaded, or is not what its checksum says.
+        DataError: if an archive cannot be downloaded, is not what its checksum says, or has a file that lies in the
+            folder with other content, which is kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,15 +73,19 @@ def fetch(archives: Sequence[Archive], folder: str | Path, mirror: str | None = 
 
 
 def download(archive: Archive, target: Path) -> Path:
-    """Downloads a file, going on with what an earlier attempt left in `NAME.part`.
+    """Downloads a file that is not there yet, going on with what an earlier attempt left in `NAME.part`.
 
     Returns:
-        The file, whose length, and checksum if it has one, are right.
+        The file, whose checksum, if it has one, is right, and whose length, if it was downloaded.
 
     Raises:
-        DataError: as [`fetch`].
+        DataError: if it cannot be downloaded, or is not what its checksum says.
     """
     if target.exists():
+        if archive.md5 and (found := calculate_md5(target)) != archive.md5:
+            raise DataError(
+                f"{target}: its MD5 sum is {found}, not the official {archive.md5}; remove or rename it to download it"
+            )
         return target
     part = target.with_name(f"{target.name}.part")
     have = part.stat().st_size if part.exists() else 0
@@ -110,12 +117,27 @@ def _save(response, part: Path, have: int, expected: int | None):
 
 
 def _unpack(file: Path, folder: Path):
+    """Unpacks an archive where nothing is in its way: a file with other content may have been corrected by hand."""
+    aside = folder / f".{file.name}.unpacking"
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                archive.extractall(folder)  # verifies the checksum of each file
+                archive.extractall(aside)  # verifies the checksum of each file
         else:
             with tarfile.open(file) as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(aside, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
         raise DataError(f"{file}: cannot be unpacked ({error}); remove it to download it again") from error
+    place_of = {path: folder / path.relative_to(aside) for path in sorted(aside.rglob("*")) if not path.is_dir()}
+    there = {path: place for path, place in place_of.items() if place.exists()}
+    if differing := [place for path, place in there.items() if not filecmp.cmp(path, place, shallow=False)]:
+        shutil.rmtree(aside)
+        more = f", as are {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise DataError(
+            f"{differing[0]}: is there, and not as in {file.name}{more}; nothing was replaced: move it away, or, to "
+            "keep it, read the folder as the dataset voc or coco, which unpacks nothing"
+        )
+    for path, place in place_of.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, place)
+    shutil.rmtree(aside)

@@ -20,6 +20,7 @@ from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.images.decoding import OR_SKIP, ImageError, decode_stored, stored_content
 from assocformer_hf.data.readers.options import BAD_IMAGES
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
+from assocformer_hf.data.schema import DataError
 from assocformer_hf.option_values import require
 from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.progress import progress_bar
@@ -74,7 +75,7 @@ def write_prepared(
         The number of images written, by split.
 
     Raises:
-        DataError: if an image cannot be read, or the folder holds another dataset.
+        DataError: if an image cannot be read, a split has none that can, or the folder holds another dataset.
         OptionError: if an option has a value that it cannot have.
         OutputError: if files of others are in the way, or another job is at work in the folder.
     """
@@ -83,6 +84,7 @@ def write_prepared(
         at_least={"shard_size": 1, "num_proc": 1},
         one_of={"bad_images": BAD_IMAGES},
     )
+    _refuse_empty({key: len(split) for key, split in splits.items()})
     output = OutputFolder(folder)
     parts = {key: ShardFolder(output, f"{DATA}/{key}", len(split), shard_size) for key, split in splits.items()}
     undecoded = {key: split.cast_column("image", datasets.Image(decode=False)) for key, split in splits.items()}
@@ -105,9 +107,16 @@ def write_prepared(
         if bad:
             write_bad_files(output, bad)
         rows = {key: count for key, (count, _) in finished.items()}
+        _refuse_empty(rows)
         card = _card(output.path, source, splits, rows)
         output.write(CARD_FILE, DATASET, lambda aside: aside.write_text(card, "utf-8"))
     return rows
+
+
+def _refuse_empty(rows: Mapping[str, int]):
+    """`datasets` loads no dataset that has a split without images."""
+    if empty := [key for key, count in rows.items() if not count]:
+        raise DataError(f"the split {empty[0]} has no image that can be read; leave it out, or give it some")
 
 
 def _write_shards(

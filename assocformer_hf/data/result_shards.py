@@ -88,8 +88,12 @@ class ShardFolder:
         path = self.path(shard)
         # The folder's list of files is the main process's; a shard tells by its name and its run's file whose it is.
         with self.output.unfinished() as aside:
-            with (aside / path.name).open("wb") as file:  # pyarrow takes no paths that are not UTF-8
-                pyarrow.parquet.write_table(table, file, row_group_size)
+            with (
+                (aside / path.name).open("wb") as file,  # pyarrow takes no paths that are not UTF-8
+                pyarrow.parquet.ParquetWriter(file, table.schema) as writer,
+            ):
+                if len(table):  # `datasets` reads a file without row groups, and not an empty row group
+                    writer.write_table(table, row_group_size)
             sync(aside / path.name)
             (aside / path.name).rename(path)
 

@@ -10,6 +10,7 @@ from assocformer_hf.data.schema import DataError
 ATTEMPTS = 5
 MAX_MOVES = 1000
 FEW = 4
+SIZE_TOLERANCE = 0.03  # by which the second part may be larger or smaller for the sake of the labels
 GOOD = 1e-6  # squared relative errors that no further attempt is worth
 
 
@@ -20,7 +21,8 @@ def iterative_stratification(
 
     Label after label, the one with the fewest positives left first, each positive example goes to the part that lacks
     the label most. Single examples then move where that brings shares closer to their target. Unknown labels are no
-    positives and count nowhere.
+    positives and count nowhere. The second part is at most 3%, or one example, larger or smaller than its share, and
+    no part is empty.
 
     Args:
         labels: for each example the indices of its labels.
@@ -44,26 +46,40 @@ def iterative_stratification(
     held_out = round(share * count)
     if not 0 < held_out < count:
         raise DataError(f"{count} images are too few to hold out a share of {share:g} of them for validation")
-    generator = np.random.default_rng(seed)
+    slack = max(1, int(SIZE_TOLERANCE * held_out))
+    limits = (count - max(1, held_out - slack), min(count - 1, held_out + slack))
     # Many images have the same labels: what is looked up for a set of labels is looked up once.
     known: dict[tuple[int, ...], int] = {}
     set_of = np.array([known.setdefault(tuple(sorted(set(row))), len(known)) for row in labels])
     label_sets = list(known)
-    best, least = None, np.inf
-    for _ in range(ATTEMPTS):
-        order = generator.permutation(count)
-        sets = set_of[order]
-        part = _divide(sets.tolist(), label_sets, num_labels, (count - held_out, held_out))
-        error = _refine(part, sets, label_sets, num_labels, share)
-        if error < least:
-            best, least = tuple(np.sort(order[part == side]).tolist() for side in (0, 1)), error
-        if error < GOOD:
+    for largest in ((count, count), limits):  # limits are in the way where they are not needed
+        generator = np.random.default_rng(seed)
+        best, least = None, np.inf
+        for _ in range(ATTEMPTS):
+            order = generator.permutation(count)
+            sets = set_of[order]
+            part = _divide(sets.tolist(), label_sets, num_labels, (count - held_out, held_out), largest)
+            error = _refine(part, sets, label_sets, num_labels, share, largest)
+            if error < least:
+                best, least = tuple(np.sort(order[part == side]).tolist() for side in (0, 1)), error
+            if error < GOOD:
+                break
+        if all(len(part) <= most for part, most in zip(best, limits, strict=True)):
             break
     return best
 
 
-def _divide(sets: list[int], label_sets: list[tuple[int, ...]], num_labels: int, sizes: tuple[int, int]) -> np.ndarray:
-    """The greedy division: 0 or 1 for each example, of which `sets` holds the number of its label set."""
+def _divide(
+    sets: list[int],
+    label_sets: list[tuple[int, ...]],
+    num_labels: int,
+    sizes: tuple[int, int],
+    largest: tuple[int, int],
+) -> np.ndarray:
+    """The greedy division: 0 or 1 for each example, of which `sets` holds the number of its label set.
+
+    A label that occurs once goes to the part with the larger share, as long as that may become larger.
+    """
     examples_of: list[list[int]] = [[] for _ in range(num_labels)]
     for example, number in enumerate(sets):
         for label in label_sets[number]:
@@ -71,9 +87,11 @@ def _divide(sets: list[int], label_sets: list[tuple[int, ...]], num_labels: int,
     left = np.array([len(examples) for examples in examples_of], dtype=np.int64)
     wanted = [(size / len(sets) * left).tolist() for size in sizes]
     room = [float(size) for size in sizes]
+    full = [size - most for size, most in zip(sizes, largest, strict=True)]
     part = [-1] * len(sets)
 
     def assign(example: int, to: int):
+        to = 1 - to if room[to] <= full[to] else to
         part[example] = to
         room[to] -= 1
         for label in label_sets[sets[example]]:
@@ -94,12 +112,18 @@ def _divide(sets: list[int], label_sets: list[tuple[int, ...]], num_labels: int,
 
 
 def _refine(
-    part: np.ndarray, sets: np.ndarray, label_sets: list[tuple[int, ...]], num_labels: int, share: float
+    part: np.ndarray,
+    sets: np.ndarray,
+    label_sets: list[tuple[int, ...]],
+    num_labels: int,
+    share: float,
+    largest: tuple[int, int],
 ) -> float:
     """Moves single examples to the other part as long as the squared relative errors of the shares shrink.
 
     The greedy division overshoots labels that go along with many rarer ones, by more than a tenth in small datasets.
-    The size of the parts counts as one more label, which every example has.
+    The size of the parts counts as one more label, which every example has. Moves that make a part larger than it may
+    be are none: together, labels that occur once would outweigh the size.
 
     Returns:
         The sum of the squared errors that are left.
@@ -125,6 +149,7 @@ def _refine(
         now = cost(error)
         change = np.stack([np.add.reduceat((cost(error + step) - now)[flat], starts) for step in (1, -1)])
         change[held == 0] = np.inf
+        change[held.sum(1)[::-1] >= largest[::-1]] = np.inf
         if change.min() > -1e-12:
             break
         side, number = min(

@@ -1,6 +1,7 @@
 """Downloads over loopback: resumed, verified, unpacked once."""
 
 import hashlib
+import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,6 +87,36 @@ def test_what_is_not_the_official_file_is_refused(server, tmp_path):
     assert not list(tmp_path.glob("*.tar*"))
     with pytest.raises(DataError, match=r"annotations_trainval2014.zip: 404"):
         fetch(OFFICIAL["coco2014"][1], tmp_path, server.url)
+
+
+def test_an_archive_that_is_there_is_verified_too(tmp_path):
+    (tmp_path / "data.bin").write_bytes(b"something else")
+    archive = Archive("http://127.0.0.1:9/data.bin", hashlib.md5(b"content").hexdigest())
+    with pytest.raises(DataError, match=r"data.bin: its MD5 sum is .*, not the official .*; remove or rename it"):
+        download(archive, tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == b"something else"
+
+
+def test_a_file_that_is_there_is_not_replaced_by_another(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("1", "2", "3"):
+            (tmp_path / "official").write_text(f"official {name}")
+            archive.add(tmp_path / "official", f"Annotations/{name}.xml")
+    official, folder = Archive("http://127.0.0.1:9/a.tar"), tmp_path / "Annotations"
+    folder.mkdir()
+    (folder / "1.xml").write_text("official 1")
+    (folder / "2.xml").write_text("corrected by hand")
+    with pytest.raises(DataError, match=r"2.xml: is there, and not as in a.tar; nothing was replaced: move it"):
+        fetch([official], tmp_path)
+    assert (folder / "2.xml").read_text() == "corrected by hand"
+    assert {file.name for file in tmp_path.iterdir()} == {"a.tar", "official", "Annotations"}
+    (folder / "2.xml").unlink()
+    # What was unpacked when an earlier attempt was killed is unpacked anew.
+    (tmp_path / ".a.tar.unpacking/Annotations").mkdir(parents=True)
+    (tmp_path / ".a.tar.unpacking/Annotations/3.xml").write_text("offi")
+    fetch([official], tmp_path)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {f"{i}.xml": f"official {i}" for i in "123"}
+    assert not (tmp_path / ".a.tar.unpacking").exists()
 
 
 def test_archives_are_unpacked_once_and_damaged_ones_named(server, tmp_path):

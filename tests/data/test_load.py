@@ -11,6 +11,7 @@ from PIL import Image
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.load import _refuse_folder, load_images, load_multilabel_dataset, load_split
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError, label_names
 from assocformer_hf.data.split_names import choose_splits
 from assocformer_hf.training.arguments import training_arguments
@@ -393,6 +394,23 @@ def test_a_stream_refuses_states_and_takes_the_classes_of_several_objects(tmp_pa
         next(rows)
     stream = load_multilabel_dataset(tmp_path / "nested.parquet", **options)["train"]
     assert [one["labels"] for one in stream] == [[0, 1], [1]]
+
+
+def test_a_copy_of_a_hub_dataset_with_several_configurations_says_how_to_choose(tmp_path):
+    folder, configurations = tmp_path / "copy", []
+    for name, count in (("full", 4), ("small", 2)):
+        (folder / name).mkdir(parents=True)
+        load_scenes("train", size=count).to_parquet(folder / f"{name}/train-00000-of-00001.parquet")
+        configurations.append({"config_name": name, "data_files": f"{name}/*.parquet"})
+    (folder / "README.md").write_text(f"---\nconfigs: {configurations}\n---\n")
+    for streaming in (False, True):
+        with pytest.raises(DataError, match=r"copy: has the configurations full, small; write .*copy:full$"):
+            load_multilabel_dataset(folder, streaming=streaming)
+        with pytest.raises(DataError, match=r"copy:large: cannot be loaded as a dataset \(BuilderConfig 'large' not"):
+            load_multilabel_dataset(f"{folder}:large", streaming=streaming)
+    assert len(load_split(f"{folder}:small", "all")) == 2
+    stream = load_multilabel_dataset(f"{folder}:full", streaming=True)
+    assert len(list(stream["train"])) == 4
 
 
 def test_names_that_only_look_alike_are_refused(tmp_path):

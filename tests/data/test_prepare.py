@@ -75,6 +75,22 @@ def test_another_split_other_labels_or_another_image_are_refused(files, tmp_path
     assert content(output) == before
 
 
+def test_a_split_without_images_is_refused(files, tmp_path):
+    whole = datasets.Dataset.from_dict({"image": files, "labels": LABELS}, multilabel_features(["cat", "dog"]))
+    with pytest.raises(DataError, match="the split validation has no image that can be read; leave it out, or give it"):
+        write_prepared({"train": whole, "validation": whole.select([])}, tmp_path / "out", "photos", num_proc=1)
+    assert not (tmp_path / "out").exists()
+    for file in files[:4]:
+        Path(file).write_bytes(b"broken")
+    splits, options = {"train": whole, "validation": whole.select(range(4))}, {"shard_size": 2, "bad_images": "skip"}
+    with pytest.raises(DataError, match="the split validation has no image that can be read"):
+        write_prepared(splits, tmp_path / "out", "photos", num_proc=1, **options)
+    splits["validation"] = whole.select(range(2, 6))
+    rows = write_prepared(splits, tmp_path / "other", "photos", num_proc=1, **options)
+    assert rows == {"train": COUNT - 4, "validation": 2}
+    assert datasets.load_dataset(str(tmp_path / "other")).num_rows == rows  # of shards without any image, too
+
+
 def test_a_preparation_killed_twice_writes_every_image_once(files, tmp_path):
     prepare(files, tmp_path / "expected")
     output = tmp_path / "out"

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.scenes.scenes import load_scenes
@@ -61,6 +62,23 @@ def test_labels_that_are_rare_or_absent_do_no_harm():
     assert len(validation) == 2
     with pytest.raises(DataError, match="1 images are too few to hold out a share of 0.2"):
         iterative_stratification([[0]], 1, 0.2)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 10, 100, 1000])
+@pytest.mark.parametrize("own", [1, 2, 3])
+def test_labels_that_occur_once_do_not_change_the_size_of_the_parts(size, own):
+    singles = [list(range(own * i, own * (i + 1))) for i in range(size)]
+    frequent = [[*row, own * size + i % 2] for i, row in enumerate(singles)]
+    for labels in (singles, frequent):
+        train, validation = iterative_stratification(labels, own * size + 2, 0.2)
+        assert sorted([*train, *validation]) == list(range(size))
+        assert 1 <= len(validation) == pytest.approx(0.2 * size, abs=max(1, 0.03 * 0.2 * size))
+
+
+def test_a_few_images_with_a_label_each_are_divided():
+    rows = [{"image": Image.new("RGB", (8, 8), (60 * i, 0, 0)), "labels": [label]} for i, label in enumerate("abcd")]
+    splits = load_multilabel_dataset(rows)
+    assert {key: len(split) for key, split in splits.items()} == {"train": 3, "validation": 1}
 
 
 def test_a_dataset_without_validation_is_split_by_it(tmp_path):

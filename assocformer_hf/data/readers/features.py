@@ -9,6 +9,7 @@ from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
     LISTS,
     UNKNOWN_COLUMN,
+    NotAnnotated,
     class_names,
     class_words,
     find_column,
@@ -101,7 +102,8 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     if found:
         for name, key in chosen.items():
             if own := class_names(flat[name]) or declared:
-                columns[key] = to_names(columns[key], own, f"{origin}: column {name!r}")
+                cells = columns[key] if name in dataset.features else list(map(_distinct, columns[key]))
+                columns[key] = to_names(cells, own, f"{origin}: column {name!r}")
     else:
         of_images = {name: kind for name, kind in flat.items() if name in dataset.features}  # not of their objects
         columns = with_class_names(columns, of_images, origin, class_words)
@@ -117,13 +119,13 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
 
 
 def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None:
-    """The column of labels; None if every label has one of its own."""
+    """The column of labels, which may stand in a structure; None if every label has one of its own."""
     if options.label_names and options.label_column is None and set(options.label_names) <= flat.keys():
         return None
-    if found := find_column(list(flat), options.label_column, LABEL_COLUMNS, origin, "label", alternatives=False):
-        return found
     nested = [name.lower() for name in flat if "." in name and name.lower().rpartition(".")[2] in LABEL_COLUMNS]
-    return find_column(list(flat), None, [*nested, "cls", "txt"], origin, "label")
+    usual = (*LABEL_COLUMNS, *nested)
+    found = find_column(list(flat), options.label_column, usual, origin, "label", alternatives=False)
+    return found or find_column(list(flat), None, ("cls", "txt"), origin, "label")
 
 
 def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
@@ -137,7 +139,7 @@ def _unknown_column(flat: dict, found: str, origin: str) -> str | None:
     column = find_column(list(names), None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN, alternatives=False)
     if column is None:
         return None
-    kind, numbers = flat[names[column]], ("int", "uint") if isinstance(flat[found], LISTS) else ()
+    kind, numbers = flat[names[column]], ("int", "uint", "float") if isinstance(flat[found], LISTS) else ()
     if isinstance(kind, datasets.Value) and kind.dtype.startswith(("bool", *numbers)):
         raise flags_for_names(names[column], origin)
     return names[column]
@@ -157,14 +159,15 @@ def _may_hold_states(kind) -> bool:
 
 def _is_of_numbers(kind) -> bool:
     kind = innermost(kind)
-    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint"))
+    return isinstance(kind, datasets.Value) and kind.dtype.startswith(("int", "uint", "float"))
 
 
 def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: SourceOptions) -> datasets.IterableDataset:
     """The same of a stream, example by example, in the schema of `multilabel_features`.
 
     The label set must be given or stand in the features, and a delimiter that is not a comma must be given: a stream
-    cannot be read to the end first. Each example has `unknown` where the stream has that column or one for each label.
+    cannot be read to the end first. Each example has `unknown` where the stream has that column, one for each label, or
+    classes, which may be -1.
 
     Raises:
         DataError: as [`read_dataset`], and if the label set is neither given nor in the features.
@@ -191,15 +194,17 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         refuse_states_beside(found, {name: [True] for name in flags}, flags, origin)
     index = {name: i for i, name in enumerate(label_names)}
     unknown_column = _unknown_column(flat, found, origin) if found else None
-    unknown = by_column or unknown_column is not None
+    unknown = by_column or unknown_column is not None or declared is not None
 
-    def indices(example: dict, column: str) -> list[int]:
+    def cell(example: dict, column: str):
         first, path = _parts(column, example)
         value = _value(example[first], path)
-        values = [list(dict.fromkeys(value)) if path and isinstance(value, list) else value]  # of several objects
-        if own := class_names(flat[column]) or declared:
-            values = to_names(values, own, f"{origin}: column {column!r}")
-        (row,) = read_labels(values, f"{origin}: column {column!r}", options.delimiter or ",", label_names)
+        value = _distinct(value) if path else value
+        own = class_names(flat[column]) or declared
+        return to_names([value], own, f"{origin}: column {column!r}")[0] if own else value
+
+    def indices(value, column: str) -> list[int]:
+        (row,) = read_labels([value], f"{origin}: column {column!r}", options.delimiter or ",", label_names)
         if not index.keys() >= set(row):
             raise DataError(f"{origin}: unknown label in {row}; expected one of {', '.join(label_names)}")
         return sorted({index[name] for name in row})
@@ -223,9 +228,13 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
             row = {"labels": [i for i, state in enumerate(states) if state == 1]}
             row["unknown"] = [i for i, state in enumerate(states) if state == -1]
         else:
-            row = {"labels": indices(example, found)}
-            if unknown:
-                row["unknown"] = sorted(set(indices(example, unknown_column)) - set(row["labels"]))
+            value = cell(example, found)
+            row = {"labels": indices(value, found)}
+            if isinstance(value, NotAnnotated):
+                row["unknown"] = [*index.values()]
+            elif unknown:
+                beside = indices(cell(example, unknown_column), unknown_column) if unknown_column else []
+                row["unknown"] = sorted(set(beside) - set(row["labels"]))
         return {"image": example[image], **row}
 
     features = multilabel_features(label_names, unknown)
@@ -249,6 +258,11 @@ def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from leaves(inner, f"{prefix}{name}.")
         else:
             yield prefix + name, kind
+
+
+def _distinct(value):
+    """The classes of several objects, each once."""
+    return list(dict.fromkeys(value)) if isinstance(value, list) else value
 
 
 def _value(value, path: list[str]):

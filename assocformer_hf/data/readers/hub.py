@@ -3,6 +3,7 @@
 import re
 import tarfile
 from functools import partial
+from pathlib import Path
 
 import datasets
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
@@ -22,10 +23,14 @@ UNREADABLE = (
 
 
 CONFIGURATION = re.compile(r"[\w.-]+")
+CONFIGURATIONS = re.compile(r"available configs: \[(.+)\]")  # what `datasets` says where one must be chosen
 
 
 class HubReader(Reader):
-    """A dataset of the Hub by its id, `owner/name` or `owner/name:configuration`."""
+    """A dataset of the Hub by its id, `owner/name` or `owner/name:configuration`.
+
+    `folder:configuration` is one of several configurations of a copy of it in a folder.
+    """
 
     form = "hub"
     looks_for = "a Hub id such as owner/name or owner/name:configuration"
@@ -34,7 +39,8 @@ class HubReader(Reader):
     def matches(self, source: str) -> Match:
         name, colon, configuration = source.partition(":")
         named = not colon or CONFIGURATION.fullmatch(configuration)
-        return Match.SURE if named and is_hub_id(name) else Match.NO
+        copied = colon and (Path(name) / "README.md").is_file()
+        return Match.SURE if named and (copied or is_hub_id(name)) else Match.NO
 
     def read(self, source: str) -> Splits:
         found = load_from_hub(source)
@@ -55,7 +61,9 @@ def load_from_hub(source: str) -> dict:
         DataError: if it is not found or cannot be read.
     """
     name, _, configuration = source.partition(":")
-    what = "no such file or folder here, and cannot be loaded as a dataset of the Hub"
+    what = "cannot be loaded as a dataset"
+    if not Path(name).is_dir():
+        what = f"no such file or folder here, and {what} of the Hub"
     return loaded(source, lambda: datasets.load_dataset(name, configuration or None), what)
 
 
@@ -92,5 +100,10 @@ def loaded(source, load, what: str = "cannot be loaded as a dataset") -> dict:
         cause = error
         if isinstance(error, DatasetGenerationError) and isinstance(error.__cause__, Exception):
             cause = error.__cause__  # which says what it is about
+        if several := CONFIGURATIONS.search(str(cause)):
+            names = [name.strip("' ") for name in several[1].split(",")]
+            raise DataError(
+                f"{source}: has the configurations {', '.join(names)}; write {source}:{names[0]}"
+            ) from error
         raise DataError(f"{source}: {what} ({first_line(cause)})") from error
     return dict(found) if isinstance(found, dict) else {None: found}

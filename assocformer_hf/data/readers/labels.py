@@ -32,8 +32,14 @@ LISTS = (datasets.List, datasets.LargeList)
 DELIMITERS = ("|", ";", ",")
 QUOTED = re.compile(r'(?:^|(?<=[|;,]))\s*"(?:[^"]|"")*"(?=\s*(?:[|;,]|$))')  # a label
 NUMBER = re.compile(r"-?\d+")
+UNDIVIDED = re.compile(r"[\w.-]*")  # needs no quotes in a cell of text
 CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
-STATES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
+STATES = {"1": 1, "0": 0, "-1": -1, "true": 1, "false": 0}
+NO_STATES = ("na", "nan", "null", "none")  # how R, pandas and others write a state that is not known
+
+
+class NotAnnotated(tuple):
+    """A cell whose class is -1, which says nothing: each of these names may be a label or not."""
 
 
 class NoLabelsError(DataError):
@@ -136,6 +142,10 @@ def table_labels(
         if unknown_column:
             _refuse_flags(unknown_column, [columns[name] for name in used], parts, names, origin)
             unknown = [[n for n in row if n not in seen] for row, seen in zip(parts[1], parts[0], strict=True)]
+        cells = columns[label_column]
+        unknown = [
+            names or cell if isinstance(cell, NotAnnotated) else row for cell, row in zip(cells, unknown, strict=True)
+        ]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
         return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
     found = [name for name in others if _holds_states(columns[name])]
@@ -232,7 +242,7 @@ def refuse_states_of_rows(columns: Mapping[str, list], images: Sequence[str], fo
         of_label: dict[tuple, set] = {}
         of_image: dict[str, set] = {}
         for image, labels, value in zip(images, found.present, columns[name], strict=True):
-            if not is_empty(value):
+            if not _is_no_state(value):
                 of_label.setdefault(tuple(labels), set()).add(state_of(value))
                 of_image.setdefault(image, set()).add(state_of(value))
         if all(any(len(states) > 1 for states in said.values()) for said in (of_label, of_image)):
@@ -254,21 +264,28 @@ def _share_of_states(values: Sequence) -> float:
         counts = Counter(values)
     except TypeError:  # lists are no states
         return 0.0
-    filled = {value: count for value, count in counts.items() if not is_empty(value)}
+    filled = {value: count for value, count in counts.items() if not _is_no_state(value)}
     states = sum(count for value, count in filled.items() if state_of(value) is not None)
     return states / sum(filled.values()) if filled else 0.0
 
 
 def is_empty(value) -> bool:
-    """Whether a cell says nothing: None, NaN or empty text."""
+    """Whether a cell says nothing: None, NaN, empty text or a class that nobody annotated."""
     if isinstance(value, str):
         return not value.strip()
-    return value is None or (isinstance(value, (float, np.floating)) and value != value)
+    return (
+        value is None or isinstance(value, NotAnnotated) or (isinstance(value, (float, np.floating)) and value != value)
+    )
+
+
+def _is_no_state(value) -> bool:
+    """Whether a cell says nothing about a label, be it in words such as NA."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NO_STATES)
 
 
 def state_of(value) -> int | None:
     """1, 0 or -1 for what a cell says about a label; None for anything else."""
-    if is_empty(value):
+    if _is_no_state(value):
         return -1
     value = _plain(value)
     if isinstance(value, str):
@@ -376,14 +393,25 @@ def class_words(kind) -> list[str] | None:
     return said if sorted(said) == ["0", "1"] else names
 
 
-def to_names(values: list, names: list[str], origin: str) -> list[list[str]]:
-    """Class indices as names; -1 is a class that is not known, and none."""
+def to_names(values: list, names: list[str], origin: str) -> list[list[str] | list[int] | NotAnnotated]:
+    """Class indices as names; -1 is a class that is not known, and beside others none.
+
+    Lists that say by two classes, such as no and yes, whether each of several labels is there, are of 0 and 1.
+    """
     rows = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
     for i, row in enumerate(rows):
         for label in row:
             if isinstance(label, int) and not -1 <= label < len(names):
                 raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
-    return [[names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None] for row in rows]
+    states = [state_of(CLASS_STATES.get(name.lower(), name)) for name in names]
+    if len(names) == 2 and set(states) == {0, 1} and _length_of_states(rows, (0, 1, -1)):
+        return [[states[i] if i >= 0 else i for i in row] for row in rows]
+    return [
+        NotAnnotated(names)
+        if row and all(i == -1 for i in row)
+        else [names[i] if isinstance(i, int) else i for i in row if i != -1 and i is not None]
+        for row in rows
+    ]
 
 
 def with_class_names(
@@ -401,9 +429,17 @@ def with_class_names(
     for name in columns:
         if declared := words(features.get(name)):
             rows = to_names(columns[name], declared, f"{origin}: column {name!r}")
-            many = isinstance(features[name], LISTS)
-            result[name] = rows if many else [row[0] if row else None for row in rows]
+            if not isinstance(features[name], LISTS):
+                rows = [row if isinstance(row, NotAnnotated) else _cell(str(row[0])) if row else None for row in rows]
+            result[name] = rows
     return result
+
+
+def _cell(name: str) -> str:
+    """A cell of text that [`divide`] gives the name of, which may contain what divides labels."""
+    if UNDIVIDED.fullmatch(name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def declared_names(labels: "TableLabels", features: Mapping) -> list[str] | None:
@@ -417,8 +453,9 @@ def read_labels(
     """A column of labels as lists of names.
 
     Args:
-        values: texts, lists of texts, whole numbers or lists of them, one for each image; nothing stands for no label.
-            A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides it.
+        values: texts, lists of texts, whole numbers (1.0 is one) or lists of them, one for each image; nothing stands
+            for no label. A text may be a list in JSON, or a list, tuple or set of Python's; else the delimiter divides
+            it.
         origin: what errors call the column.
         delimiter: from [`find_delimiter`]; where one is given, texts are lists only if one of them can be read so.
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
@@ -442,7 +479,7 @@ def read_labels(
         divided = [rows_of[value] for value in values]
         _refuse_states(divided, ("0", "1"), origin, names)
         return divided
-    values = [None if is_empty(value) else _plain(value) for value in values]
+    values = [None if is_empty(value) else _whole(_plain(value)) for value in values]
     kinds: dict[str, int] = {}
     for i, value in enumerate(values):
         if value is not None:
@@ -464,6 +501,7 @@ def read_labels(
     rows = [[] if value is None else value if isinstance(value, list) else [value] for value in values]
     if "whole number" in kinds or "list of whole number" in kinds:
         return _named(rows, origin, names, lists="list" in kinds)
+    _refuse_states(rows, ("0", "1"), origin, names)
     return rows
 
 
@@ -472,6 +510,13 @@ def _plain(value):
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple, set, frozenset)) else value
+
+
+def _whole(value):
+    """Floats that are whole numbers as such: a column of numbers with a gap is of floats in pandas."""
+    if isinstance(value, list):
+        return list(map(_whole, value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _kind(value) -> str:
@@ -575,16 +620,22 @@ def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, list
 
 
 def _refuse_states(rows: Sequence[Sequence], states: Sequence, origin: str, names: Sequence[str] | None):
-    """Raises DataError where lists of one length that repeat 1 or 0 are states, but not of the label set.
+    """Raises DataError where lists are states, but not of the label set."""
+    if length := _length_of_states(rows, states):
+        given = f", and label_names has {len(names)}" if names else ""
+        raise DataError(
+            f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "
+            "as label_names, and the numbers as lists, such as [1, 0, 1]"
+        )
+
+
+def _length_of_states(rows: Sequence[Sequence], states: Sequence) -> int:
+    """The length of lists that are all as long and repeat 1 or 0; 0 for other lists.
 
     A single list, as a stream has it, must hold both.
     """
     filled = [row for row in rows if row]
     length = len(filled[0]) if filled else 0
     alike = length > 1 and all(len(row) == length and set(row) <= set(states) for row in filled)
-    if alike and any(len(set(row)) < length for row in filled) and (len(filled) > 1 or len(set(filled[0])) > 1):
-        given = f", and label_names has {len(names)}" if names else ""
-        raise DataError(
-            f"{origin}: {length} numbers in each row that are all 1 or 0{given}: give the names of the {length} labels "
-            "as label_names, and the numbers as lists, such as [1, 0, 1]"
-        )
+    repeat = any(len(set(row)) < length for row in filled) and (len(filled) > 1 or len(set(filled[0])) > 1)
+    return length if alike and repeat else 0

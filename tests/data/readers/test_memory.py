@@ -88,6 +88,18 @@ def test_numbers_of_numpy_are_numbers(files):
     assert label_names(load_multilabel_dataset(rows, validation_share=0.25)["train"]) == ["3", "4"]
 
 
+def test_floats_that_are_whole_numbers_are_numbers(files):
+    gap = pandas.DataFrame({"image": files, "labels": [0, 1, None, 1]})
+    assert gap["labels"].dtype == float
+    expected = {"0.jpg": (["x"], []), "1.jpg": (["y"], []), "2.jpg": ([], []), "3.jpg": (["y"], [])}
+    assert read(gap, label_names=["x", "y"]) == expected
+    assert label_names(load_multilabel_dataset(gap, validation_share=0.25)["train"]) == ["0", "1"]
+    states = [{"image": file, "labels": row} for file, row in zip(files, np.eye(4, 2), strict=True)]
+    assert read(states, label_names=["x", "y"])["1.jpg"] == (["y"], [])
+    with pytest.raises(DataError, match=r"mixes list of whole number \(row 1\) and list of float \(row 2\)"):
+        read([*states[:1], {"image": files[1], "labels": [0.5, 1.0]}], label_names=["x", "y"])
+
+
 @pytest.mark.parametrize("of_many", [datasets.List, datasets.LargeList])
 def test_each_column_is_of_its_own_classes(files, of_many):
     """The unknown labels may be declared in another order, and long lists are lists."""
@@ -100,6 +112,49 @@ def test_each_column_is_of_its_own_classes(files, of_many):
     assert [names[i] for row in splits["train"].remove_columns("image") for i in row["labels"] + row["unknown"]] == [
         "q", "a"
     ] * len(splits["train"])  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_class_that_nobody_annotated_leaves_all_labels_unknown(files, tmp_path, listed):
+    kind = datasets.ClassLabel(names=["b", "a"])
+    classes = [[0], [-1], [1], [0]] if listed else [0, -1, 1, 0]
+    rows = {"image": files, "label": classes}
+    features = {"image": datasets.Value("string"), "label": datasets.List(kind) if listed else kind}
+    paths = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    images = paths.cast_column("image", datasets.Image())
+    hidden = images.select([1])
+    for dataset in (paths, images):
+        assert read(dataset) == {
+            "0.jpg": (["b"], []), "1.jpg": ([], ["b", "a"]), "2.jpg": (["a"], []), "3.jpg": (["b"], [])
+        }  # fmt: skip
+        assert read(dataset, label_names=["a", "b", "c"])["1.jpg"] == ([], ["a", "b", "c"])
+    splits = load_multilabel_dataset({"train": images, "validation": images.select([0, 2]), "test": hidden})
+    assert (splits["test"]["labels"][:], splits["test"]["unknown"][:]) == ([[]], [[0, 1]])
+    datasets.DatasetDict(train=images, validation=images).save_to_disk(tmp_path / "saved")
+    stream = load_multilabel_dataset(tmp_path / "saved", streaming=True)["train"]
+    assert [(row["labels"], row["unknown"]) for row in stream] == [([0], []), ([], [0, 1]), ([1], []), ([0], [])]
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], ["0", "1"], ["True", "False"]])
+def test_lists_of_classes_that_say_whether_each_label_is_there_need_the_names_of_the_labels(files, names):
+    kind = datasets.List(datasets.ClassLabel(names=names))
+    no, yes = (0, 1) if names[0] in ("no", "0") else (1, 0)
+    rows = {"image": files, "labels": [[yes, no, no], [yes, yes, no], [no] * 3, [no, yes, no]]}
+    paths = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Value("string"), "labels": kind}))
+    for dataset in (paths, paths.cast_column("image", datasets.Image())):
+        with pytest.raises(
+            DataError, match="'labels': lists of 3 numbers that are all 1 or 0: give the names of the 3"
+        ):
+            read(dataset)
+        assert read(dataset, label_names=["x", "y", "z"]) == EXPECTED
+    with pytest.raises(DataError, match="'labels': lists of 3 numbers that are all 1 or 0"):
+        read(datasets.Dataset.from_dict(rows | {"labels": [[yes, -1, no], [no, no, yes]] * 2}, features=paths.features))
+    alone = datasets.Dataset.from_dict(rows | {"labels": [[yes], [no], [yes], [no]]}, features=paths.features)
+    assert read(alone)["0.jpg"] == ([names[yes]], [])
+    of_objects = [{"label": datasets.ClassLabel(names=names)}]
+    features = datasets.Features({"image": datasets.Image(), "objects": of_objects})
+    rows = {"image": files, "objects": [[{"label": 0}, {"label": 0}], [{"label": 1}, {"label": 0}]] * 2}
+    assert read(datasets.Dataset.from_dict(rows, features=features))["0.jpg"] == ([names[0]], [])
 
 
 def test_a_category_beside_columns_of_labels_is_asked_about_in_a_dataset_too(files, tmp_path):
@@ -179,6 +234,40 @@ def test_flags_in_the_place_of_unknown_labels_are_named(files, tmp_path):
         read(table, label_names=["x", "y"])
     numbers = pandas.DataFrame({"image": files, "labels": ["2", "3", "2|3", "2"], "unknown": ["1", "1", "", ""]})
     assert read(numbers, label_names=["1", "2", "3"])["0.jpg"] == (["2"], ["1"])
+
+
+@pytest.mark.parametrize("names", [["tench, Tinca tinca", "goldfish"], ["a|b;c", "[d]"], ['5" pipe', 'a "b", c']])
+def test_classes_are_not_divided_whatever_their_names(files, tmp_path, names):
+    rows = {"file_name": [Path(file).name for file in files], "label": [0, 1, None, 1]}
+    kinds = {"file_name": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+    table.to_parquet(tmp_path / "metadata.parquet")
+    first, second = [names[0]], [names[1]]
+    expected = {"0.jpg": (first, []), "1.jpg": (second, []), "2.jpg": ([], []), "3.jpg": (second, [])}
+    for options in ({}, {"label_names": names[::-1]}, {"delimiter": " "}):
+        assert read(tmp_path, **options) == read(table, data_dir=tmp_path, **options) == expected
+
+
+def test_two_columns_of_labels_in_structures_are_asked_about(files, tmp_path):
+    rows = {
+        "image": files,
+        "objects": [{"category": ["x"]}, {"category": ["x", "y"]}, {"category": []}, {"category": ["y"]}],
+        "scenes": [{"label": ["in"]}, {"label": ["out"]}] * 2,
+    }
+    both = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    beside = both.remove_columns("scenes").add_column("tags", [["in"], ["out"]] * 2)
+    for dataset, other in ((both, "scenes.label"), (beside, "tags")):
+        with pytest.raises(DataError, match="columns '.*' and '.*' may both be the label column; choose one") as error:
+            read(dataset)
+        assert "'objects.category'" in str(error.value)
+        assert f"'{other}'" in str(error.value)
+        assert read(dataset, label_column="objects.category") == EXPECTED
+        assert read(dataset, label_column=other)["3.jpg"] == (["out"], [])
+        folder = tmp_path / other
+        datasets.DatasetDict(train=dataset, validation=dataset).save_to_disk(folder)
+        with pytest.raises(DataError, match="may both be the label column"):
+            load_multilabel_dataset(folder, streaming=True, label_names=["in", "out"])
+    assert read(both.remove_columns("scenes")) == EXPECTED
 
 
 def test_classes_of_objects_are_no_columns_of_labels(files):

@@ -113,6 +113,16 @@ def test_unknown_labels_of_columns_and_of_a_list(folder):
     assert sorted(both) == [[], [], [0], [1]]
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "None", " na "])
+def test_states_that_are_not_known_may_be_words(folder, word):
+    text = f"file_name,cat,dog\n0.jpg,1,{word}\n1.jpg,0,{word}\n2.jpg,{word},{word}\n3.jpg,1,1\n"
+    (folder / "metadata.csv").write_text(text)
+    whole = load_split(folder, "all")
+    assert label_names(whole) == ["cat", "dog"]
+    assert (whole["labels"][:], whole["unknown"][:]) == ([[0], [], [], [0, 1]], [[1], [1], [0, 1], []])
+    assert load(folder, f"file_name,labels\n0.jpg,cat|{word.strip()}\n1.jpg,cat\n") == [{"cat", word.strip()}, {"cat"}]
+
+
 def test_numbers_are_indices_into_the_label_set_or_states(folder):
     rows = [[0, 2], [1], [], [2]]
     lines = "".join(json.dumps({"file_name": f"{i}.jpg", "labels": row}) + "\n" for i, row in enumerate(rows))
@@ -382,6 +392,10 @@ def test_states_of_another_number_of_labels_are_no_indices(folder, names):
         load(folder, lines, "metadata.jsonl", label_names=names)
     (folder / "metadata.jsonl").unlink()
     text = "file_name,labels\n" + "".join(f'{i}.jpg,"{",".join(map(str, row))}"\n' for i, row in enumerate(rows))
+    with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0: give the names of the 4 labels"):
+        load(folder, text)
+    cells = [json.dumps(list(map(str, row))).replace('"', '""') for row in rows]
+    text = "file_name,labels\n" + "".join(f'{i}.jpg,"{cell}"\n' for i, cell in enumerate(cells))
     with pytest.raises(DataError, match="4 numbers in each row that are all 1 or 0: give the names of the 4 labels"):
         load(folder, text)
 
