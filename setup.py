@@ -69,7 +69,7 @@ setup(
         "torch>=2.11",
         "torchvision>=0.26",
         "transformers>=5.17",
-        "timm>=1.0.31",  # below, other scores of Swin or a crash: see REQUIREMENTS of hub/model_folder.py
+        "timm>=1.0.31",  # below, other scores of Swin or a crash: see OLDEST_TIMM of model/modeling_assocformer.py
         "datasets>=4.0",
         "accelerate>=1.10",
         "safetensors>=0.8",

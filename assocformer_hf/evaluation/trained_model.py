@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
+from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
-from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
-from assocformer_hf.saved_files import require_model
+from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel, fixed_input_size
+from assocformer_hf.saved_files import ModelFileError, require_model
 from assocformer_hf.wording import some
 
 NO_NUMBERS = "the model gives scores that are no numbers"  # its weights are broken, or half precision overflows
@@ -24,11 +25,19 @@ def load_model_and_processor(name_or_path: str | Path) -> tuple[AssocFormerForMu
         name_or_path: its folder or Hub id.
 
     Raises:
-        ModelFileError: if there is no such model, or a file of it is missing.
+        ModelFileError: if there is no such model, a file of it is missing, or its processor gives images of a size that
+            it does not take.
         ConfigurationError: as [`load_trained_model`].
     """
     require_model(name_or_path)
-    return load_trained_model(name_or_path), AssocFormerImageProcessor.from_pretrained(name_or_path)
+    model, processor = load_trained_model(name_or_path), AssocFormerImageProcessor.from_pretrained(name_or_path)
+    height, width = (processor.size[side] for side in ("height", "width"))
+    if (fixed := fixed_input_size(model.backbone)) not in (None, (height, width)):
+        raise ModelFileError(
+            f"{name_or_path}: {IMAGE_PROCESSOR_NAME} says {height} x {width} pixels, and the model takes {fixed[0]} x "
+            f"{fixed[1]}: put these there, or save it anew from from_pretrained(…, image_size={height})"
+        )
+    return model, processor
 
 
 def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:

@@ -25,6 +25,7 @@ from assocformer_hf.evaluation.thresholds import DECISION_METRICS
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
+from assocformer_hf.model.modeling_assocformer import OLDEST_TIMM
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import MANIFEST, OutputFolder
 from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
@@ -41,9 +42,7 @@ LICENSES = f"{SAMPLES}/LICENSES.md"  # of the sample images
 WEIGHTS = (SAFETENSORS_SINGLE_FILE, "model-*-of-*.safetensors", SAFETENSORS_INDEX_FILE)
 CARD_TEMPLATE = Path(__file__).with_name("card_template.md")
 HANDLER = Path(__file__).with_name("handler.py")
-# timm 1.0.20 to 1.0.22 crash with Swin, 1.0.23 and 1.0.24 silently give other scores (by up to 0.175), and up to 1.0.30
-# tables of small Swins are interpolated wrongly to another input size.
-REQUIREMENTS = "transformers>=5.17\ntimm>=1.0.31\ntorchvision>=0.26\n"
+REQUIREMENTS = f"transformers>=5.17\ntimm>={OLDEST_TIMM}\ntorchvision>=0.26\n"
 MODEL_ROOM = Path(__file__).parents[1] / "model"
 REMOTE_CODE = tuple(sorted(path.name for path in MODEL_ROOM.glob("*.py") if path.stem != "__init__"))
 # What `save_model_folder` may write, weights in shards aside.
@@ -277,8 +276,10 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         parameters=f"{metrics['parameters'] / 1e6:.1f}",
         places=metrics["pooling"] == "attention",
         num_labels=len(metrics["per_label"]),
-        threshold="each label's own threshold" if isinstance(threshold, list) else f"{threshold:.3g}",
-        single_threshold=not isinstance(threshold, list),
+        threshold="each label's own threshold" if isinstance(threshold, list) else _few_digits(threshold),
+        single_threshold=None if isinstance(threshold, list) else repr(threshold),
+        requirements=" ".join(f'"{package}"' for package in REQUIREMENTS.split()),
+        quoted_name=json.dumps(name, ensure_ascii=False),
         threshold_columns=DECISION_METRICS,
         best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
         calibration_note=_calibration_note(metrics.get("calibration")),
@@ -292,6 +293,12 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         run=run,
         citation=CITATION,
     )
+
+
+def _few_digits(threshold: float) -> str:
+    """Three digits, or as many as keep one that is neither 0 nor 1 from looking so."""
+    texts = (f"{threshold:.{digits}g}" for digits in range(3, 18))
+    return next((text for text in texts if float(text) not in (0, 1)), f"{threshold:g}")
 
 
 def _emissions(run: dict) -> dict | None:

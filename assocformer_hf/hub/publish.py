@@ -245,8 +245,9 @@ def _name_card(folder: Path, repo_id: str, license: str | None):
         if (name := sample_of(example)) and (folder / name).is_file():
             example["src"] = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{name}"
     if before:
-        for place in ('model="{}"', "# {}\n"):
-            card.text = card.text.replace(place.format(before), place.format(repo_id))
+        quoted = json.dumps(before, ensure_ascii=False)
+        for place, old, new in (("model={}", quoted, f'"{repo_id}"'), ("# {}\n", before, repo_id)):
+            card.text = card.text.replace(place.format(old), place.format(new))
     output = OutputFolder(folder)
     with output.locked():
         output.edit(CARD_FILE, card.save)

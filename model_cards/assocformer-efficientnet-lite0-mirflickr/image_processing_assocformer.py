@@ -52,7 +52,7 @@ def open_image(
         max_pixels: how many pixels it may have; a side may have 65,535.
 
     Raises:
-        ImageError: if the file is missing, no image, of another format, or too large.
+        ImageError: if the file is missing, no image, of another format, empty, or too large.
     """
     name = name or (str(source) if isinstance(source, (str, Path)) else "image")
     try:
@@ -69,8 +69,10 @@ def open_image(
         raise ImageError.of(name, _one_line(error), too_large=True) from error
     except Exception as error:  # of any kind: PIL's readers do not catch what damaged files do to them
         raise ImageError.of(name, _one_line(error)) from error
+    size = f"{image.width:,} x {image.height:,} pixels"
+    if not min(image.size):
+        raise ImageError.of(name, f"{size}: nothing to see")
     if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
-        size = f"{image.width:,} x {image.height:,} pixels"
         limits = f"{max_pixels:,} pixels and {MAX_SIDE:,} a side"
         raise ImageError.of(name, f"{size}, which is more than {limits}", too_large=True)
     return image

@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from os import PathLike
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -30,6 +32,9 @@ LOADING_OPTIONS = (
     "use_safetensors", "variant",
 )  # fmt: skip
 CLASS_TOKENS = 2  # at most: one for the class, one for distillation
+# 1.0.20 to 1.0.22 crash with Swin, 1.0.23 and 1.0.24 silently give other scores (by up to 0.175), and up to 1.0.30
+# tables of small Swins are interpolated wrongly to another input size.
+OLDEST_TIMM = "1.0.31"
 
 
 @dataclass
@@ -83,6 +88,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
         config.check_values()
+        if config.backbone_config.model_type == "timm_wrapper":
+            _require_timm()
         if backbone is None:
             backbone = _build_backbone(config.backbone_config)
         _fit_input_size(backbone, config.image_size)
@@ -376,6 +383,18 @@ def _build_backbone(config: PreTrainedConfig, **options) -> PreTrainedModel:
     return (CvtBackbone._from_config if config.model_type == "cvt" else AutoModel.from_config)(config, **options)
 
 
+def _require_timm():
+    """Refuses versions of timm whose scores are others, which nothing else would tell where the package is not.
+
+    Raises:
+        ConfigurationError: if it is too old.
+    """
+    if (found := Version(metadata.version("timm"))) < Version(OLDEST_TIMM):
+        raise ConfigurationError(
+            f'timm {found} is too old, and may give other scores: pip install -U "timm>={OLDEST_TIMM}"'
+        )
+
+
 def _unknown_option(name: str, option: str, known: list[str]) -> ConfigurationError:
     close = difflib.get_close_matches(option, known, 1)
     hint = f"did you mean {close[0]}?" if close else "see AssocFormerConfig for what there is"
@@ -390,6 +409,12 @@ def _fit_input_size(backbone: PreTrainedModel, image_size: int | None):
     size = (image_size, image_size)
     if getattr(getattr(timm_model, "patch_embed", None), "img_size", None) != size:
         timm_model.set_input_size(img_size=size)
+
+
+def fixed_input_size(backbone: PreTrainedModel) -> tuple[int, int] | None:
+    """The height and width in pixels that a backbone of timm's takes alone; None where it takes others too."""
+    patches = getattr(getattr(backbone, "timm_model", None), "patch_embed", None)
+    return patches.img_size if getattr(patches, "strict_img_size", False) else None
 
 
 def _mask_tokens_to_buffers(backbone: PreTrainedModel):

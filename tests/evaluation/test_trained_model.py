@@ -6,9 +6,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from assocformer_hf import Tagger
-from assocformer_hf.evaluation.trained_model import load_trained_model
+from assocformer_hf.data.images.transforms import create_image_processor
+from assocformer_hf.evaluation.trained_model import load_model_and_processor, load_trained_model
 from assocformer_hf.model.configuration_assocformer import ConfigurationError
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.saved_files import ModelFileError
 
 
 @pytest.fixture
@@ -28,6 +30,16 @@ def test_weights_that_are_missing_are_not_made_up(incomplete):
         load_trained_model(incomplete)
     with pytest.raises(ConfigurationError, match=message):
         Tagger(incomplete)
+
+
+def test_a_processor_that_does_not_fit_its_model_is_named(create_model, tmp_path):
+    create_model("tiny-swin", image_size=64).save_pretrained(tmp_path / "swin")
+    create_model("tiny-cvt", image_size=64).save_pretrained(tmp_path / "cvt")
+    for name in ("swin", "cvt"):
+        create_image_processor(96).save_pretrained(tmp_path / name)
+    with pytest.raises(ModelFileError, match=r"swin: preprocessor_config.json says 96 x 96 pixels, .* takes 64 x 64"):
+        load_model_and_processor(tmp_path / "swin")
+    load_model_and_processor(tmp_path / "cvt")  # which takes pictures of any size
 
 
 def test_a_whole_model_is_ready_for_evaluation(create_model, tmp_path):

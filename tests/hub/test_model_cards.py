@@ -1,5 +1,6 @@
 """The folders of `model_cards/`: complete, loadable, and true."""
 
+import ast
 import json
 import re
 
@@ -226,3 +227,19 @@ def test_card_and_documentation_say_what_a_is_worth(folder):
     assert (folder / "association_map.png").exists() == is_worth_showing(worth)
     (row,) = worth_table([folder])[2:]
     assert row in (ROOT / "docs/interpretation.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"), [(0.32414149739, "0.324"), (0.9997, "0.9997"), (1 - 1e-9, "0.999999999"), (1.0, "1")]
+)
+def test_a_card_gives_its_threshold_whole(tmp_path, threshold, said):
+    folder = tmp_path / 'my "photos"'
+    folder.mkdir()
+    metrics = json.loads((PHOTOGRAPHS / "metrics.json").read_text()) | {"threshold": threshold}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_card(folder)
+    text = (folder / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    constants = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert {threshold, 'my "photos"'} <= set(constants)
+    assert f"A label is predicted from\n{said} on." in text

@@ -94,6 +94,14 @@ def test_arrays_of_other_kinds_are_reported_alone(tagger):
     assert "an array must be (height, width, 3) in uint8, not (256, 256, 3) in float64" in tagged[0].error
 
 
+def test_a_picture_without_pixels_is_reported_alone(tagger):
+    """As a detector's box of no width gives it."""
+    whole = Image.open(SAMPLES[0])
+    tagged = tagger([whole, whole.crop((10, 10, 10, 50)), np.zeros((0, 5, 3), np.uint8), {"path": None}])
+    assert [bool(one.error) for one in tagged] == [False, True, True, True]
+    assert "0 x 40 pixels: nothing to see" in tagged[1].error
+
+
 def test_a_picture_that_is_cut_off_is_reported_alone(tagger):
     content = SAMPLES[0].read_bytes()
     whole, cut_off = (Image.open(io.BytesIO(part)) for part in (content, content[: len(content) // 2]))

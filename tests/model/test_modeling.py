@@ -154,6 +154,23 @@ for folder in {[folder.name for _, folder in saved]}:
         assert (folder / "again/modeling_assocformer.py").exists()
 
 
+def test_a_timm_that_gives_other_scores_is_refused_where_the_package_is_not_installed(create_model, tmp_path):
+    _, folder = save(create_model("tiny-swin"), tmp_path / "model")
+    listed = tmp_path / "older/timm-1.0.23.dist-info"  # what pip leaves of a version
+    listed.mkdir(parents=True)
+    (listed / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 1.0.23\n")
+    script = f"""
+import sys
+sys.modules["assocformer_hf"] = None
+from transformers import AutoModelForImageClassification
+AutoModelForImageClassification.from_pretrained({str(folder)!r}, trust_remote_code=True)
+"""
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "/usr/bin:/bin"}
+    environment["PYTHONPATH"] = str(listed.parent)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert 'timm 1.0.23 is too old, and may give other scores: pip install -U "timm>=1.0.31"' in done.stderr
+
+
 def test_from_backbone_keeps_the_backbone_of_timm_and_starts_a_fresh_head(create_model, tmp_path):
     backbone = create_model("tiny-swin").backbone
     backbone.save_pretrained(tmp_path)

@@ -34,7 +34,7 @@ def stored_content(stored: Mapping | None, name: str) -> str | bytes:
     """
     content = None
     if stored is not None:
-        content = stored["path"] if stored["bytes"] is None else stored["bytes"]
+        content = stored.get("path") if stored.get("bytes") is None else stored["bytes"]
     if content is None:
         raise ImageError.of(name, "no image")
     return content
