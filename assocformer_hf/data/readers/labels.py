@@ -123,7 +123,7 @@ def table_labels(
     Raises:
         DataError: if there are no labels, they are malformed, or two columns may be meant.
     """
-    if names and label_column is None and set(names) <= set(others):
+    if names and label_column is None and set(names) <= set(others) and not _name_labels(columns, names):
         return _of_columns(columns, names, others, origin)
     given = label_column is not None
     label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
@@ -160,6 +160,11 @@ def table_labels(
     if names and (missing := [name for name in names if name not in columns]):
         raise DataError(f"{origin}: no column {missing[0]!r}, which is in label_names; found {', '.join(found)}")
     return _of_columns(columns, found, others, origin)
+
+
+def _name_labels(columns: Mapping[str, list], names: Sequence[str]) -> bool:
+    """Whether the only label is called as the column of labels, such as `tag`, and that says nothing of 1 and 0."""
+    return len(names) == 1 and names[0].lower() in LABEL_COLUMNS and not _share_of_states(columns[names[0]])
 
 
 def refuse_states_beside(label_column: str, columns: Mapping[str, list], others: Sequence[str], origin: str | Path):

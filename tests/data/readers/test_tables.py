@@ -95,6 +95,13 @@ def test_the_label_set_tells_what_divides(folder):
     assert load(folder, spaces, label_names=["clear", "haze", "primary"])[0] == {"haze", "primary"}
 
 
+def test_a_label_may_be_called_as_the_column_of_labels(folder):
+    text = "file_name,labels\n0.jpg,labels\n1.jpg,\n2.jpg,labels\n3.jpg,\n"
+    assert load(folder, text, label_names=["labels"]) == [{"labels"}, set(), {"labels"}, set()]
+    states = "file_name,labels\n0.jpg,1\n1.jpg,0\n2.jpg,1\n3.jpg,0\n"
+    assert load(folder, states, label_names=["labels"]) == [{"labels"}, set(), {"labels"}, set()]
+
+
 def test_label_columns_may_have_separators_in_their_names(folder):
     text = 'file_name,"salt; pepper; oil","a|b"\n0.jpg,1,0\n1.jpg,0,1\n'
     assert load(folder, text) == [{"salt; pepper; oil"}, {"a|b"}]
