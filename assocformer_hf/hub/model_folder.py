@@ -16,6 +16,7 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
 from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.data.images.metadata import without_metadata
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
@@ -175,7 +176,7 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
             (aside / SAMPLES).mkdir()
             for i, image in enumerate(images, start=1):
                 sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
-                sample.save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
+                without_metadata(sample).save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
                 card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
             write_predictions(output.path, images, aside / PREDICTIONS_FILE)
         if PICTURE not in card.content:

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
@@ -394,6 +395,16 @@ def test_a_widget_that_was_edited_keeps_its_links(folder):
     named = ModelCard.load(folder / "README.md").data.widget
     assert named[2:] == own
     assert named[0]["src"].endswith("/org/name/resolve/main/samples/1.jpg")
+
+
+def test_samples_are_without_what_was_noted_in_their_files(folder, tmp_path):
+    files = [tmp_path / name for name in ("noted.jpg", "noted.gif")]
+    for file in files:
+        Image.new("RGB", (90, 60), "orange").save(file, comment=b"Jane Doe, 52.5 N 13.4 E")
+    add_sample_images(folder, [decode_image(file) for file in files])
+    for file, name in zip(files, ("1.jpg", "2.jpg"), strict=True):
+        assert b"Jane Doe" in file.read_bytes()
+        assert b"Jane Doe" not in (folder / "samples" / name).read_bytes()
 
 
 def test_samples_are_taken_over_as_the_new_model_tags_them_and_nothing_else(create_model, folder, tmp_path):
