@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -168,18 +168,40 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
     Raises:
         OutputError: if files of others have the names of the samples.
     """
+
+    def write(aside: Path):
+        for i, image in enumerate(images, start=1):
+            sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
+            without_metadata(sample).save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
+
+    numbers = range(1, len(images) + 1)
+    widget = [{"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"} for i in numbers]
+    _replace_samples(folder, write, images, widget)
+
+
+def _replace_samples(
+    folder: str | Path, write: Callable[[Path], object], images: Sequence[Image.Image], widget: list[dict]
+):
+    """Puts sample images in place of earlier ones, and shows them on the card.
+
+    Args:
+        folder: of `save_model_folder`.
+        write: is given a folder and writes the files of the samples into `samples` there.
+        images: the samples.
+        widget: what the card has of them.
+    """
     output = OutputFolder(folder)
     card = ModelCard.load(output.path / CARD_FILE)
-    card.data["widget"] = []
+    card.data["widget"] = widget
     with output.locked():
         with output.replacing(SAMPLES) as aside:
             (aside / SAMPLES).mkdir()
-            for i, image in enumerate(images, start=1):
-                sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
-                without_metadata(sample).save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
-                card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
-            write_predictions(output.path, images, aside / PREDICTIONS_FILE)
-        if PICTURE not in card.content:
+            write(aside)
+            if images:
+                write_predictions(output.path, images, aside / PREDICTIONS_FILE)
+        # Folders that `assocformer calibrate` wrote once list earlier ones among the model's own files.
+        output.remove(name for name in output.owned("model") if name.startswith(f"{SAMPLES}/"))
+        if images and PICTURE not in card.content:
             card.content = card.content.replace("\n## Use\n", f"\n{PICTURE}\n\n## Use\n", 1)
         output.edit(CARD_FILE, card.save)
 
@@ -211,27 +233,27 @@ def _widget(card: ModelCard) -> list[dict]:
 
 
 def copy_sample_images(source: str | Path, folder: str | Path):
-    """Takes the sample images of a model folder over into a new one, as its model tags them.
+    """Takes the sample images of a model folder over into another, as its model tags them, in place of earlier ones.
 
     Args:
         source: a model folder, which may have none.
-        folder: of `save_model_folder`, new.
+        folder: of `save_model_folder`.
+
+    Raises:
+        OutputError: if files of others have the names of the samples.
     """
-    source, folder = Path(source), Path(folder)
+    source = Path(source)
     names = sample_files(source)
     if not names:
         return
-    (folder / SAMPLES).mkdir()
-    for name in names:
-        shutil.copyfile(source / name, folder / name)
-    images = [decode_image(folder / name) for name in names if name != LICENSES]
-    if images:
-        write_predictions(folder, images, folder / PREDICTIONS_FILE)
-        write_card(folder)
+
+    def write(aside: Path):
+        for name in names:
+            shutil.copyfile(source / name, aside / name)
+
+    images = [decode_image(source / name) for name in names if name != LICENSES]
     shown_before = _widget(ModelCard.load(source / CARD_FILE)) if (source / CARD_FILE).is_file() else []
-    card = ModelCard.load(folder / CARD_FILE)
-    card.data["widget"] = [one for one in shown_before if sample_of(one) in (None, *names)]
-    card.save(folder / CARD_FILE)
+    _replace_samples(folder, write, images, [one for one in shown_before if sample_of(one) in (None, *names)])
 
 
 def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = False) -> ModelCard:
