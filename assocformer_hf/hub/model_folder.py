@@ -27,7 +27,7 @@ from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.output_folder import MANIFEST, OutputFolder
+from assocformer_hf.output_folder import OutputFolder
 from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
 from assocformer_hf.wording import counted, shown
 
@@ -210,14 +210,12 @@ def sample_files(folder: str | Path) -> list[str]:
     """The sample images of a model folder and their licences: those that the package wrote, or that came with it.
 
     Returns:
-        Names relative to the folder, sorted. In a folder without a list of what the package wrote, such as a download,
-        they are those that the card shows. Other files that lie there are their owner's.
+        Names relative to the folder, sorted. Where the package did not write the model there, as in a download, those
+        that the card shows are among them. Other files that lie there are their owner's.
     """
-    folder = Path(folder)
-    names = {LICENSES}
-    if (folder / MANIFEST).is_file():
-        names |= {name for name in OutputFolder(folder).owned() if name.startswith(f"{SAMPLES}/")}
-    elif (folder / CARD_FILE).is_file():
+    folder, output = Path(folder), OutputFolder(folder)
+    names = {LICENSES, *(name for name in output.owned() if name.startswith(f"{SAMPLES}/"))}
+    if not output.owned("model") and (folder / CARD_FILE).is_file():
         names |= {name for one in _widget(ModelCard.load(folder / CARD_FILE)) if (name := sample_of(one))}
     return sorted(name for name in names if (folder / name).is_file())
 

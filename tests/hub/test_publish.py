@@ -29,7 +29,7 @@ from assocformer_hf.hub.publish import (
     model_files,
     require_repository_name,
 )
-from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.output_folder import OutputFolder, write_file
 from tests import forked
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
@@ -348,12 +348,14 @@ def test_names_of_functions_are_no_tokens():
     assert not TOKEN_SHAPES.search(b"hf_hub_download(hf_model_revision_of_the_backbone, api_org_name) # hf_auth_login")
 
 
-@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize("manifest", ["of the model", "none", "of another output"])
 def test_only_the_models_own_files_are_published(folder, manifest):
-    """Also of a folder without a list of them, such as a download."""
+    """Also of a folder without a list of them, such as a download, and where something was written into one."""
     own = set(model_files(folder))
-    if not manifest:
+    if manifest != "of the model":
         shutil.rmtree(folder / ".assocformer")
+    if manifest == "of another output":
+        write_file(folder / "tags.csv", lambda path: path.write_text("image,labels"))
     for name in ("notes.txt", "wandb.json", ".patients.csv", "samples/private.png", "thesis.py"):
         (folder / name).write_text("private")
     assert set(model_files(folder)) == own
