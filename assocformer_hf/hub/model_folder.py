@@ -28,8 +28,8 @@ from assocformer_hf.interpretation.association_map import is_flat, plot_associat
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from assocformer_hf.output_folder import OutputFolder
-from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
-from assocformer_hf.wording import counted, shown
+from assocformer_hf.saved_files import METRICS_FILE, ModelFileError, is_hub_id, read_metrics_file
+from assocformer_hf.wording import counted, one_line, shown
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -212,11 +212,14 @@ def sample_files(folder: str | Path) -> list[str]:
     Returns:
         Names relative to the folder, sorted. Where the package did not write the model there, as in a download, those
         that the card shows are among them. Other files that lie there are their owner's.
+
+    Raises:
+        ModelFileError: if the card's metadata are needed and not valid.
     """
     folder, output = Path(folder), OutputFolder(folder)
     names = {LICENSES, *(name for name in output.owned() if name.startswith(f"{SAMPLES}/"))}
-    if not output.owned("model") and (folder / CARD_FILE).is_file():
-        names |= {name for one in _widget(ModelCard.load(folder / CARD_FILE)) if (name := sample_of(one))}
+    if not output.owned("model"):
+        names |= {name for one in _widget(folder) if (name := sample_of(one))}
     return sorted(name for name in names if (folder / name).is_file())
 
 
@@ -226,8 +229,13 @@ def sample_of(example: dict) -> str | None:
     return found[1] if found else None
 
 
-def _widget(card: ModelCard) -> list[dict]:
-    return card.data.get("widget") or []
+def _widget(folder: Path) -> list[dict]:
+    """What the card of a folder shows to try the model with; nothing where there is no card."""
+    file = folder / CARD_FILE
+    try:
+        return (ModelCard.load(file).data.get("widget") or []) if file.is_file() else []
+    except (ValueError, yaml.YAMLError) as error:
+        raise ModelFileError(f"{file}: its metadata is not valid ({one_line(error)}); mend or remove it") from error
 
 
 def copy_sample_images(source: str | Path, folder: str | Path):
@@ -250,8 +258,8 @@ def copy_sample_images(source: str | Path, folder: str | Path):
             shutil.copyfile(source / name, aside / name)
 
     images = [decode_image(source / name) for name in names if name != LICENSES]
-    shown_before = _widget(ModelCard.load(source / CARD_FILE)) if (source / CARD_FILE).is_file() else []
-    _replace_samples(folder, write, images, [one for one in shown_before if sample_of(one) in (None, *names)])
+    widget = [one for one in _widget(source) if sample_of(one) in (None, *names)]
+    _replace_samples(folder, write, images, widget)
 
 
 def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = False) -> ModelCard:

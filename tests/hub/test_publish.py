@@ -30,6 +30,7 @@ from assocformer_hf.hub.publish import (
     require_repository_name,
 )
 from assocformer_hf.output_folder import OutputFolder, write_file
+from assocformer_hf.saved_files import ModelFileError
 from tests import forked
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
@@ -445,6 +446,8 @@ def test_a_card_with_broken_metadata_is_not_published(folder):
     (folder / "README.md").write_text("---\ntags: [a\n---\n# Model\n")
     with pytest.raises(PublishError, match="README.md: its metadata is not valid"):
         check_model_folder(folder)
+    with pytest.raises(ModelFileError, match="README.md: its metadata is not valid .* mend or remove it"):
+        copy_sample_images(folder, folder.parent / "other")
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json", "handler.py", "model.safetensors"])
