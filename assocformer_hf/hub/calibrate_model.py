@@ -40,8 +40,11 @@ from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILES,
     CARD_FILE,
     MODEL_FILES,
+    PREDICTIONS_FILE,
     RELIABILITY_FILE,
+    SAMPLES,
     copy_sample_images,
+    sample_files,
     save_model_folder,
 )
 from assocformer_hf.interpretation.reliability_diagram import plot_reliability
@@ -150,6 +153,7 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     output = OutputFolder(choice.output)
     output.make()
     output.refuse_foreign([*MODEL_FILES, *CALIBRATION_FILES], "model")
+    output.refuse_foreign([PREDICTIONS_FILE, *sample_files(args.model)], SAMPLES)
     accelerator = start_accelerator(args.mixed_precision)
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
@@ -163,7 +167,6 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
         named = (run.get("dataset"), run.get("eval_split")) == measured_on
         if named and _same_images(saved, args):
             save_model_folder(folder, saved.model, saved.processor, evaluation, run, found, used)
-            copy_sample_images(args.model, folder)
         else:  # what a card would say of the training and its evaluation is not known
             saved.model.save_pretrained(folder)
             saved.processor.save_pretrained(folder)
@@ -171,6 +174,8 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
                 used.save(folder)
         (folder / CALIBRATION_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
         plot_reliability(states, folder / RELIABILITY_FILE)
+    if (output.path / CARD_FILE).is_file():
+        copy_sample_images(args.model, output.path)
     print(summary(found, saved.model))
     print(f"saved in {choice.output}")
     if not (choice.output / CARD_FILE).is_file():

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
 from assocformer_hf.data.images.decoding import decode_image
+from assocformer_hf.data.images.metadata import without_metadata
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
@@ -27,9 +28,9 @@ from assocformer_hf.interpretation.association_map import is_flat, plot_associat
 from assocformer_hf.interpretation.predictions import plot_predictions
 from assocformer_hf.model.modeling_assocformer import OLDEST_TIMM
 from assocformer_hf.model.presets import BACKBONE_PRESETS
-from assocformer_hf.output_folder import MANIFEST, OutputFolder
-from assocformer_hf.saved_files import METRICS_FILE, is_hub_id, read_metrics_file
-from assocformer_hf.wording import counted, shown
+from assocformer_hf.output_folder import OutputFolder
+from assocformer_hf.saved_files import METRICS_FILE, ModelFileError, is_hub_id, read_metrics_file
+from assocformer_hf.wording import counted, one_line, shown
 
 CARD_FILE = "README.md"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -166,18 +167,40 @@ def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
     Raises:
         OutputError: if files of others have the names of the samples.
     """
+
+    def write(aside: Path):
+        for i, image in enumerate(images, start=1):
+            sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
+            without_metadata(sample).save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
+
+    numbers = range(1, len(images) + 1)
+    widget = [{"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"} for i in numbers]
+    _replace_samples(folder, write, images, widget)
+
+
+def _replace_samples(
+    folder: str | Path, write: Callable[[Path], object], images: Sequence[Image.Image], widget: list[dict]
+):
+    """Puts sample images in place of earlier ones, and shows them on the card.
+
+    Args:
+        folder: of `save_model_folder`.
+        write: is given a folder and writes the files of the samples into `samples` there.
+        images: the samples.
+        widget: what the card has of them.
+    """
     output = OutputFolder(folder)
     card = ModelCard.load(output.path / CARD_FILE)
-    card.data["widget"] = []
+    card.data["widget"] = widget
     with output.locked():
         with output.replacing(SAMPLES) as aside:
             (aside / SAMPLES).mkdir()
-            for i, image in enumerate(images, start=1):
-                sample = ImageOps.contain(image, (SAMPLE_SIDE, SAMPLE_SIDE)) if max(image.size) > SAMPLE_SIDE else image
-                sample.save(aside / SAMPLES / f"{i}.jpg", quality=95, subsampling=0)
-                card.data["widget"].append({"src": f"{SAMPLES}/{i}.jpg", "example_title": f"Example {i}"})
-            write_predictions(output.path, images, aside / PREDICTIONS_FILE)
-        if PICTURE not in card.content:
+            write(aside)
+            if images:
+                write_predictions(output.path, images, aside / PREDICTIONS_FILE)
+        # Folders that `assocformer calibrate` wrote once list earlier ones among the model's own files.
+        output.remove(name for name in output.owned("model") if name.startswith(f"{SAMPLES}/"))
+        if images and PICTURE not in card.content:
             card.content = card.content.replace("\n## Use\n", f"\n{PICTURE}\n\n## Use\n", 1)
         output.edit(CARD_FILE, card.save)
 
@@ -186,15 +209,16 @@ def sample_files(folder: str | Path) -> list[str]:
     """The sample images of a model folder and their licences: those that the package wrote, or that came with it.
 
     Returns:
-        Names relative to the folder, sorted. In a folder without a list of what the package wrote, such as a download,
-        they are those that the card shows. Other files that lie there are their owner's.
+        Names relative to the folder, sorted. Where the package did not write the model there, as in a download, those
+        that the card shows are among them. Other files that lie there are their owner's.
+
+    Raises:
+        ModelFileError: if the card's metadata are needed and not valid.
     """
-    folder = Path(folder)
-    names = {LICENSES}
-    if (folder / MANIFEST).is_file():
-        names |= {name for name in OutputFolder(folder).owned() if name.startswith(f"{SAMPLES}/")}
-    elif (folder / CARD_FILE).is_file():
-        names |= {name for one in _widget(ModelCard.load(folder / CARD_FILE)) if (name := sample_of(one))}
+    folder, output = Path(folder), OutputFolder(folder)
+    names = {LICENSES, *(name for name in output.owned() if name.startswith(f"{SAMPLES}/"))}
+    if not output.owned("model"):
+        names |= {name for one in _widget(folder) if (name := sample_of(one))}
     return sorted(name for name in names if (folder / name).is_file())
 
 
@@ -204,32 +228,37 @@ def sample_of(example: dict) -> str | None:
     return found[1] if found else None
 
 
-def _widget(card: ModelCard) -> list[dict]:
-    return card.data.get("widget") or []
+def _widget(folder: Path) -> list[dict]:
+    """What the card of a folder shows to try the model with; nothing where there is no card."""
+    file = folder / CARD_FILE
+    try:
+        return (ModelCard.load(file).data.get("widget") or []) if file.is_file() else []
+    except (ValueError, yaml.YAMLError) as error:
+        raise ModelFileError(f"{file}: its metadata is not valid ({one_line(error)}); mend or remove it") from error
 
 
 def copy_sample_images(source: str | Path, folder: str | Path):
-    """Takes the sample images of a model folder over into a new one, as its model tags them.
+    """Takes the sample images of a model folder over into another, as its model tags them, in place of earlier ones.
 
     Args:
         source: a model folder, which may have none.
-        folder: of `save_model_folder`, new.
+        folder: of `save_model_folder`.
+
+    Raises:
+        OutputError: if files of others have the names of the samples.
     """
-    source, folder = Path(source), Path(folder)
+    source = Path(source)
     names = sample_files(source)
     if not names:
         return
-    (folder / SAMPLES).mkdir()
-    for name in names:
-        shutil.copyfile(source / name, folder / name)
-    images = [decode_image(folder / name) for name in names if name != LICENSES]
-    if images:
-        write_predictions(folder, images, folder / PREDICTIONS_FILE)
-        write_card(folder)
-    shown_before = _widget(ModelCard.load(source / CARD_FILE)) if (source / CARD_FILE).is_file() else []
-    card = ModelCard.load(folder / CARD_FILE)
-    card.data["widget"] = [one for one in shown_before if sample_of(one) in (None, *names)]
-    card.save(folder / CARD_FILE)
+
+    def write(aside: Path):
+        for name in names:
+            shutil.copyfile(source / name, aside / name)
+
+    images = [decode_image(source / name) for name in names if name != LICENSES]
+    widget = [one for one in _widget(source) if sample_of(one) in (None, *names)]
+    _replace_samples(folder, write, images, widget)
 
 
 def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = False) -> ModelCard:

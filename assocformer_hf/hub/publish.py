@@ -163,14 +163,14 @@ def check_model_folder(folder: str | Path) -> list[str]:
     """
     folder = Path(folder)
     require_parts(folder)
-    files = [folder / name for name in model_files(folder)]
-    for path in files:
-        if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
-            raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
     try:
         ModelCard.load(folder / CARD_FILE)
     except (ValueError, YAMLError) as error:
         raise PublishError(f"{folder / CARD_FILE}: its metadata is not valid ({one_line(error)})") from error
+    files = [folder / name for name in model_files(folder)]
+    for path in files:
+        if path.suffix != ".safetensors" and TOKEN.search(path.read_bytes()):
+            raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
 

@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_name
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
@@ -46,12 +47,13 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
         where = "occlusion" if find_spec("captum") else "none"
     worth = tagger.association_worth
     dataset = load_images(options.images, options.image_column)
-    images = dataset.select(range(min(len(dataset), options.max_images)))["image"]
+    dataset = dataset.select(range(min(len(dataset), options.max_images)))
+    digests = [f"{digest:016x}" for digest in image_digests(dataset)]
     output = OutputFolder(options.output, options.overwrite)
-    _refuse_others(output, images)
+    _refuse_others(output, digests)
     explanations, results, unreadable = [], [], []
     with output.replacing("explanations") as folder:
-        for i, stored in enumerate(images):
+        for i, (stored, digest) in enumerate(zip(dataset["image"], digests, strict=True)):
             name = stored_name(stored, i)
             try:
                 image = decode_stored(stored, i)
@@ -61,7 +63,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
             explanation = tagger.explain(image, options.labels)
             print(name, *explanation.labels, sep="\n")
             explanations.append(explanation)
-            results.append({"file": name} | explanation.to_dict())
+            results.append({"file": name, "digest": digest} | explanation.to_dict())
 
             heat = {} if where == "none" else None  # none given: the explanation's own places
             if where in METHODS:
@@ -92,13 +94,13 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     return explanations
 
 
-def _refuse_others(output: OutputFolder, images: Iterable[Mapping | None]):
-    """Refuses to replace explanations of images that are not explained anew."""
+def _refuse_others(output: OutputFolder, digests: Sequence[str]):
+    """Refuses to replace explanations of images that are not explained anew, whatever their names."""
     file = output.path / DATA_FILE
     if output.overwrite or DATA_FILE not in output.owned("explanations") or not file.is_file():
         return
-    earlier = {row["file"] for row in json.loads(file.read_text(encoding="utf-8"))}
-    if others := sorted(earlier - {stored_name(stored, i) for i, stored in enumerate(images)}):
+    earlier = json.loads(file.read_text(encoding="utf-8"))
+    if others := [row["file"] for row in earlier if row.get("digest") not in digests]:
         raise OutputError(
             f"{output}: holds explanations of other images, such as {others[0]}; choose another --output, or replace "
             "them with --overwrite"

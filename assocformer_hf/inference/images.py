@@ -1,6 +1,7 @@
 """Images on their way to a trained model: decoded and resized by the loader's workers, scaled by the batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,21 @@ class InferenceImages(torch.utils.data.Dataset):
 
 
 def spread_images(dataset: datasets.Dataset, most: int) -> list[str | bytes]:
-    """Files, or their contents, from all over a dataset whose images are not decoded; the same in every call."""
-    rows = dataset.select(range(0, len(dataset), -(-len(dataset) // most)))["image"]
-    return [stored_content(row, stored_name(row, i)) for i, row in enumerate(rows) if row is not None]
+    """Files, or their contents, from all over a dataset whose images are not decoded; the same in every call.
+
+    Rows without an image are left out.
+    """
+    rows, sources = spread(len(dataset), most), []
+    for row, stored in zip(rows, dataset.select(rows)["image"], strict=True):
+        with suppress(ImageError):
+            sources.append(stored_content(stored, stored_name(stored, row)))
+    return sources
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Numbers from 0 on below `count`, from its whole length: all, or `most` of them where there are more."""
+    chosen = min(count, most)
+    return [i * count // chosen for i in range(chosen)]
 
 
 def inference_batches(images: InferenceImages, batches: Iterable[Sequence[int]], num_workers: int) -> Iterable[Batch]:

@@ -18,7 +18,7 @@ from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
 from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, model_digest
-from assocformer_hf.inference.images import Source, read_source, spread_images
+from assocformer_hf.inference.images import Source, read_source, spread, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.output_folder import OutputFolder
@@ -127,7 +127,7 @@ def calibration_images(processor: AssocFormerImageProcessor, images: Sequence[So
         DataError: if none can be read.
     """
     pixels = []
-    for i in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES) or 1):
+    for i in spread(len(images), CALIBRATION_IMAGES):
         with suppress(ImageError):
             pixels.append(read_source(images[i], processor, i)[1])
     if not pixels:

@@ -8,6 +8,7 @@ import numpy as np
 from assocformer_hf.evaluation.calibration import Reliability
 
 STYLES = (("#b45309", "o"), ("#1d4ed8", "s"), ("#15703a", "^"))
+ROOM = 3  # how many times the largest count the axis of counts holds: half a step of its powers of ten
 
 
 def reliability_figure(states: Mapping[str, Reliability]):
@@ -23,13 +24,14 @@ def reliability_figure(states: Mapping[str, Reliability]):
 
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    most = max(state.count.max() for state in states.values())
     top.plot([0, 1], [0, 1], color="#a1a1aa", lw=1)
     for (name, state), (colour, marker) in zip(states.items(), STYLES, strict=False):
         top.plot(state.score, state.frequency, color=colour, marker=marker, label=f"{name}: ECE {state.error:.4f}")
         bottom.stairs(state.count, np.linspace(0, 1, len(state.count) + 1), color=colour)
     top.set(ylabel="share with the label", ylim=(-0.02, 1.02))
     top.legend(fontsize=9)
-    bottom.set(xlabel="score", ylabel="decisions", yscale="symlog", xlim=(0, 1))
+    bottom.set(xlabel="score", ylabel="decisions", yscale="symlog", xlim=(0, 1), ylim=(0, ROOM * most))
     return figure
 
 

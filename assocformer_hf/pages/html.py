@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_stored
+from assocformer_hf.data.images.metadata import without_metadata
 from assocformer_hf.wording import counted
 
 ROOM = Path(__file__).parent
@@ -82,8 +83,8 @@ class Thumbnails:
 
 
 def picture_url(image: Image.Image, side: int = THUMBNAIL) -> str:
-    """A picture as the URL of a small JPEG file."""
-    image = image.convert("RGB")
+    """A picture as the URL of a small JPEG file, without the metadata of the original."""
+    image = without_metadata(image.convert("RGB"))
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=70, optimize=True)

@@ -5,6 +5,7 @@ import re
 import sys
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -161,3 +162,22 @@ def test_explain_leaves_out_what_it_cannot_read(tmp_path):
     assert [row["file"] for row in json.loads((tmp_path / "why/explanations.json").read_text())] == [
         str(PUBLISHED / "samples/2.jpg")
     ]
+
+
+def test_explanations_of_images_without_names_are_not_replaced_by_those_of_others(tmp_path):
+    for i in (1, 2):
+        rows = [{"bytes": (PUBLISHED / f"samples/{i}.jpg").read_bytes(), "path": None}, None]
+        pyarrow.parquet.write_table(pyarrow.table({"image": rows}), tmp_path / f"{i}.parquet")
+    first, other = (
+        command("explain", model=PUBLISHED, images=tmp_path / f"{i}.parquet", where="none", output=tmp_path / "why")
+        for i in (1, 2)
+    )
+    run(first)
+    before = (tmp_path / "why/explanations.json").read_text()
+    refused = run(other, check=False)
+    assert refused.returncode == 2
+    assert "holds explanations of other images, such as image 0 of the dataset" in refused.stderr
+    assert (tmp_path / "why/explanations.json").read_text() == before
+    run(first)
+    run([*other, "--overwrite"])
+    assert (tmp_path / "why/explanations.json").read_text() != before

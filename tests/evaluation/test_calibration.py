@@ -19,6 +19,7 @@ from assocformer_hf.evaluation.calibration import (
     reliability,
     says_nothing,
 )
+from assocformer_hf.interpretation.reliability_diagram import reliability_figure
 from tests.conftest import images
 
 
@@ -82,6 +83,14 @@ def test_reliability_is_that_of_scikit_learn_and_leaves_unknown_labels_out(overc
     np.testing.assert_allclose(found.score, score, rtol=1e-6)
     assert found.count.sum() == targets[50:].size
     assert np.isnan(log_loss(scores, targets)[:50]).all()
+
+
+def test_the_diagram_has_room_above_the_largest_count(overconfident):
+    scores, targets = overconfident
+    states = {"before": reliability(scores, targets), "scaled": reliability(held_out_scale(scores, targets), targets)}
+    counts = reliability_figure(states).axes[1]
+    most = max(state.count.max() for state in states.values())
+    assert counts.transAxes.inverted().transform(counts.transData.transform((0, most)))[1] < 0.95
 
 
 def test_scores_of_zero_and_one_have_a_finite_loss():

@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 import yaml
 from accelerate import Accelerator
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from assocformer_hf import load_multilabel_dataset, train
 from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.images_used import ImagesUsed
+from assocformer_hf.data.load import load_images
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.options import CalibrationOptions
 from assocformer_hf.evaluation.report import evaluation_report, metrics_table
 from assocformer_hf.evaluation.saved_model import EvaluationArguments, evaluate_saved_model, with_own_dataset
 from assocformer_hf.hub.calibrate_model import calibrate_model
+from assocformer_hf.hub.model_folder import add_sample_images
+from assocformer_hf.hub.publish import model_files
+from assocformer_hf.output_folder import OutputError
 from assocformer_hf.pages.evaluate_model import evaluate_model
 from assocformer_hf.pages.options import ReportOptions
 from assocformer_hf.pages.report import ReportInput, write_report
@@ -193,6 +198,30 @@ def test_a_validation_split_of_another_name_is_the_models_own(photos, tmp_path):
     choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
     calibrate_model(args, SourceOptions(), choice)
     assert "10 images: the split `validation` of photos" in (choice.output / "README.md").read_text()
+
+
+def test_sample_images_come_along_and_give_way_to_others(photos, tmp_path):
+    result = train(
+        photos, backbone="micro-swin", image_size=32, epochs=1, batch_size=4, num_workers=0, report_to="none",
+        output_dir=tmp_path / "trained",
+    )  # fmt: skip
+    pictures = [Image.new("RGB", (90, 60), colour) for colour in ("orange", "navy")]
+    add_sample_images(result.output_dir, pictures)
+    args = EvaluationArguments(str(result.output_dir), num_workers=0)
+    (tmp_path / "taken/samples").mkdir(parents=True)
+    (tmp_path / "taken/samples/2.jpg").write_bytes(b"my own")
+    with pytest.raises(OutputError, match="holds samples/2.jpg, which this package did not write"):
+        calibrate_model(args, SourceOptions(), CalibrationOptions(tmp_path / "taken", folds=2, min_positives=1))
+    assert not (tmp_path / "taken/model.safetensors").exists()
+    choice = CalibrationOptions(tmp_path / "calibrated", folds=2, min_positives=1)
+    calibrate_model(args, SourceOptions(), choice)
+    assert {"predictions.jpg", "samples/1.jpg", "samples/2.jpg"} <= {*model_files(choice.output)}
+    card = ModelCard.load(choice.output / "README.md")
+    assert [one["src"] for one in card.data.widget] == ["samples/1.jpg", "samples/2.jpg"]
+    assert "(predictions.jpg)" in card.text
+    assert len(load_images(choice.output / "samples")) == 2
+    add_sample_images(choice.output, pictures[:1])
+    assert {name for name in model_files(choice.output) if "samples" in name} == {"samples/1.jpg"}
 
 
 def test_a_model_whose_metrics_say_nothing_of_a_training_needs_a_dataset(model):

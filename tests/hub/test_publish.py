@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import multilabel_metrics
@@ -28,6 +29,8 @@ from assocformer_hf.hub.publish import (
     model_files,
     require_repository_name,
 )
+from assocformer_hf.output_folder import OutputFolder, write_file
+from assocformer_hf.saved_files import ModelFileError
 from tests import forked
 from tests.conftest import NAMES, ROOT
 from tests.hub.loopback import TOKEN, Fault, Repository, loopback_hub
@@ -346,12 +349,14 @@ def test_names_of_functions_are_no_tokens():
     assert not TOKEN_SHAPES.search(b"hf_hub_download(hf_model_revision_of_the_backbone, api_org_name) # hf_auth_login")
 
 
-@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize("manifest", ["of the model", "none", "of another output"])
 def test_only_the_models_own_files_are_published(folder, manifest):
-    """Also of a folder without a list of them, such as a download."""
+    """Also of a folder without a list of them, such as a download, and where something was written into one."""
     own = set(model_files(folder))
-    if not manifest:
+    if manifest != "of the model":
         shutil.rmtree(folder / ".assocformer")
+    if manifest == "of another output":
+        write_file(folder / "tags.csv", lambda path: path.write_text("image,labels"))
     for name in ("notes.txt", "wandb.json", ".patients.csv", "samples/private.png", "thesis.py"):
         (folder / name).write_text("private")
     assert set(model_files(folder)) == own
@@ -396,6 +401,27 @@ def test_a_widget_that_was_edited_keeps_its_links(folder):
     assert named[0]["src"].endswith("/org/name/resolve/main/samples/1.jpg")
 
 
+def test_samples_are_without_what_was_noted_in_their_files(folder, tmp_path):
+    files = [tmp_path / name for name in ("noted.jpg", "noted.gif")]
+    for file in files:
+        Image.new("RGB", (90, 60), "orange").save(file, comment=b"Jane Doe, 52.5 N 13.4 E")
+    add_sample_images(folder, [decode_image(file) for file in files])
+    for file, name in zip(files, ("1.jpg", "2.jpg"), strict=True):
+        assert b"Jane Doe" in file.read_bytes()
+        assert b"Jane Doe" not in (folder / "samples" / name).read_bytes()
+
+
+def test_samples_that_were_listed_among_the_models_files_give_way_to_others(folder):
+    """As `calibrate` listed them once; one that was changed since is its owner's."""
+    OutputFolder(folder).add("model", ["samples/1.jpg", "samples/2.jpg", "model.safetensors"])
+    shutil.copyfile(folder / "samples/1.jpg", folder / "samples/3.jpg")
+    OutputFolder(folder).add("model", ["samples/3.jpg"])
+    (folder / "samples/3.jpg").write_bytes(b"my own")
+    add_sample_images(folder, [Image.new("RGB", (90, 60), "green")])
+    assert {name for name in model_files(folder) if "samples" in name} == {"samples/1.jpg"}
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == ["1.jpg", "3.jpg"]
+
+
 def test_samples_are_taken_over_as_the_new_model_tags_them_and_nothing_else(create_model, folder, tmp_path):
     (folder / "samples/private.jpg").write_bytes((folder / "samples/1.jpg").read_bytes())
     (folder / "samples/LICENSES.md").write_text("1 and 2: mine")
@@ -420,6 +446,8 @@ def test_a_card_with_broken_metadata_is_not_published(folder):
     (folder / "README.md").write_text("---\ntags: [a\n---\n# Model\n")
     with pytest.raises(PublishError, match="README.md: its metadata is not valid"):
         check_model_folder(folder)
+    with pytest.raises(ModelFileError, match="README.md: its metadata is not valid .* mend or remove it"):
+        copy_sample_images(folder, folder.parent / "other")
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json", "handler.py", "model.safetensors"])

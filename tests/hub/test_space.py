@@ -2,10 +2,13 @@
 
 import base64
 import http.client
+import io
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -79,6 +82,17 @@ def test_the_header_takes_any_title(tmp_path):
 def test_the_space_of_a_folder_finds_it_from_everywhere(tmp_path):
     create_space(tmp_path / "space", os.path.relpath(PHOTOGRAPHS))
     assert repr(str(PHOTOGRAPHS.resolve())) in (tmp_path / "space/app.py").read_text(encoding="utf-8")
+
+
+def test_small_pictures_are_without_what_was_noted_in_their_files(tmp_path):
+    create_space(tmp_path / "space", str(SCENES))
+    Image.new("RGB", (90, 60)).save(tmp_path / "noted.jpg", comment=b"Jane Doe, 52.5 N 13.4 E")
+    script = "import sys; sys.path.insert(0, '.'); import app; print(app.reduced(app.Image.open('../noted.jpg'), 40))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "space", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    content = base64.b64decode(done.stdout.strip().partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (40, 27)
+    assert b"Jane Doe" not in content
 
 
 @pytest.mark.parametrize("screen", SCREENS)

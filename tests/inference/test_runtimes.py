@@ -4,7 +4,9 @@ import io
 import pickle
 import re
 
+import datasets
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +17,8 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.inference import onnx
+from assocformer_hf.inference.images import spread_images
+from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, calibration_images
 from assocformer_hf.inference.options import PredictOptions
 from assocformer_hf.inference.predict import predict
 from assocformer_hf.option_values import OptionError
@@ -151,3 +155,31 @@ def test_predict_takes_the_calibration_from_its_images_and_keeps_runtimes_apart(
     options.runtime = "torch"
     with pytest.raises(DataError, match="holds results of a run with another runtime; choose another folder"):
         predict(options)
+
+
+def test_rows_without_an_image_fit_no_int8_and_are_left_out_as_torch_does(convolutional, scenes, tmp_path):
+    scenes[0].save(file := io.BytesIO(), "png")
+    content = file.getvalue()
+    rows = [
+        {"bytes": content, "path": "0.png"}, {"bytes": None, "path": None}, None, {"bytes": content, "path": None},
+    ]  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.table({"image": rows}), tmp_path / "rows.parquet")
+    for runtime in ("torch", "onnx-int8"):
+        options = PredictOptions(str(convolutional), [str(tmp_path / "rows.parquet")], tmp_path / runtime)
+        options.num_workers, options.runtime = 0, runtime
+        done = predict(options)
+        assert (done.images, done.tagged) == (4, 2)
+        assert [name for name, _ in done.unreadable] == [f"image {i} of the dataset" for i in (1, 2)]
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(0, 0), (100, 100), (256, 256), (257, 256), (1000, 256)])
+def test_int8_is_fitted_to_as_many_images_as_are_said_from_all_over_those_given(count, chosen):
+    rows = [{"bytes": None, "path": f"{i}.png"} for i in range(count)]
+    dataset = datasets.Dataset.from_dict({"image": rows}, datasets.Features({"image": datasets.Image(decode=False)}))
+    found = [int(name.removesuffix(".png")) for name in spread_images(dataset, CALIBRATION_IMAGES)]
+    assert len(set(found)) == chosen
+    if count:
+        assert (found[0], found == sorted(found)) == (0, True)
+        assert max(np.diff([*found, count])) <= -(-count // chosen)
+        pixels = calibration_images(create_image_processor(8), [np.zeros((8, 8), np.uint8)] * count)
+        assert len(pixels) == chosen

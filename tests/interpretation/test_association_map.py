@@ -2,10 +2,14 @@
 
 import csv
 import time
+import warnings
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import fontManager
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -147,6 +151,42 @@ def test_names_on_plots_are_short_different_and_never_an_ellipsis_alone():
     assert [name[-5:] for name in shown if name.startswith("pneumono")] == ["-left", "right"]
     many = plot_names([f"{'a' * 20}{i}{'b' * 20}" for i in range(12)])
     assert len(set(many)) == 12
+
+
+@pytest.fixture
+def cjk_font(tmp_path):
+    """An installed font with the signs 猫 and 犬, both of them a square."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 800), (800, 800), (800, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    font, glyphs = FontBuilder(1000), [".notdef", "square"]
+    font.setupGlyphOrder(glyphs)
+    font.setupCharacterMap({ord(sign): "square" for sign in "猫犬"})
+    font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Noto Sans CJK JP", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "cjk.ttf")
+    before = list(fontManager.ttflist)
+    fontManager.addfont(tmp_path / "cjk.ttf")
+    yield
+    fontManager.ttflist[:] = before
+
+
+def test_names_in_other_scripts_are_drawn_in_fonts_that_have_them(cjk_font, tmp_path, caplog):
+    dark = []
+    for signs in ("猫犬", "鳥魚"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for _ in range(2):
+                plot_association_map(association(3), ["a", *(20 * sign for sign in signs)], tmp_path / "map.png", signs)
+        dark.append((np.asarray(Image.open(tmp_path / "map.png").convert("L")) < 50).sum())
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["no font in use has 魚鳥"]
+    assert dark[0] > 1.2 * dark[1]  # squares, not boxes
 
 
 def test_a_flat_map_is_not_drawn_and_said_to_be_flat():

@@ -1,6 +1,8 @@
 """The report of an evaluation: complete, without anything from outside, and readable for 80 labels on every screen."""
 
+import base64
 import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -231,6 +233,26 @@ def test_a_report_of_few_images_does_without_what_they_cannot_tell(tmp_path):
     assert "Not measured: 3 images cannot be divided into 5 folds" in content
     assert not re.search("Associations|association.npz", content)
     assert not (tmp_path / "association.npz").exists()
+
+
+def test_small_pictures_are_without_what_was_noted_in_their_files(tmp_path):
+    rows = []
+    for suffix in ("JPEG", "GIF"):
+        Image.new("RGB", (8, 8)).save(file := io.BytesIO(), suffix, comment=b"Jane Doe, 52.5 N 13.4 E")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    targets = np.eye(2, dtype=np.int8)
+    scores = np.array([[0.2, 0.9], [0.7, 0.4]], dtype=np.float32)
+    evaluation = Evaluation(
+        metrics=multilabel_metrics(scores, targets), scores=scores, targets=targets, indices=np.arange(2),
+        unreadable=[], association=None, association_mean=None, association_std=None,
+    )  # fmt: skip
+    dataset = datasets.Dataset.from_dict(
+        {"image": rows, "labels": [[0], [1]]}, features=multilabel_features(["a", "b"])
+    )
+    content = write_report(tmp_path, ReportInput("noted", evaluation, ["a", "b"], 0.5, dataset)).read_text()
+    small = [base64.b64decode(one) for one in re.findall(r"data:image/jpeg;base64,([^\"]+)", content)]
+    assert len(small) >= 2
+    assert not [one for one in small if b"Jane Doe" in one]
 
 
 def test_a_report_where_every_a_is_the_same(tmp_path):

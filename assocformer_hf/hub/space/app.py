@@ -135,6 +135,7 @@ def shown(picture: str, side: int = PREVIEW) -> str:
 def reduced(image: Image.Image, side: int) -> str:
     """An image as the URL of a JPEG of at most so many pixels a side."""
     image = image.convert("RGB")
+    image.info.clear()  # comments, which PIL would write
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
