@@ -128,7 +128,7 @@ def written_pictures(folder: str) -> set[str]:
     """The pictures that the package wrote into a folder, as its list there says, a model's samples aside."""
     output = OutputFolder(folder)
     try:
-        others = {*output.owned()} - {*output.owned("samples")}
+        others = (name for name in output.owned() if not name.startswith("samples/"))
         names = output.unchanged(filter(is_image_name, others))
     except OutputError:  # a list that cannot be read claims nothing
         return set()
