@@ -88,7 +88,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
     def __init__(self, config: AssocFormerConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
         config.check_values()
-        if config.backbone_config.model_type == "timm_wrapper":
+        if getattr(config.backbone_config, "model_type", None) == "timm_wrapper":
             _require_timm()
         if backbone is None:
             backbone = _build_backbone(config.backbone_config)
