@@ -205,7 +205,7 @@ def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", 
         A matplotlib figure.
     """
     # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
-    from assocformer_hf.interpretation.figure import NamesFigure
+    from assocformer_hf.interpretation.figure import names_figure
 
     order = shown_order(matrix) if order is None else order
     names = plot_names([label_names[i] for i in order])
@@ -215,7 +215,7 @@ def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", 
     cell, size = (0.26, 9) if len(names) <= 40 else (0.125, 6.5)
     margin = 0.35 + max(map(len, names)) * size / 110
     side = max(margin + cell * len(names), 3.5)
-    figure = NamesFigure(figsize=(side + 1.1, side + 0.4), layout="constrained")
+    figure = names_figure(figsize=(side + 1.1, side + 0.4), layout="constrained")
     axes = figure.add_subplot()
     shown = matrix[np.ix_(order, order)]
     picture = axes.imshow(shown, cmap=colours, vmin=centre - reach, vmax=centre + reach)
@@ -259,7 +259,7 @@ def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Curve
 
-    from assocformer_hf.interpretation.figure import NamesFigure
+    from assocformer_hf.interpretation.figure import names_figure
 
     strongest = strongest_pairs(association)[:pairs]
     taking_part = {label for pair in strongest for label in pair}
@@ -267,7 +267,7 @@ def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str
     angles = 2 * np.pi * np.arange(len(order)) / len(order)
     places = dict(zip(order, np.stack([np.cos(angles), np.sin(angles)], axis=1), strict=True))
     size, side = (10, 7) if len(order) <= 40 else (8, 9)
-    figure = NamesFigure(figsize=(side, side + 0.8), layout="constrained")
+    figure = names_figure(figsize=(side, side + 0.8), layout="constrained")
     axes = figure.add_subplot()
     reach = abs(association[strongest[0]] - 0.5) or 1
     for i, j in reversed(strongest):

@@ -278,14 +278,14 @@ def _figure_with_tiles(image: Image.Image, tiles: int, columns: int, least_width
         least_width: of the figure, in inches.
         below: inches that are left free under the tiles.
     """
-    from assocformer_hf.interpretation.figure import NamesFigure
+    from assocformer_hf.interpretation.figure import names_figure
 
     rows = -(-tiles // columns)
     columns = -(-tiles // rows)
     width = TILE if image.height <= image.width else max(TILE * image.width / image.height, 1.5)
     height = width * image.height / image.width
     size = (max(columns * (width + 0.12) + SCALE_WIDTH, least_width), rows * (height + 0.36) + below)
-    figure = NamesFigure(figsize=size)
+    figure = names_figure(figsize=size)
 
     def axes(x: float, y: float, wide: float, high: float):
         return figure.add_axes((x / size[0], y / size[1], wide / size[0], high / size[1]))

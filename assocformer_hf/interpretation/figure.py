@@ -20,8 +20,17 @@ FALLBACKS = (
 SHOWN = 10  # characters that a line names
 
 
-class NamesFigure(Figure):
-    """A figure that takes the characters its font lacks from others, and says once of each that none has it."""
+def names_figure(**options) -> Figure:
+    """A figure that takes the characters its font lacks from others that are installed, and says once what none has.
+
+    Args:
+        options: of matplotlib's `Figure`, such as `figsize`.
+    """
+    return _NamesFigure(**options)
+
+
+class _NamesFigure(Figure):
+    """See `names_figure`."""
 
     _said: set[str] = set()  # of all figures: many have the same names, and are drawn several times
 

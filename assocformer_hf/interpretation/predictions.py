@@ -35,14 +35,14 @@ def predictions_figure(
     Returns:
         A matplotlib figure.
     """
-    from assocformer_hf.interpretation.figure import NamesFigure
+    from assocformer_hf.interpretation.figure import names_figure
 
     texts = [_lines(one, None if truths is None else truths[i]) for i, one in enumerate(tagged)]
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
     tall = TILE * min(max(image.height / image.width for image in images), 1)
     high = tall + 0.21 * max(map(len, texts)) + 0.25
-    figure = NamesFigure(figsize=(columns * (TILE + 0.15) + 0.15, rows * high))
+    figure = names_figure(figsize=(columns * (TILE + 0.15) + 0.15, rows * high))
     width, height = figure.get_size_inches()
     for i, (image, lines) in enumerate(zip(images, texts, strict=True)):
         row, column = divmod(i, columns)

@@ -149,9 +149,9 @@ def _pairs(counts: np.ndarray, annotated: np.ndarray, names: Sequence[str]) -> l
 
 def _bars(check: LabelCheck, shown: np.ndarray):
     """Images per label, the most frequent on top."""
-    from assocformer_hf.interpretation.figure import NamesFigure
+    from assocformer_hf.interpretation.figure import names_figure
 
-    figure = NamesFigure(figsize=(10, 1.4 + 0.2 * len(shown)), layout="constrained")
+    figure = names_figure(figsize=(10, 1.4 + 0.2 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     left = np.zeros(len(shown))
     for split, counts in check.positives.items():
