@@ -9,16 +9,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from os import PathLike
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from packaging.version import Version
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
+from transformers.utils.versions import require_version
 
 from .association import AssociationHead, AssociationScores, FusionWeight, LabelProjection
 from .configuration_assocformer import AssocFormerConfig, ConfigurationError, check_image_size
@@ -389,10 +388,12 @@ def _require_timm():
     Raises:
         ConfigurationError: if it is too old.
     """
-    if (found := Version(metadata.version("timm"))) < Version(OLDEST_TIMM):
+    try:
+        require_version(f"timm>={OLDEST_TIMM}")
+    except ImportError as error:
         raise ConfigurationError(
-            f'timm {found} is too old, and may give other scores: pip install -U "timm>={OLDEST_TIMM}"'
-        )
+            f'this timm is too old, and may give other scores: pip install -U "timm>={OLDEST_TIMM}"'
+        ) from error
 
 
 def _unknown_option(name: str, option: str, known: list[str]) -> ConfigurationError:

@@ -154,7 +154,9 @@ def test_pictures_that_the_package_wrote_are_not_tagged(model, images, tmp_path)
     with OutputFolder(images).replacing("explanations") as folder:
         Image.fromarray(PIXELS).save(folder / "0000_0.png")
     with OutputFolder(images / "model").replacing("samples") as folder:
-        Image.fromarray(PIXELS).save(folder / "sample.png")
+        (folder / "samples").mkdir()
+        Image.fromarray(PIXELS).save(folder / "samples/1.png")
+        Image.fromarray(PIXELS).save(folder / "predictions.jpg")  # their picture with labels
     found = predict(options(model, images, tmp_path / "tags.csv"))
     assert (found.images, found.tagged) == (6, 6)
     assert "0000_0.png" not in (tmp_path / "tags.csv").read_text()

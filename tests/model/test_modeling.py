@@ -168,7 +168,8 @@ AutoModelForImageClassification.from_pretrained({str(folder)!r}, trust_remote_co
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "/usr/bin:/bin"}
     environment["PYTHONPATH"] = str(listed.parent)
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert 'timm 1.0.23 is too old, and may give other scores: pip install -U "timm>=1.0.31"' in done.stderr
+    assert 'this timm is too old, and may give other scores: pip install -U "timm>=1.0.31"' in done.stderr
+    assert "found timm==1.0.23" in done.stderr
 
 
 def test_from_backbone_keeps_the_backbone_of_timm_and_starts_a_fresh_head(create_model, tmp_path):
