@@ -76,8 +76,11 @@ def _arms() -> tuple[Arm, ...]:
         for name, peer_name, size in (("ml-decoder", "ML-Decoder", 256), ("query2label", "Query2Label", 256),
                                       ("add-gcn", "ADD-GCN", 256), ("c-tran", "C-Tran", 256))
     ]  # fmt: skip
+    # The largest want a lower rate, and with it a higher decay.
+    huge = {"rate": (6.25e-5,), "decay": (0.3, 100.0)}
     full = [
-        Arm(name, peer_name, "peer", {"peer": peer_name}, peer, batched=False, bfloat16=large, seeds=3, quick=False)
+        Arm(name, peer_name, "peer", {"peer": peer_name}, huge if large else peer, batched=False, bfloat16=large,
+            seeds=3, quick=False)
         for name, peer_name, large in (("ml-decoder", "ML-Decoder", False), ("query2label", "Query2Label", True),
                                        ("add-gcn", "ADD-GCN", False), ("c-tran", "C-Tran", True))
     ]  # fmt: skip
