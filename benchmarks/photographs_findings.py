@@ -9,13 +9,14 @@ from benchmarks.photographs_statistics import BASELINE, Runs, difference, paired
 from benchmarks.tables import NOT_RUN
 
 DEEP = ("mlp", "mlp-64", "ml-decoder-256", "query2label-256", "add-gcn-256", "c-tran-256")
-SMALL, LARGE = 1000, 15000
 LOW = 1.0  # weight decay
 SHORT = 3  # rounds of a search that ends too early
 
 
 def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
-    """What stands in the sentences, by its name; a figure whose runs are missing says so."""
+    """What stands in the sentences, by its name, of the fewest and the most photographs; or that it was not run."""
+    sizes = {size for _, size in results}
+    small, large = min(sizes), max(sizes)
     gains = {
         "AM over linear": ("am", "linear"),
         "A learned": ("am-attention", "attention"),
@@ -24,15 +25,14 @@ def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
         "ML-Decoder over attention": ("ml-decoder-256", "attention"),
         "Query2Label over attention": ("query2label-256", "attention"),
     }
-    found = {name: difference(results, *arms, LARGE).removeprefix("+") for name, arms in gains.items()}
-    sizes = {size for _, size in results}
+    found = {name: difference(results, *arms, large).removeprefix("+") for name, arms in gains.items()}
     found["attention over linear"] = _span([_gain(results, "attention", "linear", size) for size in sizes])
-    found["depth"] = _span([_gain(results, arm, BASELINE, LARGE) for arm in DEEP])
+    found["depth"] = _span([_gain(results, arm, BASELINE, large) for arm in DEEP])
     with_a = [arm.name for arm in ARMS if arm.head == "am" and arm.options.get("fusion") != "linear"]
     changes = [_gain(results, arm, arm, size, "test_static") for arm in with_a for size in sizes]
     found["mean A"] = _most([abs(change) for change in changes if change is not None], ".2f")
-    found |= {f"decay at {size:,}": _decays(results, size) for size in (LARGE, SMALL)}
-    found["low decay"] = _lost_at_low_decay(results, "ml-gcn", SMALL)
+    found |= {f"decay at {size:,}": _decays(results, size) for size in (large, small)}
+    found["low decay"] = _lost_at_low_decay(results, "ml-gcn", small)
     found["short search"] = _most([_left_lying(result) for result in results.values() if result.finished], ".1f")
     for name, arm, other in (
         ("MLP, ML-Decoder", "mlp", "ml-decoder-256"),
