@@ -19,7 +19,7 @@ from assocformer_hf.csv_file import FORMULA, write_csv
 from assocformer_hf.data.identity import dataset_identity
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
-from assocformer_hf.data.readers.labels import DELIMITERS
+from assocformer_hf.data.readers.label_cells import DELIMITERS
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import start_accelerator

@@ -5,25 +5,19 @@ from collections.abc import Container, Iterator
 import datasets
 from datasets.table import ConcatenationTable
 
+from assocformer_hf.data.readers.classes import LISTS, class_names, class_words, innermost, to_names, with_class_names
+from assocformer_hf.data.readers.label_cells import read_labels
 from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
-    LISTS,
     UNKNOWN_COLUMN,
-    NotAnnotated,
-    class_names,
-    class_words,
     find_column,
     flags_for_names,
-    innermost,
-    read_labels,
     refuse_states_beside,
-    state_of,
     table_labels,
-    to_names,
-    with_class_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
+from assocformer_hf.data.readers.states import NotAnnotated, state_of
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages, multilabel_features
 from assocformer_hf.wording import counted
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from assocformer_hf.data.readers.features import read_dataset
 from assocformer_hf.data.readers.files import image_file
-from assocformer_hf.data.readers.labels import is_empty
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import Images, labelled_splits
+from assocformer_hf.data.readers.states import is_empty
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.wording import first_line
 

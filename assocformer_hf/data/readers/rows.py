@@ -6,17 +6,16 @@ from pathlib import Path
 
 import datasets
 
+from assocformer_hf.data.readers.classes import with_class_names
 from assocformer_hf.data.readers.labels import (
     TableLabels,
     declared_names,
     find_column,
-    is_empty,
     refuse_states_of_rows,
-    state_of,
     table_labels,
-    with_class_names,
 )
 from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.states import is_empty, state_of
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
 from assocformer_hf.wording import counted

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import datasets
 
+from assocformer_hf.data.readers.classes import class_names
 from assocformer_hf.data.readers.features import leaves, read_dataset
 from assocformer_hf.data.readers.hub import loaded, open_streams
-from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN, class_names
+from assocformer_hf.data.readers.labels import LABEL_COLUMNS, UNKNOWN_COLUMN
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.tables import declared_features, embeds_images
 from assocformer_hf.data.schema import DataError

@@ -21,10 +21,11 @@ from assocformer_hf.data.readers.files import (
     read_text,
     without_foreign_root,
 )
-from assocformer_hf.data.readers.labels import NoLabelsError, is_empty
+from assocformer_hf.data.readers.labels import NoLabelsError
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
+from assocformer_hf.data.readers.states import is_empty
 from assocformer_hf.data.result_shards import BAD_FILES
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of, split_words

@@ -1,11 +1,15 @@
-"""Small images, and what a split says about them."""
+"""Small images and tables of them, and what a split says about them."""
 
 import hashlib
 from pathlib import Path
 
 from PIL import Image
 
+from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import label_names
+
+EXPECTED = [{"cat"}, {"cat", "dog"}, set(), {"dog"}]
+ROWS = "file_name,labels\n0.jpg,cat\n1.jpg,cat|dog\n2.jpg,\n3.jpg,dog\n"
 
 
 def picture(path: Path, of: str | None = None):
@@ -28,3 +32,17 @@ def labels_by_file(split) -> dict:
 def by_file(splits) -> dict:
     """The labels and unknown labels of the images of all splits."""
     return {file: labels for split in splits.values() for file, labels in labels_by_file(split).items()}
+
+
+def load_table(folder, text: str | bytes, name="metadata.csv", **options) -> list[set[str]]:
+    """What a table of all images gives, in their order."""
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / name).write_bytes(content)
+    splits = load_multilabel_dataset(folder, validation_share=0.5, **options)
+    names = label_names(splits["train"])
+    found = {
+        image["path"].rpartition("/")[2]: {names[label] for label in labels}
+        for split in splits.values()
+        for image, labels in zip(split.with_format("arrow")[:]["image"].to_pylist(), split["labels"], strict=True)
+    }
+    return [found[file] for file in sorted(found)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assocformer_hf.data.readers.labels import divide, find_delimiter
+from assocformer_hf.data.readers.label_cells import divide, find_delimiter
 from assocformer_hf.data.schema import DataError
 
 
