@@ -257,7 +257,7 @@ class TrainingRun:
                 for checkpoint in checkpoints(self.checkpoints):
                     remove_checkpoint(checkpoint)
                 self.output.remove(self.output.owned(LOGS))
-            with self.stop:
+            with self.stop.catching():
                 while self.state.epoch < self.epochs:
                     self._run_epoch()
         except TrainingError as error:

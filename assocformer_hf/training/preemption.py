@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -18,26 +19,32 @@ class Preempted(Exception):
     """The run was asked to stop, has written a checkpoint if it had begun, and can go on or start anew."""
 
 
-class StopRequest:
-    """Catches the first SIGTERM or SIGINT while it is entered; a second one ends the process at once.
+@contextmanager
+def _received_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Hands SIGTERM and SIGINT to a function for a while.
 
     Outside of the main thread, as in a web application, signals are not this run's.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+class StopRequest:
+    """The first SIGTERM or SIGINT that comes while `catching`; a second one ends the process at once."""
 
     def __init__(self):
         self.received: int | None = None
-        self.handlers = {}
 
-    def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is not threading.main_thread():
-            return self
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.handlers[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+    def catching(self) -> AbstractContextManager[None]:
+        """Within it the signals are this request's."""
+        return _received_by(self._receive)
 
     def _receive(self, number: int, _frame):
         if self.received is not None:
@@ -62,9 +69,6 @@ def stops_before_the_first_step() -> Iterator[None]:
     Raises:
         Preempted: then.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     process = os.getpid()
 
     def stop(number: int, _frame):
@@ -73,12 +77,8 @@ def stops_before_the_first_step() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise Preempted(f"{signal.Signals(number).name}: stopped before the first step; the same command starts anew")
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with _received_by(stop):
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def leave_signals_to_the_main_process(_worker: int):
