@@ -312,6 +312,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         threshold_columns=DECISION_METRICS,
         best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
         calibration_note=_calibration_note(metrics.get("calibration")),
+        in_markdown=_in_markdown,
         headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
         has_map=has_map,
         picture=PICTURE if has_pictures else "",
@@ -322,6 +323,11 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         run=run,
         citation=CITATION,
     )
+
+
+def _in_markdown(name: str) -> str:
+    """A label's name in a line of Markdown, as it is."""
+    return re.sub(r"[\\`*_\[\]<|~&]", r"\\\g<0>", " ".join(name.split()))
 
 
 def _few_digits(threshold: float) -> str:

@@ -1,5 +1,6 @@
 """Images on their way to a trained model: decoded and resized by the loader's workers, scaled by the batch."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,6 +97,8 @@ def read_source(image: Source, processor: AssocFormerImageProcessor, number: int
     else:
         name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
         picture = array_image(image, name) if isinstance(image, np.ndarray) else image
+        if isinstance(picture, io.TextIOBase):
+            raise ImageError.of(name, "a file that is open as text; open it with mode 'rb'")
         picture = picture.read() if hasattr(picture, "read") else picture  # an open file, such as an upload
         if not isinstance(picture, (str, Path, bytes, bytearray, Image.Image)):
             raise ImageError.of(name, NO_IMAGE.format(type(picture).__name__))

@@ -31,6 +31,7 @@ from assocformer_hf.hub.model_folder import (
     save_model_folder,
 )
 from assocformer_hf.hub.publish import create_repository, publish_folder
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
 from assocformer_hf.model.presets import BACKBONE_PRESETS
@@ -147,6 +148,7 @@ def _create_run(
     accelerator = create_accelerator(recipe, unused)
     for line in model_args.without_effect():
         accelerator.print(f"note: {line}")
+    AssocFormerConfig(**_config_options(model_args))  # which refuses values that it cannot have
     # Before anything is read; once more, with the folder's lock, where the run begins.
     from_main_process(lambda: _check_existing_folder(recipe))
     if hub.push_to_hub and accelerator.is_main_process:
@@ -277,8 +279,13 @@ def write_options(groups: Iterable[Any], dataset: object, path: Path):
 
 def create_model(args: ModelArguments, names: list[str]) -> AssocFormerForMultiLabel:
     """The model that the options describe: a preset with random weights, or a pretrained backbone."""
-    config = {key: value for key, value in asdict(args).items() if key not in ("backbone", "normalization")}
-    return AssocFormerForMultiLabel.from_backbone(args.backbone, id2label=dict(enumerate(names)), **config)
+    options = _config_options(args)
+    return AssocFormerForMultiLabel.from_backbone(args.backbone, id2label=dict(enumerate(names)), **options)
+
+
+def _config_options(args: ModelArguments) -> dict[str, Any]:
+    """The options that are those of [`AssocFormerConfig`]."""
+    return {name: value for name, value in asdict(args).items() if name not in ("backbone", "normalization")}
 
 
 def create_processor(args: ModelArguments) -> AssocFormerImageProcessor:

@@ -10,6 +10,7 @@ from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.split import iterative_stratification
+from assocformer_hf.option_values import OptionError
 
 
 def draw_from_counts(counts: dict, size: int, seed: int) -> list[list[int]]:
@@ -79,6 +80,12 @@ def test_a_few_images_with_a_label_each_are_divided():
     rows = [{"image": Image.new("RGB", (8, 8), (60 * i, 0, 0)), "labels": [label]} for i, label in enumerate("abcd")]
     splits = load_multilabel_dataset(rows)
     assert {key: len(split) for key, split in splits.items()} == {"train": 3, "validation": 1}
+
+
+@pytest.mark.parametrize("share", [float("nan"), 1.5, -0.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(OptionError, match=f"validation_share must be from 0 to 1; got {share}"):
+        load_multilabel_dataset("photos", validation_share=share)
 
 
 def test_a_dataset_without_validation_is_split_by_it(tmp_path):

@@ -111,6 +111,12 @@ def test_a_picture_that_is_cut_off_is_reported_alone(tagger):
         tagger(Image.open(io.BytesIO(content[: len(content) // 2])))
 
 
+def test_a_file_that_is_open_as_text_is_reported_alone(tagger):
+    with SAMPLES[0].open("rb") as binary, SAMPLES[1].open() as text:
+        tagged = tagger([binary, text])
+    assert (tagged[0].error, tagged[1].error) == (None, "a file that is open as text; open it with mode 'rb'")
+
+
 def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
     model = create_model()
     model.head.embedding.weight.data[0, 0] = float("nan")

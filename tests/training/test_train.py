@@ -96,6 +96,8 @@ def test_the_dataset_of_a_file_of_options_is_what_is_trained_on(tmp_path):
     own.write_text(f"dataset: {tmp_path / 'photos'}\nbackbone: tiny-cvt\n")
     with pytest.raises(DataError, match="photos: no such file or folder"):
         train(config=own, output_dir=tmp_path / "model", **QUICK)
+    with pytest.raises(ConfigurationError, match="fusion must be one of"):  # before anything is read
+        train(config=own, output_dir=tmp_path / "model", fusion="sum", **QUICK)
     with pytest.raises(DataError, match="dataset 'voc' is read from its official files: give their folder as data_dir"):
         train(config="voc-cvt-w24-am", backbone="tiny-cvt", output_dir=tmp_path / "model", **QUICK)
 

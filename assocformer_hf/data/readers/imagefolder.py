@@ -38,6 +38,8 @@ class ImageFolderReader(Reader):
                 splits[split] = lambda folders=folders: _read_folders(source, folders)
             else:
                 self.left_out[str(source / split)] = "images without folders of labels"
+        if None not in splits:  # beside folders of labels they are an error
+            self.left_out |= dict.fromkeys(map(str, _loose(source)), "beside the folders of splits")
         if not splits:
             raise DataError(f"{source}: no folders of images")
         return splits
@@ -57,13 +59,17 @@ def _folders(parent: Path) -> dict[str, Path]:
     return {path.name: path for path in inside if holds_images(path)}
 
 
+def _loose(folder: Path) -> list[Path]:
+    """The images in a folder, those of the folders in it aside."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and is_image_name(path.name)]
+
+
 def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
     found = LabelledImages(str(source))
     if splits := [name for name in folders if split_of(name)]:
         other = next((name for name in folders if not split_of(name)), splits[0])
         raise DataError(f"{source}: are {splits[0]} and {other} labels or splits? Give the folder of each by itself")
-    beside = [path for parent in {folder.parent for folder in folders.values()} for path in sorted(parent.iterdir())]
-    if loose := [path for path in beside if path.is_file() and is_image_name(path.name)]:
+    if loose := [image for parent in {folder.parent for folder in folders.values()} for image in _loose(parent)]:
         raise DataError(f"{loose[0]}: beside the folders of labels; move it into one")
     for name, folder in folders.items():
         for image in image_files(folder):

@@ -1,6 +1,8 @@
-"""How a dataset is read; imports nothing, so that the command shows its help at once."""
+"""How a dataset is read; imports nothing heavy, so that the command shows its help at once."""
 
 from dataclasses import dataclass, field, fields
+
+from assocformer_hf.option_values import require
 
 BAD_IMAGES = ("error", "skip")  # what is done about images that cannot be read
 
@@ -45,6 +47,9 @@ class SourceOptions:
         default=0.2, metadata={"help": "Share of the images held out where the dataset has no validation split."}
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the choice of the images held out."})
+
+    def __post_init__(self):
+        require(vars(self), at_least={"split_seed": 0}, between={"validation_share": (0, 1)})
 
     def given(self) -> list[str]:
         """The names of the options that are not at their defaults."""

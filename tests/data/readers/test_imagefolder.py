@@ -87,6 +87,13 @@ def test_what_may_be_read_in_two_ways_is_refused(tmp_path):
         load_multilabel_dataset(tmp_path)
 
 
+def test_pictures_beside_the_folders_of_splits_are_named(tmp_path):
+    for name in ("train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg", "val/dog/4.jpg", "5.jpg"):
+        picture(tmp_path / name)
+    splits = load_multilabel_dataset(tmp_path)
+    assert f"left out: {tmp_path / '5.jpg'} (beside the folders of splits)" in str(splits.summary)
+
+
 def test_folders_of_other_forms_are_no_labels(tmp_path):
     for name in ("images/1.jpg", "masks/1.jpg"):
         picture(tmp_path / name)
