@@ -81,7 +81,7 @@ def _is_command() -> bool:
     program = sys.argv[0] if sys.argv else ""  # an embedded Python has none
     if program == "-m":  # as long as Python looks for the module
         return ("-m", __name__) in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
-    return Path(program).stem == "assocformer"
+    return Path(program).name in ("assocformer", "assocformer.exe")
 
 
 if not _is_command():

@@ -18,7 +18,7 @@ def require(
     between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ):
-    """Refuses values that options cannot have; None, and auto in the place of a number, stand for values to be found.
+    """Refuses values that options cannot have; None stands for a value to be found.
 
     Args:
         values: of the options by their names, such as `vars` of a dataclass.
@@ -41,9 +41,8 @@ def require(
     ]
     for name, holds, expected in rules:
         value = values[name]
-        found_later = value is None or value == "auto" and name not in one_of
         try:
-            fits = found_later or holds(value)
+            fits = value is None or holds(value)
         except TypeError:  # such as text in the place of a number
             fits = False
         if not fits:

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from assocformer_hf.commands.options import group
-from assocformer_hf.data.readers.options import SourceOptions
+from assocformer_hf.data.readers.options import BAD_IMAGES, SourceOptions
+from assocformer_hf.option_values import require
 
 
 @dataclass
@@ -18,6 +19,9 @@ class PrepareOptions:
     shard_size: int = field(default=1000, metadata={"help": "Images in a Parquet file."})
     num_proc: int = field(default=2, metadata={"help": "Processes."})
     bad_images: str = field(default="error", metadata={"help": "Images that cannot be read: error or skip."})
+
+    def __post_init__(self):
+        require(vars(self), at_least={"shard_size": 1, "num_proc": 1}, one_of={"bad_images": BAD_IMAGES})
 
 
 def prepare(

@@ -125,7 +125,9 @@ def _unpack(file: Path, folder: Path):
                 archive.extractall(aside)  # verifies the checksum of each file
         else:
             with tarfile.open(file) as archive:
-                archive.extractall(aside, filter="data")
+                # As an attribute: the parameter is not known to the first releases of Python 3.10 and 3.11.
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)
+                archive.extractall(aside)
     except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
         raise DataError(f"{file}: cannot be unpacked ({error}); remove it to download it again") from error
     place_of = {path: folder / path.relative_to(aside) for path in sorted(aside.rglob("*")) if not path.is_dir()}

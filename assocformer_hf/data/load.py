@@ -392,11 +392,13 @@ def _load_benchmark(
 def _stream(source, data_dir: str | Path | None, options: SourceOptions) -> StreamedDataset:
     name = _shown(source)
     place = _existing(source, options)
-    readers = [kind(options, data_dir) for kind in (ShardReader, HubReader) if isinstance(place, kind.reads)]
-    reader = next((reader for reader in readers if reader.matches(place)), None)
-    if reader is None:
-        raise DataError(f"{name}: only Hub datasets and {ShardReader.looks_for} can be streamed")
+    reader = find_reader(place, options, data_dir)
     found = reader.stream(place)
+    if found is None:
+        raise DataError(
+            f"{name}: is read as {reader.form}; only Hub datasets and {ShardReader.looks_for} can be streamed: leave "
+            "out streaming, or make shards of it by `assocformer prepare`"
+        )
     chosen = choose_splits(name, found, options)
     streams = StreamedDataset(
         {key: stream_dataset(found[own].dataset, f"{name} ({own})", options) for key, own in chosen.items()}

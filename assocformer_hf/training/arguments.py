@@ -231,8 +231,9 @@ class RecipeArguments:
     )
 
     def __post_init__(self):
+        found_later = {name: None for name in ("epochs", "head_weight_decay") if getattr(self, name) == "auto"}
         require(
-            vars(self),
+            vars(self) | found_later,
             at_least={
                 "epochs": 1, "head_epochs": 0, "batch_size": 1, "gradient_accumulation_steps": 1, "weight_decay": 0,
                 "head_weight_decay": 0,

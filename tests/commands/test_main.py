@@ -250,6 +250,7 @@ def test_a_model_that_cannot_be_had_without_a_network_is_named(capsys):
             ("predict", "--model", "m", "--images", "i", "--runtime", "tflite"),
             "runtime must be torch, onnx or onnx-int8",
         ),
+        (("prepare", "--dataset", "d", "--output", "o", "--shard_size", "0"), "shard_size must be at least 1; got 0"),
         (("explain", "--model", "m", "--images", "i", "--where", "there"), "where must be auto, none, attention"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.schema import LabelledImages
+from assocformer_hf.data.streams import Stream
 
 # For each of a source's own splits what reads it; None is the name of images that belong to no split.
 Splits = dict[str | None, Callable[[], LabelledImages]]
@@ -52,3 +53,7 @@ class Reader:
             DataError: if it is malformed, or has two things where one is expected; reading a split raises it too.
         """
         raise NotImplementedError
+
+    def stream(self, source) -> dict[str, Stream] | None:
+        """The splits of a source that fits, read as they are used; None if the form cannot be read so."""
+        return None

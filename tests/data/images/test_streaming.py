@@ -56,5 +56,17 @@ def test_columns_of_states_stream_with_their_unknown_labels(tmp_path):
 
 
 def test_what_cannot_stream_says_so(tmp_path):
-    with pytest.raises(DataError, match="only Hub datasets and a folder of `datasets`.*tar shards can be streamed"):
+    (tmp_path / "a.csv").write_text("file_name,labels\n1.jpg,cat\n")
+    message = "is read as table; only Hub datasets and a folder of `datasets`.*tar shards can be streamed"
+    with pytest.raises(DataError, match=message):
         load_multilabel_dataset(tmp_path, streaming=True)
+    with pytest.raises(DataError, match="is read as memory; only Hub datasets"):
+        load_multilabel_dataset([{"file_name": "1.jpg", "labels": ["cat"]}], streaming=True)
+
+
+def test_a_stream_is_of_the_form_that_is_asked_for(tmp_path):
+    datasets.Dataset.from_dict({"image": load_scenes("train", size=1)["image"], "labels": [["cat"]]}).to_parquet(
+        tmp_path / "train.parquet"
+    )
+    with pytest.raises(DataError, match="cocoa"):
+        load_multilabel_dataset(tmp_path, streaming=True, form="cocoa")
