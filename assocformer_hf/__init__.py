@@ -9,6 +9,9 @@
     training_transform, evaluation_transform, pixel_scaling, label_names      for a loop of your own, or Trainer
     multilabel_metrics(scores, targets)                      mAP, CF1, OF1 and others
     evaluate_module_path()                                   the same for `evaluate.load`
+    DataError, OptionError, ConfigurationError, ImageError, ModelFileError, OutputError, CheckpointError,
+    TrainingError                                            each names the file or value, and the way out; ValueErrors
+    Preempted                                                ends a training that was stopped by a signal
 
 `help(assocformer_hf.train)` and the like say more; the command is `assocformer --help`. Importing the package registers
 its model with the Auto classes of transformers; everything else is imported when it is first used.
@@ -28,14 +31,23 @@ if TYPE_CHECKING:  # for editors and type checkers; the same as `_ON_DEMAND`
     from assocformer_hf.data.images.transforms import pixel_scaling as pixel_scaling
     from assocformer_hf.data.images.transforms import training_transform as training_transform
     from assocformer_hf.data.load import load_multilabel_dataset as load_multilabel_dataset
+    from assocformer_hf.data.schema import DataError as DataError
     from assocformer_hf.data.schema import label_names as label_names
     from assocformer_hf.evaluation.metrics import evaluate_module_path as evaluate_module_path
     from assocformer_hf.evaluation.metrics import multilabel_metrics as multilabel_metrics
     from assocformer_hf.inference.tagger import Tagger as Tagger
     from assocformer_hf.model.configuration_assocformer import AssocFormerConfig as AssocFormerConfig
+    from assocformer_hf.model.configuration_assocformer import ConfigurationError as ConfigurationError
     from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor as AssocFormerImageProcessor
+    from assocformer_hf.model.image_processing_assocformer import ImageError as ImageError
     from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel as AssocFormerForMultiLabel
     from assocformer_hf.model.modeling_assocformer import AssocFormerOutput as AssocFormerOutput
+    from assocformer_hf.option_values import OptionError as OptionError
+    from assocformer_hf.output_folder import OutputError as OutputError
+    from assocformer_hf.saved_files import ModelFileError as ModelFileError
+    from assocformer_hf.training.checkpoint import CheckpointError as CheckpointError
+    from assocformer_hf.training.preemption import Preempted as Preempted
+    from assocformer_hf.training.step import TrainingError as TrainingError
     from assocformer_hf.training.train import train as train
 
 __version__ = "0.1.0"
@@ -45,9 +57,18 @@ _ON_DEMAND = {
     "AssocFormerForMultiLabel": "assocformer_hf.model.modeling_assocformer",
     "AssocFormerImageProcessor": "assocformer_hf.model.image_processing_assocformer",
     "AssocFormerOutput": "assocformer_hf.model.modeling_assocformer",
+    "CheckpointError": "assocformer_hf.training.checkpoint",
+    "ConfigurationError": "assocformer_hf.model.configuration_assocformer",
+    "DataError": "assocformer_hf.data.schema",
+    "ImageError": "assocformer_hf.model.image_processing_assocformer",
+    "ModelFileError": "assocformer_hf.saved_files",
     "MultiLabelCollator": "assocformer_hf.data.images.dataset",
     "MultiLabelImages": "assocformer_hf.data.images.dataset",
+    "OptionError": "assocformer_hf.option_values",
+    "OutputError": "assocformer_hf.output_folder",
+    "Preempted": "assocformer_hf.training.preemption",
     "Tagger": "assocformer_hf.inference.tagger",
+    "TrainingError": "assocformer_hf.training.step",
     "backbone_image_processor": "assocformer_hf.data.images.transforms",
     "create_image_processor": "assocformer_hf.data.images.transforms",
     "evaluate_module_path": "assocformer_hf.evaluation.metrics",
@@ -59,6 +80,8 @@ _ON_DEMAND = {
     "train": "assocformer_hf.training.train",
     "training_transform": "assocformer_hf.data.images.transforms",
 }
+
+__all__ = [*_ON_DEMAND]
 
 
 def register():
@@ -95,4 +118,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(_ON_DEMAND)
+    return sorted([*_ON_DEMAND, "__version__", "register"])

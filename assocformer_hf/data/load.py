@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import datasets
 import numpy as np
@@ -102,6 +103,20 @@ def has_validation(source, data_dir: str | Path | None = None, **options) -> boo
     chosen = SourceOptions(**options)
     _, found = _open(source, data_dir, chosen)
     return "validation" in choose_splits(_shown(source), found, chosen, needs_train=False)
+
+
+@overload
+def load_multilabel_dataset(
+    source, data_dir: str | Path | None = None, *, streaming: Literal[False] = False, **options: Any
+) -> MultiLabelDataset: ...
+@overload
+def load_multilabel_dataset(
+    source, data_dir: str | Path | None = None, *, streaming: Literal[True], **options: Any
+) -> StreamedDataset: ...
+@overload
+def load_multilabel_dataset(
+    source, data_dir: str | Path | None = None, *, streaming: bool, **options: Any
+) -> MultiLabelDataset | StreamedDataset: ...
 
 
 def load_multilabel_dataset(

@@ -145,7 +145,6 @@ def write_recipe(run: dict, path: Path):
 def write_predictions(folder: str | Path, images: Sequence[Image.Image], path: str | Path):
     """Draws images with the labels that the model of a folder gives them."""
     tagged = Tagger(folder, device="cpu")(list(images))
-    assert isinstance(tagged, list)
     plot_predictions(images, tagged, path)
 
 

@@ -18,7 +18,8 @@ from assocformer_hf.model.image_processing_assocformer import AssocFormerImagePr
 
 NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
-Source = str | Path | bytes | bytearray | Image.Image | np.ndarray | Mapping
+File = str | Path | bytes | bytearray | Image.Image | np.ndarray
+Source = File | Mapping
 
 
 class InferenceImages(torch.utils.data.Dataset):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
 from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor
-from assocformer_hf.inference.images import NO_IMAGE, Source, read_source
+from assocformer_hf.inference.images import NO_IMAGE, File, Source, read_source
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
@@ -122,6 +122,13 @@ class Tagger:
             int8 = runtime == "onnx-int8"
             fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
             self.onnx = OnnxModel(cached_onnx(self.model, self.processor.size["height"], int8, fitted))
+
+    @overload
+    def __call__(self, images: Mapping) -> dict: ...
+    @overload
+    def __call__(self, images: File) -> TaggedImage: ...  # type: ignore[overload-overlap]  # text is a sequence too
+    @overload
+    def __call__(self, images: Sequence[Source]) -> list[TaggedImage]: ...
 
     def __call__(self, images: Source | Sequence[Source] | Mapping) -> TaggedImage | list[TaggedImage] | dict:
         """Tags an image, a list of images, or a batch with the column `image`.
