@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import inf
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ def require(
     above: Mapping[str, float] = MappingProxyType({}),
     between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    whole: Iterable[str] = (),
 ):
     """Refuses values that options cannot have; None stands for a value to be found.
 
@@ -26,11 +28,13 @@ def require(
         above: what others must be above.
         between: the ends of the range of others.
         one_of: what others have to choose from.
+        whole: those that must be whole numbers.
 
     Raises:
         OptionError: naming the option, its value and what it can be.
     """
     rules = [
+        *((name, lambda v: isinstance(v, Integral), "a whole number") for name in whole),
         *((name, lambda v, low=low: low <= v < inf, f"at least {low}") for name, low in at_least.items()),
         *((name, lambda v, low=low: low < v < inf, f"above {low}") for name, low in above.items()),
         *(

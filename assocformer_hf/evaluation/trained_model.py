@@ -30,7 +30,7 @@ def load_model_and_processor(name_or_path: str | Path) -> tuple[AssocFormerForMu
         ConfigurationError: as [`load_trained_model`].
     """
     require_model(name_or_path)
-    model, processor = load_trained_model(name_or_path), AssocFormerImageProcessor.from_pretrained(name_or_path)
+    model, processor = load_trained_model(name_or_path), load_processor(name_or_path)
     height, width = (processor.size[side] for side in ("height", "width"))
     if (fixed := fixed_input_size(model.backbone)) not in (None, (height, width)):
         raise ModelFileError(
@@ -38,6 +38,37 @@ def load_model_and_processor(name_or_path: str | Path) -> tuple[AssocFormerForMu
             f"{fixed[1]}: put these there, or save it anew from from_pretrained(…, image_size={height})"
         )
     return model, processor
+
+
+def load_processor(name_or_path: str | Path) -> AssocFormerImageProcessor:
+    """What prepares images for a trained model.
+
+    Raises:
+        ModelFileError: if it does not say to which height and width images are resized.
+    """
+    saved, _ = AssocFormerImageProcessor.get_image_processor_dict(name_or_path)
+    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    # transformers wants the width beside the height.
+    if "size" not in saved or not processor.do_resize or "height" not in processor.size:
+        raise ModelFileError(
+            f"{name_or_path}: {IMAGE_PROCESSOR_NAME} must say do_resize true, and the height and width of the images "
+            "as size; write those of the training there"
+        )
+    return processor
+
+
+def square_side(processor: AssocFormerImageProcessor) -> int:
+    """The side in pixels of the square images that a processor gives.
+
+    Raises:
+        ModelFileError: if they are no squares.
+    """
+    height, width = processor.size["height"], processor.size["width"]
+    if height != width:
+        raise ModelFileError(
+            f"{IMAGE_PROCESSOR_NAME} says {height} x {width} pixels; ONNX Runtime is given squares: run it with torch"
+        )
+    return height
 
 
 def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
@@ -70,6 +101,11 @@ def load_trained_model(name_or_path: str | Path) -> AssocFormerForMultiLabel:
         raise ConfigurationError(
             f"{name_or_path}: its weights lack {some(missing, 3)}: the folder is not whole, or of another "
             "version of this package; fetch it again, or train it again"
+        )
+    if unused := sorted(found["unexpected_keys"]):
+        raise ConfigurationError(
+            f"{name_or_path}: its weights have {some(unused, 3)}, which the model that its config.json describes has "
+            "not: put back the config.json that it was saved with"
         )
     return model.eval()
 

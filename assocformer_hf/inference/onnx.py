@@ -17,7 +17,7 @@ from assocformer_hf.data.images.decoding import ImageError
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import overflows_in_int8
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, model_digest
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, model_digest, square_side
 from assocformer_hf.inference.images import Source, read_source, spread, spread_images
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 from assocformer_hf.model.modeling_assocformer import AssocFormerForMultiLabel
@@ -264,7 +264,7 @@ def export_saved_model(
     output.refuse_foreign([path.name], group)
     earlier = output.owned(group)
     model, processor = load_model_and_processor(name_or_path)
-    size = processor.size["height"]
+    size = square_side(processor)
     fitted = None
     if int8 and is_convolutional(model):
         sources = spread_images(load_images(calibration), CALIBRATION_IMAGES) if calibration else []

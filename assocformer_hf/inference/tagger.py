@@ -16,7 +16,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, square_side
 from assocformer_hf.inference.images import NO_IMAGE, File, Source, read_source
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
@@ -103,6 +103,7 @@ class Tagger:
             at_least={"top_k": 1, "batch_size": 1},
             between={"threshold": (0, 1)},
             one_of={"mixed_precision": PRECISIONS, "runtime": RUNTIMES},
+            whole=("top_k", "batch_size"),
         )
         if runtime != "torch" and (mixed_precision != "no" or torch.device(device or "cpu").type != "cpu"):
             raise OptionError(
@@ -121,7 +122,7 @@ class Tagger:
         if runtime != "torch":
             int8 = runtime == "onnx-int8"
             fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
-            self.onnx = OnnxModel(cached_onnx(self.model, self.processor.size["height"], int8, fitted))
+            self.onnx = OnnxModel(cached_onnx(self.model, square_side(self.processor), int8, fitted))
 
     @overload
     def __call__(self, images: Mapping) -> dict: ...
@@ -153,8 +154,16 @@ class Tagger:
                 )
             if "image" not in images:
                 raise DataError(f"a batch has its images in the column 'image'; it has {', '.join(map(repr, images))}")
+            column = images["image"]
+            if isinstance(column, (str, Path, bytes, bytearray, Mapping, Image.Image)) or (
+                isinstance(column, np.ndarray) and column.dtype != object and column.ndim < 4
+            ):
+                raise DataError(
+                    "the column 'image' holds one image, not those of a batch: dataset.map(tagger, batched=True), or "
+                    "tagger(image)"
+                )
             # Not by a call of its own: Ray has one thread for calls, and one inside another would wait for it forever.
-            tagged = self._tag_all(list(images["image"]))
+            tagged = self._tag_all(list(column))
             columns = {name: [getattr(one, name) for one in tagged] for name in TAGS}
             # Text in every batch: a column of None alone has no type.
             columns["error"] = [error or "" for error in columns["error"]]

@@ -285,7 +285,7 @@ class AssociationHead(nn.Module):
         """What each place gives to N2, `(batch, places, labels)`, and b, `(1, labels)`."""
         feature_map = _at_least_float32(feature_map)
         # Called, not read: offloaded weights come and LoRA acts when a module is called.
-        bias = self.embedding(torch.zeros_like(feature_map[:1, 0]))
+        bias = self.embedding(feature_map.new_zeros(1, feature_map.shape[-1]))
         scores = self.embedding(feature_map) - bias
         attention = torch.softmax(self.attention_temperature * scores, dim=1)
         return (1 / scores.shape[1] + self.attention_weight * attention) * scores, bias

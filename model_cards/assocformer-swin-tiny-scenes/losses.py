@@ -31,10 +31,11 @@ def asymmetric_loss(
 
     Source: eq. 8; Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021.
     """
-    if labels.shape != logits.shape:
+    if not isinstance(labels, Tensor) or labels.shape != logits.shape:
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
         raise ValueError(
-            f"labels must be multi-hot with the shape of the logits (batch, labels) = {tuple(logits.shape)}, "
-            f"got {tuple(labels.shape)}"
+            f"labels must be a multi-hot tensor with the shape of the logits (batch, labels) = {tuple(logits.shape)}, "
+            f"got {got}"
         )
     if labels.device.type == "cpu" and not torch.compiler.is_compiling():
         check_label_values(labels)

@@ -112,6 +112,8 @@ class AssocFormerConfig(PreTrainedConfig):
         before = {int(i): name for i, name in (config_dict.get("id2label") or unnamed).items()}
         names = changes.get("id2label") or {i: name for name, i in (changes.get("label2id") or {}).items()}
         count = kwargs.get("num_labels") or len(names or before)
+        if count != len(before):
+            config_dict = config_dict | {"threshold": cls.threshold}  # it was chosen for the other labels
         if count != len(before) or (names and {int(i): name for i, name in names.items()} != before):
             config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
         if "threshold" in changes:
@@ -121,8 +123,9 @@ class AssocFormerConfig(PreTrainedConfig):
         return super().from_dict(config_dict | changes, **kwargs)
 
     def __setattr__(self, name: str, value):
-        # Some versions of transformers check here that it is a dictionary.
-        super().__setattr__(name, _numbered(value, None) if name == "id2label" and value is not None else value)
+        if name == "id2label" and value is not None:  # some versions of transformers check that it is a dictionary
+            value = _numbered(value, None)
+        super().__setattr__(name, _plain(value) if name in AssocFormerConfig.__annotations__ else value)
 
     def __post_init__(self, **kwargs):
         self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
@@ -142,6 +145,15 @@ class AssocFormerConfig(PreTrainedConfig):
         self.id2label = dict(sorted(self.id2label.items()))
         self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
         self.check_values()
+
+    def save_pretrained(self, *args, **kwargs):
+        """As transformers'.
+
+        Raises:
+            ConfigurationError: naming a value that does not fit, before anything is written.
+        """
+        self.check_values()
+        super().save_pretrained(*args, **kwargs)
 
     @property
     def label_names(self) -> list[str]:
@@ -184,6 +196,8 @@ class AssocFormerConfig(PreTrainedConfig):
         names = list(self.id2label.values())
         if not names:
             raise ConfigurationError("num_labels must be at least 1, got 0; pass id2label or num_labels")
+        if unnamed := [name for name in names if not isinstance(name, str) or not name.strip()]:
+            raise ConfigurationError(f"id2label names a label {unnamed[0]!r}; every label needs a name, as text")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigurationError(f"id2label names {twice!r} more than once; every label needs a name of its own")
@@ -229,8 +243,19 @@ def _numbered(names: Mapping | Sequence[str], count: int | None) -> dict:
     return names
 
 
+def _plain(value):
+    """A value without the types of NumPy and torch, which JSON does not know."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _as_config(backbone_config):
     """A configuration object of the backbone that the caller's copy does not share."""
+    if isinstance(backbone_config, AssocFormerConfig):
+        raise ConfigurationError(
+            "backbone_config is that of an AssocFormer; AssocFormerForMultiLabel.from_backbone takes its backbone"
+        )
     if isinstance(backbone_config, PreTrainedConfig):
         return _without_classifier(copy.deepcopy(backbone_config))
     model_type = backbone_config.get("model_type") if isinstance(backbone_config, dict) else None
@@ -239,6 +264,8 @@ def _as_config(backbone_config):
             "backbone_config must be a transformers configuration, or a dict whose `model_type` is one that "
             f"transformers knows, such as 'timm_wrapper' or 'cvt'; got {model_type or type(backbone_config).__name__!r}"
         )
+    if model_type == "timm_wrapper":  # transformers needs both, and a backbone has neither
+        backbone_config = {"num_classes": 0, "label_names": []} | backbone_config
     return _without_classifier(CONFIG_MAPPING[model_type].from_dict(backbone_config))
 
 

@@ -71,6 +71,9 @@ class EndpointHandler:
         self.model, found = AutoModelForImageClassification.from_pretrained(path, output_loading_info=True, **options)
         if found["missing_keys"]:
             raise ValueError(f"the weights lack {', '.join(sorted(found['missing_keys']))}; upload the model again")
+        if found["unexpected_keys"]:
+            others = ", ".join(sorted(found["unexpected_keys"]))
+            raise ValueError(f"config.json has no place for the weights {others}; upload the model again")
         self.model.to(device).eval()
         self.processor = AutoImageProcessor.from_pretrained(path, **options)
         if not hasattr(self.processor, "decode"):

@@ -183,8 +183,10 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         if image.dtype not in (np.uint8, torch.uint8):
             raise ImageError.of("image", f"values must be uint8, 0 to 255, not {image.dtype}: convert the image first")
         image = _opaque(image)
-        if image.ndim == 3 and image.shape[0] == 4 and kwargs.get("input_data_format") is None:
-            kwargs["input_data_format"] = ChannelDimension.LAST  # `_opaque` left no fourth channel: these are rows
+        # `_opaque` left no fourth channel, and arrays have their channels last: these are rows of pixels.
+        rows = (1, 3, 4) if isinstance(image, np.ndarray) and image.shape[-1] == 3 else (4,)
+        if image.ndim == 3 and image.shape[0] in rows and kwargs.get("input_data_format") is None:
+            kwargs["input_data_format"] = ChannelDimension.LAST
         return super().process_image(image, *args, device=device, **kwargs).expand(3, -1, -1)  # grey has one channel
 
 

@@ -91,6 +91,11 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             _require_timm()
         if backbone is None:
             backbone = _build_backbone(config.backbone_config)
+        if backbone.main_input_name != "pixel_values":
+            raise ConfigurationError(
+                f"{type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision backbone, such "
+                "as timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
+            )
         _fit_input_size(backbone, config.image_size)
         _mask_tokens_to_buffers(backbone)
         self.backbone = backbone
@@ -209,11 +214,6 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             )
             if missing := sorted(found["missing_keys"]):
                 warnings.warn(f"{name}: has no weights for {', '.join(missing)}; they start at random", stacklevel=2)
-        if backbone.main_input_name != "pixel_values":
-            raise ConfigurationError(
-                f"{name}: {type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision "
-                "backbone, such as timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
-            )
         return cls(config, backbone=backbone).eval()
 
     def _set_gradient_checkpointing(self, *args, **kwargs):
@@ -251,7 +251,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             return_dict: whether to return an [`AssocFormerOutput`] rather than a tuple of what it holds.
 
         Raises:
-            ValueError: if the labels do not have the shape of the logits.
+            ValueError: if the pixels are whole numbers, or the labels do not have the shape of the logits or, on the
+                CPU, are neither in [0, 1] nor -1.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -290,7 +291,37 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         feature_map = self._feature_map(outputs, pixel_values.shape[2:])[0] if attends else None
         return _pooled_feature(outputs), feature_map
 
+    def save_pretrained(self, *args, **kwargs):
+        """As transformers'.
+
+        Raises:
+            ConfigurationError: if the configuration has values that it cannot have, or that the head has not; nothing
+                is written then.
+        """
+        self._require_same_head()
+        super().save_pretrained(*args, **kwargs)
+
+    def _require_same_head(self):
+        """Refuses a configuration that was changed behind the back of the head, which would give other scores when the
+        model is loaded.
+
+        Raises:
+            ConfigurationError: naming the value.
+        """
+        for name in ("fusion", "attention_weight", "attention_temperature"):
+            said, built = getattr(self.config, name), getattr(self.head, name)
+            if said != built:
+                raise ConfigurationError(
+                    f"{name} is {said!r} in the configuration, and {built!r} in the head: give it to from_pretrained"
+                )
+
     def _run_backbone(self, pixel_values: Tensor, **options) -> ModelOutput:
+        self._require_same_head()
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"pixel_values must be floating-point numbers as the image processor gives them, got "
+                f"{pixel_values.dtype}; processor(images=…, return_tensors='pt') makes them"
+            )
         # Not all of transformers' backbones take float32 images where their weights are in half precision.
         pixel_values = pixel_values.to(self.backbone.dtype)
         return self.backbone(pixel_values, return_dict=True, **self.backbone_options, **options)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -40,6 +41,35 @@ def test_a_processor_that_does_not_fit_its_model_is_named(create_model, tmp_path
     with pytest.raises(ModelFileError, match=r"swin: preprocessor_config.json says 96 x 96 pixels, .* takes 64 x 64"):
         load_model_and_processor(tmp_path / "swin")
     load_model_and_processor(tmp_path / "cvt")  # which takes pictures of any size
+
+
+@pytest.mark.parametrize("change", [{"size": None}, {"size": {"shortest_edge": 64}}, {"do_resize": False}])
+def test_a_processor_that_leaves_the_size_open_is_named(create_model, tmp_path, change):
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    create_image_processor(64).save_pretrained(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    values = {name: value for name, value in (json.loads(file.read_text()) | change).items() if value is not None}
+    file.write_text(json.dumps(values))
+    with pytest.raises(ModelFileError, match="preprocessor_config.json must say do_resize true, and the height and"):
+        Tagger(tmp_path)
+
+
+def test_a_processor_whose_images_are_no_squares_is_not_for_onnx(create_model, tmp_path):
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    AssocFormerImageProcessor(size={"height": 64, "width": 96}).save_pretrained(tmp_path)
+    assert Tagger(tmp_path)(np.zeros((50, 50, 3), np.uint8)).labels
+    with pytest.raises(ModelFileError, match="64 x 96 pixels; ONNX Runtime is given squares"):
+        Tagger(tmp_path, runtime="onnx")
+
+
+def test_weights_that_the_configuration_does_not_use_are_named(create_model, tmp_path):
+    create_model("tiny-cvt").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"fusion": "linear"}))
+    with pytest.raises(
+        ConfigurationError, match="its weights have head.association.*, which the model that its config"
+    ):
+        load_trained_model(tmp_path)
 
 
 def test_a_whole_model_is_ready_for_evaluation(create_model, tmp_path):

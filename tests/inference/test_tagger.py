@@ -133,6 +133,12 @@ def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):
         Tagger(tmp_path).explain(SAMPLES[0])
 
 
+@pytest.mark.parametrize("option", ["top_k", "batch_size"])
+def test_a_fraction_of_an_image_or_label_is_refused(option):
+    with pytest.raises(OptionError, match=f"{option} must be a whole number; got 1.5"):
+        Tagger(MODEL, **{option: 1.5})
+
+
 def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(ModelFileError, match="has no config.json and no weights .* give a folder that train or calib"):
         Tagger(tmp_path)
@@ -157,6 +163,15 @@ def test_it_maps_batches_of_datasets(tagger):
         tagger(undecoded)
     assert [one.labels for one in tagger(row for row in undecoded["image"])] == tagged["labels"][:]
     assert tagger(bytearray(contents[0])).labels == tagged["labels"][0]
+
+
+@pytest.mark.parametrize(
+    "image", [str(SAMPLES[0]), SAMPLES[0], {"bytes": None, "path": str(SAMPLES[0])}, np.zeros((8, 8, 3), np.uint8)]
+)
+def test_one_image_is_no_batch(tagger, image):
+    """As `dataset.map(tagger)` gives it, where `batched=True` was forgotten."""
+    with pytest.raises(DataError, match="the column 'image' holds one image, not those of a batch"):
+        tagger({"image": image})
 
 
 def test_a_batch_is_one_call():

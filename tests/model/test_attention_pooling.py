@@ -86,3 +86,8 @@ def test_only_attention_says_where(create_model):
         create_model(pooling="attention", fusion="association")
     with pytest.raises(ConfigurationError, match="pooling must be one of mean, attention"):
         create_model(pooling="max")
+
+
+def test_no_images_have_no_scores():
+    head = AssociationHead(8, 3)
+    assert head(torch.zeros(0, 8), feature_map=torch.zeros(0, 4, 8)).logits.shape == (0, 3)

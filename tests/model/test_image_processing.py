@@ -79,6 +79,13 @@ def test_transparency_is_dropped_however_a_picture_comes():
     torch.testing.assert_close(processor(low, return_tensors="pt")["pixel_values"], expected)
 
 
+def test_an_array_of_few_rows_has_its_channels_last():
+    strip = np.random.default_rng(0).integers(0, 255, (3, 500, 3), np.uint8)
+    processor = AssocFormerImageProcessor(size={"height": 32, "width": 32})
+    expected = processor(Image.fromarray(strip), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(processor(strip, return_tensors="pt")["pixel_values"], expected)
+
+
 def test_a_grey_array_is_a_grey_picture():
     processor, grey = create_image_processor(24), np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
     expected = processor(Image.fromarray(grey), return_tensors="pt")["pixel_values"]

@@ -13,6 +13,8 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    BertConfig,
+    CLIPConfig,
     CvtForImageClassification,
     CvtModel,
     pipeline,
@@ -23,6 +25,8 @@ from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from tests.conftest import NAMES, TINY_BACKBONES, images
+
+SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
 
 
 @pytest.fixture(params=TINY_BACKBONES)
@@ -242,6 +246,7 @@ def test_thresholds_of_other_labels_are_not_taken_over(create_model):
         assert AssocFormerConfig.from_dict(config, id2label=names).label_thresholds is None
         assert AssocFormerConfig.from_dict(config, label2id={n: i for i, n in names.items()}).label_thresholds is None
     assert AssocFormerConfig.from_dict(config, num_labels=5).label_thresholds is None
+    assert AssocFormerConfig.from_dict(config | {"threshold": 0.3}, num_labels=5).threshold == 0.5
     assert AssocFormerConfig.from_dict(config, num_labels=4).label_thresholds == [0.1, 0.2, 0.3, 0.4]
     assert AssocFormerConfig.from_dict(config, threshold=0.3).thresholds == [0.3] * 4
     unnamed = AssocFormerConfig(label_thresholds=[0.1, 0.9]).to_dict()
@@ -259,6 +264,9 @@ def test_thresholds_of_other_labels_are_not_taken_over(create_model):
         ({"clip": 1}, "clip must be below 1"),
         ({"threshold": 1.5}, "threshold must be between 0 and 1, got 1.5"),
         ({"label_thresholds": [0.5]}, "label_thresholds must have one value for each of the 2 labels, got 1"),
+        ({"id2label": {0: "a", 1: " "}}, "id2label names a label ' '; every label needs a name, as text"),
+        ({"id2label": {0: "a", 1: 2}}, "id2label names a label 2; every label needs a name, as text"),
+        ({"backbone_config": AssocFormerConfig()}, "backbone_config is that of an AssocFormer"),
         ({"id2label": {0: "a", 1: "a"}}, "id2label names 'a' more than once"),
         ({"id2label": {1: "a", 2: "b"}}, r"id2label must number the labels 0 to 1, got \[1, 2\]"),
         ({"backbone_config": {"model_type": "nothing"}}, "backbone_config must be .*; got 'nothing'"),
@@ -268,6 +276,54 @@ def test_thresholds_of_other_labels_are_not_taken_over(create_model):
 def test_configuration_names_what_is_wrong(values, message):
     with pytest.raises(ValueError, match=message):
         AssocFormerConfig(**values)
+
+
+def test_numbers_of_numpy_are_saved_as_numbers(tmp_path):
+    config = AssocFormerConfig(id2label=["a", "b"], label_thresholds=np.array([0.25, 0.75], np.float32))
+    config.threshold = np.float32(0.5)
+    config.save_pretrained(tmp_path)
+    again = AssocFormerConfig.from_pretrained(tmp_path)
+    assert (again.thresholds, again.threshold) == ([0.25, 0.75], 0.5)
+
+
+def test_a_configuration_that_could_not_be_loaded_is_not_saved(tmp_path):
+    config = AssocFormerConfig(id2label=["a", "b"])
+    config.save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    config.threshold = 1.5
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.5"):
+        config.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_configuration_that_the_head_was_not_built_with_is_refused(create_model, tmp_path):
+    model = create_model(pooling="attention")
+    model.config.attention_temperature = 3.0
+    for use in (lambda: model(images()), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match="attention_temperature is 3.0 in the configuration, and 1.0 in the head"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixels_that_were_not_scaled_are_refused(create_model):
+    with pytest.raises(ValueError, match="pixel_values must be floating-point numbers .*, got torch.uint8"):
+        create_model()(images().to(torch.uint8))
+
+
+def test_labels_that_are_no_tensor_are_named(create_model):
+    with pytest.raises(ValueError, match=r"multi-hot tensor with the shape of the logits .* got a list"):
+        create_model()(images(), labels=[[0, 0, 1, 0]] * 2)
+
+
+@pytest.mark.parametrize("config", [BertConfig(**SMALL), CLIPConfig(text_config=SMALL, vision_config=SMALL)])
+def test_a_backbone_that_takes_no_images_is_named(config):
+    with pytest.raises(ValueError, match="takes input_ids, not images; use a vision backbone"):
+        AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=config))
+
+
+def test_a_backbone_of_timm_needs_its_architecture_alone():
+    config = AssocFormerConfig(backbone_config={"model_type": "timm_wrapper", "architecture": "resnet18"})
+    assert AssocFormerForMultiLabel(config).head.embedding.in_features == 512
 
 
 def test_a_missing_backbone_is_named(tmp_path):
