@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image, open_image
 from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.summary import column_lengths
 from assocformer_hf.progress import progress_bar
 
 TINY = 8
@@ -176,7 +177,7 @@ def check_labels(splits: Mapping[str, datasets.Dataset], min_positives: int = 10
 def _flat(dataset: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
     """The lengths of a column of lists, and all their entries."""
     rows = dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    return pc.list_value_length(rows).to_numpy().astype(np.int64), pc.list_flatten(rows).to_numpy()
+    return column_lengths(rows).astype(np.int64), pc.list_flatten(rows).to_numpy()
 
 
 def cooccurrence(dataset: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
