@@ -185,7 +185,7 @@ def _replace_samples(
         folder: of `save_model_folder`.
         write: is given a folder and writes the files of the samples into `samples` there.
         images: the samples.
-        widget: what the card has of them.
+        widget: what the card's metadata say under `widget`: an entry for each sample, with its address as `src`.
     """
     output = OutputFolder(folder)
     card = ModelCard.load(output.path / CARD_FILE)

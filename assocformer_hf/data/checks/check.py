@@ -247,12 +247,15 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
 
 
 def similar_across(looks: np.ndarray, splits: np.ndarray, distance: int = DISTANCE) -> list[tuple[int, int]]:
-    """For every image that looks like some of an earlier split the one that it is nearest to: pairs (that, image).
+    """For each image that looks like images of earlier splits, the nearest of these.
 
     Args:
         looks: `(images, 16)`, from [`perceptual_hash`].
         splits: number of the split of each image, `(images,)`.
         distance: bits, below 8: two hashes that near have one of eight parts in common, by which they are found.
+
+    Returns:
+        Pairs of positions in `looks`: `(the nearest one, the image)`, sorted by the image.
     """
     nearest: dict[int, tuple[int, int]] = {}  # bits and image
     for part in range(0, BYTES, 2) if len(looks) else ():
