@@ -5,7 +5,7 @@
     tags = Tagger("outputs/photos")(["a.jpg"])               labels above their thresholds, scores, and explain()
 
     AssocFormerForMultiLabel, AssocFormerConfig, AssocFormerImageProcessor, AssocFormerOutput    as in transformers
-    MultiLabelImages, MultiLabelCollator, create_image_processor, backbone_image_processor,
+    MultiLabelImages, MultiLabelStream, MultiLabelCollator, create_image_processor, backbone_image_processor,
     training_transform, evaluation_transform, pixel_scaling, label_names      for a loop of your own, or Trainer
     multilabel_metrics(scores, targets)                      mAP, CF1, OF1 and others
     evaluate_module_path()                                   the same for `evaluate.load`
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors and type checkers; the same as `_ON_DEMAND`
     from assocformer_hf.data.images.dataset import MultiLabelCollator as MultiLabelCollator
     from assocformer_hf.data.images.dataset import MultiLabelImages as MultiLabelImages
+    from assocformer_hf.data.images.streaming import MultiLabelStream as MultiLabelStream
     from assocformer_hf.data.images.transforms import backbone_image_processor as backbone_image_processor
     from assocformer_hf.data.images.transforms import create_image_processor as create_image_processor
     from assocformer_hf.data.images.transforms import evaluation_transform as evaluation_transform
@@ -64,6 +65,7 @@ _ON_DEMAND = {
     "ModelFileError": "assocformer_hf.saved_files",
     "MultiLabelCollator": "assocformer_hf.data.images.dataset",
     "MultiLabelImages": "assocformer_hf.data.images.dataset",
+    "MultiLabelStream": "assocformer_hf.data.images.streaming",
     "OptionError": "assocformer_hf.option_values",
     "OutputError": "assocformer_hf.output_folder",
     "Preempted": "assocformer_hf.training.preemption",

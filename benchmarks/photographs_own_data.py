@@ -85,7 +85,8 @@ def logistic(splits: dict[str, datasets.Dataset], backbone: Path) -> float:
     names, processor = label_names(splits["train"]), backbone_image_processor(str(backbone), IMAGE_SIZE)
     model = AssocFormerForMultiLabel.from_backbone(str(backbone), image_size=IMAGE_SIZE, num_labels=len(names)).eval()
     (features, labels), *others = (
-        computed(model.pooled_feature, splits[split], processor) for split in ("train", "validation", "test")
+        computed(lambda pixels: model.head_inputs(pixels)[0], splits[split], processor)
+        for split in ("train", "validation", "test")
     )
     scale = StandardScaler().fit(features)
     features, others = scale.transform(features), [(scale.transform(new), targets) for new, targets in others]

@@ -26,6 +26,7 @@ FEWER_SCENES = """
 from assocformer_hf.data.scenes.scenes import SPLIT_SIZES
 SPLIT_SIZES.update(train=400, validation=120)
 """
+NUMBER = re.compile(r"[+-]?\d+\.\d+")
 BACKBONE = "timm/swin_large_patch4_window12_384.ms_in22k"
 
 
@@ -77,13 +78,17 @@ def test_python_snippets_run_in_order(workspace):
     assert re.fullmatch(r"\w+: \d\.\d\d", printed[0])
     (measured,) = (i for i, line in enumerate(printed) if line.startswith("validation mAP "))
     assert 10 < int(printed[measured].split()[-1]) <= 100
-    assert re.fullmatch(
-        r"\w+ \d\.\d\d, predicted \(threshold \d\.\d\d\): from the picture itself", printed[measured + 1]
-    )
+    explained = printed[measured + 1 :]
+    for page in (README, (ROOT / "docs/interpretation.md").read_text(encoding="utf-8")):
+        (shown,) = snippets("text", page)
+        assert NUMBER.sub("", "\n".join(explained)) == NUMBER.sub("", shown.rstrip("\n"))
+        numbers = [[float(number) for number in NUMBER.findall(text)] for text in ("\n".join(explained), shown)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.02)  # another processor rounds otherwise
 
 
 def test_readme_is_short():
     assert len(README.splitlines()) < 150
+    assert len(README.split()) < 1540
 
 
 @pytest.mark.parametrize(

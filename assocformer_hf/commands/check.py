@@ -36,8 +36,8 @@ def check(
     from assocformer_hf.data.checks.text import source_lines, text_report
     from assocformer_hf.data.load import dataset_name, load_multilabel_dataset
     from assocformer_hf.output_folder import refuse_file
-    from assocformer_hf.pages.check_page import html_report
-    from assocformer_hf.training.images import first_batch
+    from assocformer_hf.pages.check_page import write_check_page
+    from assocformer_hf.training.images import augmented_for_check
     from assocformer_hf.wording import counted
 
     refuse_file(options.output)
@@ -49,8 +49,8 @@ def check(
     labels = check_labels(splits, options.min_positives)
     images = check_images(splits, options.num_workers)
     print(text_report(labels, images))
-    name, batch = dataset_name(options.dataset), first_batch(splits["train"], options.dataset)
-    html_report(name, labels, images, splits, options.output, *batch, read)
+    name, batch = dataset_name(options.dataset), augmented_for_check(splits["train"], options.dataset)
+    write_check_page(name, labels, images, splits, options.output, *batch, read)
     print(f"\nwith plots of the labels: {options.output}")
     wrong = []
     if images.unreadable():

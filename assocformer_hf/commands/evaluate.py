@@ -1,5 +1,9 @@
 """`assocformer evaluate`."""
 
+import shlex
+import sys
+from pathlib import Path
+
 from assocformer_hf.commands.options import group
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.evaluation.options import EvaluationArguments
@@ -18,7 +22,9 @@ def evaluate(
     from assocformer_hf.saved_files import require_model
 
     require_model(options.model)
-    evaluate_model(options, source or SourceOptions(), report or ReportOptions())
+    is_command = Path(sys.argv[0]).name in ("assocformer", "__main__.py")  # else Python called the verb
+    command = shlex.join(["assocformer", *sys.argv[1:]]) if is_command else None
+    evaluate_model(options, source or SourceOptions(), report or ReportOptions(), command)
     given = {"model": options.model, "dataset": options.dataset, "data_dir": options.data_dir}
     words = " ".join(f"--{name} {quoted(value)}" for name, value in given.items() if value is not None)
     say_next(f"assocformer calibrate {words} --output outputs/calibrated")

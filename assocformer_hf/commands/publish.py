@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from assocformer_hf.commands.options import group
 
@@ -13,9 +10,7 @@ from assocformer_hf.commands.options import group
 class PublishOptions:
     """What to publish, and where."""
 
-    model: Annotated[Path, Parameter(name=("--model", "--folder"))] = field(
-        metadata={"help": "Folder that train or calibrate wrote."}
-    )
+    model: Path = field(metadata={"help": "Folder that train or calibrate wrote."})
     hub_model_id: str = field(metadata={"help": "Repository: organization/name."})
     hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new repository is private."})
     sample_images: list[Path] = field(

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from assocformer_hf.commands.options import group
 
@@ -14,9 +11,7 @@ class SpaceOptions:
     """What to show, and where."""
 
     model: str = field(metadata={"help": "Model on the Hub; a folder, for a Space on your own machine."})
-    output: Annotated[Path, Parameter(name=("--output", "--folder"))] = field(
-        default=Path("outputs/space"), metadata={"help": "Folder to write."}
-    )
+    output: Path = field(default=Path("outputs/space"), metadata={"help": "Folder to write."})
     title: str | None = field(default=None, metadata={"help": "Default: the model's name."})
     push_to_hub: bool = field(default=False, metadata={"help": "Publish the folder."})
     hub_space_id: str | None = field(default=None, metadata={"help": "Space: organization/name. Default: the model's."})

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
+from typing import BinaryIO
 
 import datasets
 import numpy as np
+import pyarrow
 
 from assocformer_hf.progress import progress_bar
 
@@ -98,30 +100,21 @@ def _rows(dataset: datasets.Dataset, columns: list[str]) -> Iterator[list]:
         yield [names, *(table.column(name).to_pylist() for name in columns)]
 
 
-def _digest(content: memoryview | None, path: str | None) -> int:
+def _digest(content: pyarrow.Buffer | None, path: str | None) -> int:
     try:
-        sample = _sample_of_file(path) if content is None else _sample(memoryview(content))
+        with open(path, "rb", buffering=0) if content is None else pyarrow.BufferReader(content) as file:
+            sample = _sample(file)
     except (OSError, ValueError, TypeError):  # missing, a URL, a name with a zero byte, or none at all
         sample = repr(path).encode()
     return int.from_bytes(hashlib.blake2b(sample, digest_size=8).digest(), "little")
 
 
-def _starts(size: int) -> list[int]:
-    block = WHOLE // BLOCKS
-    return [i * (size - block) // (BLOCKS - 1) for i in range(BLOCKS)]
-
-
-def _sample(content: memoryview) -> bytes:
-    size = len(content)
-    parts = [content] if size <= WHOLE else [content[start : start + WHOLE // BLOCKS] for start in _starts(size)]
-    return b"".join([size.to_bytes(8, "little"), *parts])
-
-
-def _sample_of_file(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        size = file.seek(0, 2)
-        parts = []
-        for start in _starts(size) if size > WHOLE else [0]:
-            file.seek(start)
-            parts.append(file.read(WHOLE // BLOCKS if size > WHOLE else WHOLE))
+def _sample(file: BinaryIO) -> bytes:
+    """The size, and all bytes or eight blocks of them."""
+    size, block = file.seek(0, 2), WHOLE // BLOCKS
+    starts = [i * (size - block) // (BLOCKS - 1) for i in range(BLOCKS)] if size > WHOLE else [0]
+    parts = []
+    for start in starts:
+        file.seek(start)
+        parts.append(file.read(block if size > WHOLE else WHOLE))
     return b"".join([size.to_bytes(8, "little"), *parts])

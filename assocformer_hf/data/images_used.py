@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import datasets
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from assocformer_hf.data.identity import image_digests
 from assocformer_hf.saved_files import file_of_model
 
 IMAGES_FILE = "images_used.safetensors"
@@ -48,19 +46,3 @@ class ImagesUsed:
         with safe_open(file, "np") as content:
             divided = (content.metadata() or {}).get(DIVIDED) == str(True)
             return cls(content.get_tensor("trained_on"), content.get_tensor("held_out"), divided)
-
-
-def trained_on(model: str | Path, dataset: datasets.Dataset) -> np.ndarray:
-    """Which images of a dataset a saved model was trained on, wherever their files lie now.
-
-    Args:
-        model: folder or Hub id of the model.
-        dataset: with a column `image`.
-
-    Returns:
-        `(images,)`, bool; all False where the model does not say what it was trained on.
-    """
-    used = ImagesUsed.of_model(model)
-    if used is None:
-        return np.zeros(len(dataset), bool)
-    return np.isin(image_digests(dataset), used.trained_on)

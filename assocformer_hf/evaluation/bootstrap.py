@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from scipy.sparse import csr_array
 
-from assocformer_hf.evaluation.metrics import multilabel_metrics, reaches
+from assocformer_hf.evaluation.metrics import harmonic_mean, multilabel_metrics, reaches
 
 BLOCK_ENTRIES = 2**22  # of the weights of resamples that are held at a time
 
@@ -107,10 +107,10 @@ def weighted_metrics(
             "mAP": np.where(counted, average_precisions, 0).sum(1) / labels,
             "CP": class_precision,
             "CR": class_recall,
-            "CF1": _harmonic_mean(class_precision, class_recall),
+            "CF1": harmonic_mean(class_precision, class_recall),
             "OP": precision,
             "OR": recall,
-            "OF1": _harmonic_mean(precision, recall),
+            "OF1": harmonic_mean(precision, recall),
             "per_label_AP": average_precisions,
         }
 
@@ -135,7 +135,3 @@ def _average_precision(scores: np.ndarray, present: np.ndarray, known: np.ndarra
     with np.errstate(invalid="ignore"):
         precision = hits.cumsum(0) / np.maximum(sums(np.arange(len(rows))).cumsum(0), 1)
         return (precision * hits).sum(0) / hits.sum(0)
-
-
-def _harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(a + b > 0, 2 * a * b / (a + b), 0)

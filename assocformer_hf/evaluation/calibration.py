@@ -119,7 +119,7 @@ def fit_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
     return scaling
 
 
-def says_nothing(scores: np.ndarray, targets: np.ndarray) -> bool:
+def is_no_better_than_chance(scores: np.ndarray, targets: np.ndarray) -> bool:
     """Whether scores tell which images have a label no better than chance may.
 
     Scaled, they are set beside what remains where all images have each label's mean logit, scaled likewise: twice the

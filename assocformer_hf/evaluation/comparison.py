@@ -9,9 +9,9 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.calibration import log_loss
 from assocformer_hf.evaluation.evaluator import Evaluation
-from assocformer_hf.evaluation.metrics import reaches
+from assocformer_hf.evaluation.metrics import DECISION_METRICS, reaches
 
-COMPARED = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1")
+COMPARED = ("mAP", *DECISION_METRICS)
 
 
 @dataclass

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import datasets
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
@@ -15,10 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.data.summary import column_lengths
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.bootstrap import bootstrap_metrics
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.evaluation.options import PRECISIONS
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS
 from assocformer_hf.model.losses import association_sums
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.progress import progress_bar
@@ -88,7 +89,7 @@ def require_positives(dataset: datasets.Dataset):
         DataError: if no image has one: nothing can be measured then.
     """
     for batch in dataset.select_columns("labels").with_format("arrow").iter(4096):
-        if pc.sum(pc.list_value_length(batch.column("labels"))).as_py():
+        if (column_lengths(batch.column("labels")) > 0).any():
             return
     raise DataError(
         f"the split {dataset.split or 'validation'} has no image with a label, so that nothing can be measured on it; "
@@ -207,8 +208,8 @@ class _Run:
         scores, targets = np.concatenate(self.scores), np.concatenate(self.targets)
         if broken := int((~np.isfinite(scores)).any(1).sum()):
             raise ScoresError(
-                f"the model gives scores that are no numbers for {broken} of {len(scores)} images: its weights are "
-                "broken, or half precision overflows"
+                f"{NO_NUMBERS} for {broken} of {len(scores)} images: its weights are broken, or half precision "
+                "overflows"
             )
         if not (targets == 1).any():
             raise DataError(

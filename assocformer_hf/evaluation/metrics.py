@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import digamma
 
+DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")  # which depend on the threshold
+HEADLINE = ("mAP", *DECISION_METRICS, "chance_mAP")  # what tables and cards show
 TOP_K = 3
 # What is read at a time: bounds the memory where scores and targets are mapped from files.
 LABEL_BLOCK = 64
@@ -172,16 +174,18 @@ def _precision_recall(hits: np.ndarray, predictions: np.ndarray, positives: np.n
     values = {
         "CP": class_precision,
         "CR": class_recall,
-        "CF1": _harmonic_mean(class_precision, class_recall),
+        "CF1": harmonic_mean(class_precision, class_recall),
         "OP": overall_precision,
         "OR": overall_recall,
-        "OF1": _harmonic_mean(overall_precision, overall_recall),
+        "OF1": harmonic_mean(overall_precision, overall_recall),
     }
     return {name + suffix: float(value) for name, value in values.items()}
 
 
-def _harmonic_mean(a: float, b: float) -> float:
-    return 2 * a * b / (a + b) if a + b > 0 else 0.0
+def harmonic_mean(a: float | np.ndarray, b: float | np.ndarray) -> np.ndarray:
+    """2ab / (a + b) of fractions in [0, 1], of any one shape; 0 where both are 0, or one is NaN."""
+    total = np.add(a, b)
+    return np.where(total > 0, 2 * a * b / np.where(total > 0, total, 1), 0)
 
 
 def _same_shape(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,8 @@
 
 from assocformer_hf.evaluation.association_worth import worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
+from assocformer_hf.evaluation.metrics import HEADLINE
 from assocformer_hf.wording import counted
-
-HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "chance_mAP")
 
 
 def evaluation_report(evaluation: Evaluation, label_names: list[str]) -> dict:

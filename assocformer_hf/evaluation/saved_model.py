@@ -79,7 +79,7 @@ def evaluate_saved_model(
     require_all_processes()
     loaded, processor = load_model_and_processor(args.model)
     model = loaded.to(accelerator.device)
-    names = list(model.config.id2label.values())
+    names = model.config.label_names
     given = dataset
     dataset, seen, held_out = from_main_process(lambda: _load_unseen(args, source, names, given))
     images = MultiLabelImages(dataset, evaluation_transform(processor), bad_images=args.bad_images)

@@ -6,11 +6,9 @@ import numpy as np
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.folds import folds
-from assocformer_hf.evaluation.metrics import multilabel_metrics, reaches
+from assocformer_hf.evaluation.metrics import DECISION_METRICS, multilabel_metrics, reaches
 from assocformer_hf.evaluation.options import MIN_POSITIVES, require_goal
 from assocformer_hf.wording import counted, some
-
-DECISION_METRICS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 
 
 def choose_thresholds(

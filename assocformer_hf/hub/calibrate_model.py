@@ -17,11 +17,11 @@ from assocformer_hf.evaluation.calibration import (
     apply_scaling,
     fit_scaling,
     held_out_scale,
+    is_no_better_than_chance,
     reliability,
-    says_nothing,
 )
 from assocformer_hf.evaluation.evaluator import Evaluation, start_accelerator
-from assocformer_hf.evaluation.metrics import multilabel_metrics
+from assocformer_hf.evaluation.metrics import DECISION_METRICS, multilabel_metrics
 from assocformer_hf.evaluation.options import CalibrationOptions, EvaluationArguments
 from assocformer_hf.evaluation.saved_model import (
     SavedModel,
@@ -29,12 +29,7 @@ from assocformer_hf.evaluation.saved_model import (
     evaluation_split,
     with_own_dataset,
 )
-from assocformer_hf.evaluation.thresholds import (
-    DECISION_METRICS,
-    choose_thresholds,
-    cross_validate_thresholds,
-    missed_goal,
-)
+from assocformer_hf.evaluation.thresholds import choose_thresholds, cross_validate_thresholds, missed_goal
 from assocformer_hf.hub.model_folder import (
     CALIBRATION_FILE,
     CALIBRATION_FILES,
@@ -75,7 +70,7 @@ def calibrate(saved: SavedModel, args: CalibrationOptions) -> tuple[Evaluation, 
     if args.scaling:
         scaling = fit_scaling(scores, targets)
         scaled = scaling(scores)
-        found["unscaled"] = says_nothing(scaled, targets)
+        found["unscaled"] = is_no_better_than_chance(scaled, targets)
         if not found["unscaled"]:
             held_out = reliability(held_out_scale(scores, targets, args.folds), targets)
             states["scaled, held out"] = held_out

@@ -15,14 +15,12 @@ from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
-from assocformer_hf.data.images.decoding import decode_image
-from assocformer_hf.data.images.metadata import without_metadata
+from assocformer_hf.data.images.decoding import decode_image, without_metadata
 from assocformer_hf.data.images_used import IMAGES_FILE, ImagesUsed
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.evaluator import Evaluation
-from assocformer_hf.evaluation.metrics import multilabel_metrics
-from assocformer_hf.evaluation.report import HEADLINE, evaluation_report
-from assocformer_hf.evaluation.thresholds import DECISION_METRICS
+from assocformer_hf.evaluation.metrics import DECISION_METRICS, HEADLINE, multilabel_metrics
+from assocformer_hf.evaluation.report import evaluation_report
 from assocformer_hf.inference.tagger import Tagger
 from assocformer_hf.interpretation.association_map import is_flat, plot_association_map
 from assocformer_hf.interpretation.predictions import plot_predictions
@@ -186,7 +184,7 @@ def _replace_samples(
         folder: of `save_model_folder`.
         write: is given a folder and writes the files of the samples into `samples` there.
         images: the samples.
-        widget: what the card has of them.
+        widget: what the card's metadata say under `widget`: an entry for each sample, with its address as `src`.
     """
     output = OutputFolder(folder)
     card = ModelCard.load(output.path / CARD_FILE)
@@ -197,8 +195,6 @@ def _replace_samples(
             write(aside)
             if images:
                 write_predictions(output.path, images, aside / PREDICTIONS_FILE)
-        # Folders that `assocformer calibrate` wrote once list earlier ones among the model's own files.
-        output.remove(name for name in output.owned("model") if name.startswith(f"{SAMPLES}/"))
         if images and PICTURE not in card.content:
             card.content = card.content.replace("\n## Use\n", f"\n{PICTURE}\n\n## Use\n", 1)
         output.edit(CARD_FILE, card.save)
@@ -312,7 +308,7 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
         best_threshold=max(metrics["thresholds"], key=lambda row: row["OF1"])["threshold"],
         calibration_note=_calibration_note(metrics.get("calibration")),
         in_markdown=_in_markdown,
-        headline=" | ".join(f"{100 * metrics[key]:.1f}" for key in HEADLINE),
+        headline={key.replace("_", " "): f"{100 * metrics[key]:.1f}" for key in HEADLINE},
         has_map=has_map,
         picture=PICTURE if has_pictures else "",
         associates=metrics["association"] is not None,

@@ -166,10 +166,10 @@ class AssocFormerConfig(PreTrainedConfig):
         return list(self.label_thresholds or [self.threshold] * len(self.id2label))
 
     def check_values(self):
-        """Refuses values that do not fit, those too that were set since.
+        """Refuses values that are out of their range, also those that were set after the configuration was made.
 
         Raises:
-            ConfigurationError: naming the first.
+            ConfigurationError: naming the first such value and what it can be.
         """
         _check_choice("readout", self.readout, READOUTS)
         _check_choice("fusion", self.fusion, FUSIONS)

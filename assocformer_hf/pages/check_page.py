@@ -12,6 +12,7 @@ from assocformer_hf.data.checks.source import SourceCheck
 from assocformer_hf.data.checks.text import count_table, sections
 from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.data.schema import DataError
+from assocformer_hf.inference.images import spread
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence, map_figure
 from assocformer_hf.interpretation.label_names import plot_names
 from assocformer_hf.output_folder import write_file
@@ -25,7 +26,7 @@ BATCH = 12  # images as the model will see them
 PAIRS = 30  # of labels
 
 
-def html_report(
+def write_check_page(
     name: str,
     labels: LabelCheck,
     images: ImageCheck,
@@ -107,19 +108,18 @@ def html_report(
 
 def _samples(dataset: datasets.Dataset, names: Sequence[str], thumbnails: Thumbnails) -> list[dict]:
     """Images from the whole length of the split, with their labels."""
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).round().astype(int)).tolist()
     labels = dataset.select_columns(["labels"])
     samples = [
-        {"thumbnail": thumbnails(index), "labels": [names[c] for c in labels[index]["labels"]]} for index in chosen
+        {"thumbnail": thumbnails(index), "labels": [names[c] for c in labels[index]["labels"]]}
+        for index in spread(len(dataset), SAMPLES)
     ]
     return [sample for sample in samples if sample["thumbnail"]]
 
 
 def _batch(images: MultiLabelImages, names: Sequence[str]) -> list[dict]:
     """Images as the model gets them in the first epoch, from the whole length of the split."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(BATCH, len(images))).round().astype(int)).tolist()
     try:
-        examples = [images[index] for index in chosen]
+        examples = [images[index] for index in spread(len(images), BATCH)]
     except DataError:  # none can be read, which stands above
         return []
     return [

@@ -1,8 +1,6 @@
 """A saved model measured, as a table, a file of metrics and a page of HTML."""
 
 import json
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +33,7 @@ def report_input(
     needs_counts: bool = False,
     other: SavedModel | None = None,
     other_name: str = "",
+    command: str | None = None,
 ) -> ReportInput:
     """What the report of a saved model shows.
 
@@ -45,6 +44,7 @@ def report_input(
         needs_counts: whether it is an error if there is no training split, whose labels are set beside A.
         other: another model, evaluated on the same images.
         other_name: its folder or Hub id.
+        command: the one that this report comes from, as it was typed; None where it was a call.
 
     Raises:
         DataError: if there is no such training split, or the other model was evaluated on other images.
@@ -63,8 +63,8 @@ def report_input(
         "dataset": f"{data}, {evaluation_split(args, source)}",
         "image size": f"{size['height']} × {size['width']} pixels",
     }
-    if Path(sys.argv[0]).name in ("assocformer", "__main__.py"):
-        facts["command"] = shlex.join(["assocformer", *sys.argv[1:]])
+    if command is not None:
+        facts["command"] = command
     comparison = None
     if other is not None:
         short = shown(Path(other_name).resolve().name)
@@ -80,8 +80,16 @@ def report_input(
     )  # fmt: skip
 
 
-def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: ReportOptions):
+def evaluate_model(
+    args: EvaluationArguments, source: SourceOptions, outputs: ReportOptions, command: str | None = None
+):
     """Measures a saved model and says what came out. Called by every process.
+
+    Args:
+        args: which model and images.
+        source: how the dataset is read.
+        outputs: where the results go.
+        command: the one that asked for it, as it was typed, which the report shows; None where it was a call.
 
     Raises:
         DataError: if the data cannot be read, or have other labels than the model.
@@ -114,6 +122,6 @@ def evaluate_model(args: EvaluationArguments, source: SourceOptions, outputs: Re
         content = json.dumps(metrics, indent=2, ensure_ascii=False)
         write_file(outputs.output, lambda aside: aside.write_text(content, encoding="utf-8"))
     if outputs.report:
-        report = report_input(saved, args, source, needs_counts, other, outputs.compare or "")
+        report = report_input(saved, args, source, needs_counts, other, outputs.compare or "", command)
         page = write_report(outputs.report, report)
         print(f"report: {page}")

@@ -10,8 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from assocformer_hf.data.images.decoding import ImageError, decode_stored
-from assocformer_hf.data.images.metadata import without_metadata
+from assocformer_hf.data.images.decoding import ImageError, decode_stored, without_metadata
 from assocformer_hf.wording import counted
 
 ROOM = Path(__file__).parent

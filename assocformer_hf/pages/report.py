@@ -25,13 +25,12 @@ from assocformer_hf.evaluation.calibration import (
     Reliability,
     fit_scaling,
     held_out_scale,
+    is_no_better_than_chance,
     reliability,
-    says_nothing,
 )
 from assocformer_hf.evaluation.comparison import Comparison
 from assocformer_hf.evaluation.evaluator import Evaluation
-from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.report import HEADLINE
+from assocformer_hf.evaluation.metrics import HEADLINE, reaches
 from assocformer_hf.evaluation.thresholds import cross_validate_thresholds
 from assocformer_hf.interpretation.association_map import (
     Correlation,
@@ -142,7 +141,7 @@ def _write(folder: Path, report: ReportInput):
     except DataError as error:
         no_choices = str(error)
     try:
-        if says_nothing(fit_scaling(scores, targets)(scores), targets):
+        if is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets):
             raise DataError("the scores say nothing about the labels of these images")
         states["scaled, held out"] = reliability(held_out_scale(scores, targets, FOLDS), targets)
     except DataError as error:

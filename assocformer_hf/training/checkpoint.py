@@ -46,7 +46,7 @@ class RunState:
         skipped_in_a_row: optimizer steps that were left out since the last one that was taken.
         unreadable: names of images that could not be read and were replaced.
         best_mAP: best validation mAP so far, in [0, 1].
-        best_asl: the loss on validation of the weights that have it, the least where several epochs do.
+        best_asl: validation loss of the weights that reached `best_mAP`; the lowest, where several epochs reached it.
         history: one entry for each finished epoch.
         options: what the run was started with; a run that is resumed must have the same.
         images: identities of the images and labels, by what they are for; likewise.

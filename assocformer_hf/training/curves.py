@@ -1,6 +1,5 @@
 """What a run shows of itself: trackers, and its epochs as lines, a table and a plot."""
 
-import csv
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from assocformer_hf.data.images.dataset import MultiLabelImages
 from assocformer_hf.data.images.decoding import decode_stored
 from assocformer_hf.evaluation.evaluator import Evaluation
 from assocformer_hf.evaluation.metrics import reaches
+from assocformer_hf.inference.images import spread
 from assocformer_hf.interpretation.predictions import predictions_figure
 from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.model.losses import asymmetric_loss
@@ -60,15 +60,6 @@ def flat(entry: dict) -> dict[str, float]:
     return values
 
 
-def write_history(history: list[dict], path: Path):
-    """Writes the epochs as a CSV file, a row each."""
-    rows = [flat(entry) for entry in history]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def plot_curves(history: list[dict], path: Path):
     """Draws losses, the penalty of A, learning rate, mAP and F1 by the epoch, with the epoch of the best mAP marked."""
     # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
@@ -91,7 +82,7 @@ def plot_curves(history: list[dict], path: Path):
     panels = {title: curves for title, curves in panels.items() if set(curves) <= rows[0].keys()}
     if not any(row["penalty"] for row in rows):  # no association module, or no norm of its A
         panels.pop("penalty of A in the loss")
-    best = flat(max(history, key=lambda entry: max(standing(entry["raw"]), standing(entry["ema"]))))
+    best = flat(max(history, key=lambda entry: max(rank_key(entry["raw"]), rank_key(entry["ema"]))))
     figure = Figure(figsize=(13, 6.5) if len(panels) > 4 else (9, 6.5), layout="constrained")
     grid = list(figure.subplots(2, 3 if len(panels) > 4 else 2).flat)
     epochs = [row["epoch"] for row in rows]
@@ -134,7 +125,7 @@ def sample_predictions(images: MultiLabelImages, evaluation: Evaluation, config:
 
     names, thresholds = np.array(config.label_names), np.array(config.thresholds)
     rows = np.argsort(evaluation.indices)
-    rows = rows[np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().astype(int)]
+    rows = rows[spread(len(rows), SAMPLES)]
     pictures, tagged, truths = [], [], []
     for row in rows.tolist():
         index, scores = int(evaluation.indices[row]), evaluation.scores[row]
@@ -168,7 +159,7 @@ def log_line(entry: dict, epochs: int, best: float) -> str:
     )
 
 
-def standing(headline: Mapping) -> tuple[float, float]:
+def rank_key(headline: Mapping) -> tuple[float, float]:
     """What tells the better of two evaluations: the mAP, and where it is the same, the lower loss."""
     return headline["mAP"], -headline["asl"]
 

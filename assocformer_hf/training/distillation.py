@@ -71,7 +71,7 @@ def teacher_scores(
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
     """
     teacher, processor = load_model_and_processor(name_or_path)
-    known = list(teacher.config.id2label.values())
+    known = teacher.config.label_names
     if missing := [name for name in label_names(dataset) if name not in known]:
         raise DataError(f"{name_or_path}: the teacher does not know the label {missing[0]!r}; it knows {known}")
     columns = [known.index(name) for name in label_names(dataset)]

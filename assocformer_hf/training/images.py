@@ -45,7 +45,7 @@ def create_images(
     return train_images, eval_images
 
 
-def first_batch(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImages, str]:
+def augmented_for_check(images: datasets.Dataset, dataset: str) -> tuple[MultiLabelImages, str]:
     """The images of a training split as the dataset's usual recipe shows them to the model, uint8, and what it does.
 
     Args:

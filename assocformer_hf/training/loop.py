@@ -23,6 +23,7 @@ from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from assocformer_hf.csv_file import write_csv
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
 from assocformer_hf.data.images_used import ImagesUsed
 from assocformer_hf.data.main_process import require_all_processes
@@ -49,10 +50,9 @@ from assocformer_hf.training.curves import (
     headline,
     log_line,
     plot_curves,
+    rank_key,
     sample_predictions,
-    standing,
     tracker_names,
-    write_history,
 )
 from assocformer_hf.training.head_start import train_head
 from assocformer_hf.training.loading import head_start_loader, training_loader
@@ -228,7 +228,7 @@ class TrainingRun:
             if restored is not None:
                 self.guard.in_a_row = restored.skipped_in_a_row
                 self.state = restored
-                self._leave_out_a_best_that_is_not_here()
+                self._forget_missing_best()
                 place = f" and {restored.batches} of {self.batches} batches" if restored.batches else ""
                 accelerator.print(f"resumed after epoch {restored.epoch} of {self.epochs}{place}")
 
@@ -308,7 +308,7 @@ class TrainingRun:
             raise TrainingError(str(error)) from error
         config = self.ema.module.config
         headlines = {key: headline(evaluation, config) for key, evaluation in evaluations.items()}
-        name = max(headlines, key=lambda key: standing(headlines[key]))
+        name = max(headlines, key=lambda key: rank_key(headlines[key]))
         best = evaluations[name]
         self._note_unreadable(best.unreadable)
         entry = {"epoch": state.epoch + 1, **losses, "images": images, "images_per_second": speed}
@@ -316,7 +316,7 @@ class TrainingRun:
         state.history.append(entry | headlines)
         state.epoch, state.batches, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
         state.learning_rate, state.skipped_in_a_row = self.progress.learning_rate, self.guard.in_a_row
-        if standing(headlines[name]) > (state.best_mAP, -state.best_asl):
+        if rank_key(headlines[name]) > (state.best_mAP, -state.best_asl):
             state.best_mAP, state.best_asl = headlines[name]["mAP"], headlines[name]["asl"]
             model = self.ema.module if name == "ema" else whole_model(self.model, self.ema.module, accelerator)
             if accelerator.is_main_process:
@@ -324,7 +324,9 @@ class TrainingRun:
         save_checkpoint(accelerator, self.ema, state, self.output, recipe.keep_checkpoints)
         if accelerator.is_main_process:
             with suppress(OutputError):  # the checkpoint holds the history too
-                self.output.write(HISTORY_FILE, "run", partial(write_history, state.history))
+                self.output.write(
+                    HISTORY_FILE, "run", partial(write_csv, rows=[flat(epoch) for epoch in state.history])
+                )
         accelerator.log(flat(state.history[-1]), step=state.epoch * self.steps)
         for tracker in accelerator.trackers:
             if tracker.name == "tensorboard" and accelerator.is_main_process:
@@ -332,7 +334,7 @@ class TrainingRun:
                 tracker.log_images({"predictions": picture[None]}, step=state.epoch * self.steps, dataformats="NHWC")
         accelerator.print(log_line(state.history[-1], self.epochs, state.best_mAP))
 
-    def _leave_out_a_best_that_is_not_here(self):
+    def _forget_missing_best(self):
         """A checkpoint that was taken from elsewhere came without the best weights of before. Called by every process.
 
         A model that is here then is of another run.

@@ -77,7 +77,7 @@ class EndpointHandler:
         self.model.to(device).eval()
         self.processor = AutoImageProcessor.from_pretrained(path, **options)
         if not hasattr(self.processor, "decode"):
-            raise ValueError("the model's image processor is of an older version; save the model again")
+            raise ValueError("the model's image processor cannot decode images; save the model again")
         self.names = self.model.config.label_names
 
     def __call__(self, data: dict) -> list | dict:

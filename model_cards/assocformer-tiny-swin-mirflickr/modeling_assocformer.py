@@ -251,8 +251,8 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             return_dict: whether to return an [`AssocFormerOutput`] rather than a tuple of what it holds.
 
         Raises:
-            ValueError: if the pixels are whole numbers, or the labels do not have the shape of the logits or, on the
-                CPU, are neither in [0, 1] nor -1.
+            ValueError: if the pixels are whole numbers, or the labels do not have the shape of the logits, or, on the
+                CPU, a label is neither in [0, 1] nor -1.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -278,10 +278,6 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             hidden_states=outputs.hidden_states,
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
-
-    def pooled_feature(self, pixel_values: Tensor) -> Tensor:
-        """L of eq. 1 to 3: images `(batch, 3, height, width)` to the feature `(batch, d)` that the head gets."""
-        return _pooled_feature(self._run_backbone(pixel_values))
 
     def head_inputs(self, pixel_values: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images to what the head gets: L `(batch, d)`, and the feature map `(batch, places, d)`, None where
@@ -334,7 +330,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             image_size: height and width of the images that it got.
         """
         hidden, registers = outputs.last_hidden_state, _num_register_tokens(self.backbone)
-        tokens, grid = _feature_map(hidden, self.head.embedding.in_features, image_size, registers)
+        tokens, grid = _as_places(hidden, self.head.embedding.in_features, image_size, registers)
         if isinstance(self.backbone, CvtBackbone):
             tokens = self.backbone.layernorm(tokens)  # as its pooled feature
         return tokens, grid
@@ -388,8 +384,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         if self.config.pooling != "attention":
             raise ValueError('only pooling="attention" says where a label was seen; train with it')
         with _evaluating(self):
-            feature_map, grid = self._feature_map(self._run_backbone(pixel_values), pixel_values.shape[2:])
-        return self.head.evidence_by_place(feature_map).mT.unflatten(2, grid)
+            return self(pixel_values, output_features=True, return_dict=True).places
 
 
 def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
@@ -518,7 +513,7 @@ def _num_register_tokens(backbone: PreTrainedModel) -> int:
     return getattr(timm_model, "num_prefix_tokens", getattr(backbone.config, "num_register_tokens", 0))
 
 
-def _feature_map(
+def _as_places(
     hidden: Tensor, num_features: int, image_size: torch.Size, registers: int = 0
 ) -> tuple[Tensor, tuple[int, int]]:
     """The last hidden state as places `(batch, places, d)` without class and register tokens, and their grid.

@@ -68,11 +68,13 @@ def test_every_recipe_is_read_by_name_and_by_path(config):
     assert groups("train", "--config", str(config)) == groups("train", "--config", config.stem) | {"config": config}
 
 
-def test_old_names_of_options_still_work(tmp_path):
+def test_the_output_of_train_has_its_name_of_the_library_too():
     assert groups("train", "--output_dir", "here")["run"].output_dir == "here"
+
+
+def test_an_option_without_a_value_can_be_negated():
     assert groups("train", "--overwrite")["run"].overwrite
     assert not groups("train", "--no_overwrite")["run"].overwrite
-    assert str(groups("publish", "--folder", "here", "--hub_model_id", "a/b")["options"].model) == "here"
 
 
 def test_of_a_repeated_option_the_last_counts():

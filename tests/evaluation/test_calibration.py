@@ -15,9 +15,9 @@ from assocformer_hf.evaluation.calibration import (
     apply_scaling,
     fit_scaling,
     held_out_scale,
+    is_no_better_than_chance,
     log_loss,
     reliability,
-    says_nothing,
 )
 from assocformer_hf.interpretation.reliability_diagram import reliability_figure
 from tests.conftest import images
@@ -111,15 +111,15 @@ def test_scores_that_say_nothing_are_known(overconfident):
     scores = 1 / (1 + np.exp(-(generator.normal(size=(200, 10)) + 0.5)))
     targets = (generator.random((200, 10)) < 0.3).astype(int)
     targets[0] = -1
-    assert says_nothing(fit_scaling(scores, targets)(scores), targets)
+    assert is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets)
     # That some labels are frequent, and score high on all images, says nothing of these images.
     often = np.linspace(0.05, 0.6, 10)
     scores = expit(np.log(often / (1 - often)) + generator.normal(size=(200, 10)))
     targets = (generator.random((200, 10)) < often).astype(int)
-    assert says_nothing(fit_scaling(scores, targets)(scores), targets)
+    assert is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets)
     scores, targets = overconfident
-    assert says_nothing(fit_scaling(1 - scores, targets)(1 - scores), targets)  # the wrong way round
-    assert not says_nothing(fit_scaling(scores, targets)(scores), targets)
+    assert is_no_better_than_chance(fit_scaling(1 - scores, targets)(1 - scores), targets)  # the wrong way round
+    assert not is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets)
 
 
 @pytest.mark.parametrize(

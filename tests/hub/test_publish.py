@@ -29,7 +29,7 @@ from assocformer_hf.hub.publish import (
     model_files,
     require_repository_name,
 )
-from assocformer_hf.output_folder import OutputFolder, write_file
+from assocformer_hf.output_folder import write_file
 from assocformer_hf.saved_files import ModelFileError
 from tests import forked
 from tests.conftest import NAMES, ROOT
@@ -269,7 +269,7 @@ def test_a_space_is_published(tmp_path):
     command = [sys.executable, "-m", "assocformer_hf", "space", "--model", "org/name", "--push_to_hub"]
     with loopback_hub() as hub:
         done = subprocess.run(
-            [*command, "--hub_space_id", "org/demo", "--folder", str(tmp_path / "space")],
+            [*command, "--hub_space_id", "org/demo", "--output", str(tmp_path / "space")],
             env=environment(hub, tmp_path),
             capture_output=True,
             text=True,
@@ -409,17 +409,6 @@ def test_samples_are_without_what_was_noted_in_their_files(folder, tmp_path):
     for file, name in zip(files, ("1.jpg", "2.jpg"), strict=True):
         assert b"Jane Doe" in file.read_bytes()
         assert b"Jane Doe" not in (folder / "samples" / name).read_bytes()
-
-
-def test_samples_that_were_listed_among_the_models_files_give_way_to_others(folder):
-    """As `calibrate` listed them once; one that was changed since is its owner's."""
-    OutputFolder(folder).add("model", ["samples/1.jpg", "samples/2.jpg", "model.safetensors"])
-    shutil.copyfile(folder / "samples/1.jpg", folder / "samples/3.jpg")
-    OutputFolder(folder).add("model", ["samples/3.jpg"])
-    (folder / "samples/3.jpg").write_bytes(b"my own")
-    add_sample_images(folder, [Image.new("RGB", (90, 60), "green")])
-    assert {name for name in model_files(folder) if "samples" in name} == {"samples/1.jpg"}
-    assert sorted(path.name for path in (folder / "samples").iterdir()) == ["1.jpg", "3.jpg"]
 
 
 def test_samples_are_taken_over_as_the_new_model_tags_them_and_nothing_else(create_model, folder, tmp_path):

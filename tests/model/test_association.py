@@ -133,6 +133,6 @@ def test_head_computes_in_float32_under_autocast_and_with_half_precision_weights
     assert scores.logits.isfinite().all()
 
 
-def test_head_has_the_parameters_of_about_one_linear_layer():
+def test_head_has_the_parameters_of_about_two_linear_layers():
     count = sum(parameter.numel() for parameter in AssociationHead(1536, 80).parameters())
     assert count == 80 * (1536 + 1) * 2 + 2 * 80 * (3 + 1)

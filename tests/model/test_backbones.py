@@ -191,7 +191,7 @@ def test_the_trained_backbone_of_a_whole_model_gets_a_new_head_and_another_input
     model.half().save_pretrained(tmp_path / "trained")
     again = AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", num_labels=3, fusion="association")
     assert (again.config.num_labels, again.dtype, again.training) == (3, torch.float32, False)
-    torch.testing.assert_close(again.pooled_feature(images()), model.float().pooled_feature(images()))
+    torch.testing.assert_close(again.head_inputs(images()), model.float().head_inputs(images()))
     larger = AssocFormerForMultiLabel.from_backbone(tmp_path / "trained", image_size=96, num_labels=3)
     larger.save_pretrained(tmp_path / "larger")
     loaded = AssocFormerForMultiLabel.from_pretrained(tmp_path / "larger").eval()

@@ -18,9 +18,9 @@ from assocformer_hf.evaluation.comparison import compare
 from assocformer_hf.evaluation.evaluator import evaluate
 from assocformer_hf.interpretation.explanation import explanation_figure, plot_explanation, plot_places
 from assocformer_hf.interpretation.predictions import plot_predictions
-from assocformer_hf.pages.check_page import html_report
+from assocformer_hf.pages.check_page import write_check_page
 from assocformer_hf.pages.report import ReportInput, write_report
-from assocformer_hf.training.images import first_batch
+from assocformer_hf.training.images import augmented_for_check
 from tests.conftest import OVERLAPS, ROOT
 
 MODEL = ROOT / "model_cards/assocformer-efficientnet-lite0-mirflickr"
@@ -50,8 +50,10 @@ def pages(tmp_path_factory):
     dimmed = replace(evaluation, scores=evaluation.scores * 0.6)
     beside = replace(report, comparison=compare(evaluation, dimmed, names, limits, limits), compared_with="dimmed")
     splits = {"train": dataset, "validation": dataset}
-    batch = first_batch(dataset, "photos/")
-    html_report("photographs", check_labels(splits), check_images(splits, 0), splits, folder / "check.html", *batch)
+    batch = augmented_for_check(dataset, "photos/")
+    write_check_page(
+        "photographs", check_labels(splits), check_images(splits, 0), splits, folder / "check.html", *batch
+    )
     return {
         "report": write_report(folder / "report", report),
         "comparison": write_report(folder / "comparison", beside),

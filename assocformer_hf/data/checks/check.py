@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from assocformer_hf.data.images.decoding import ImageError, decode_image, open_image
 from assocformer_hf.data.schema import DataError, label_names
+from assocformer_hf.data.summary import column_lengths
 from assocformer_hf.progress import progress_bar
 
 TINY = 8
@@ -176,7 +177,7 @@ def check_labels(splits: Mapping[str, datasets.Dataset], min_positives: int = 10
 def _flat(dataset: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
     """The lengths of a column of lists, and all their entries."""
     rows = dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    return pc.list_value_length(rows).to_numpy().astype(np.int64), pc.list_flatten(rows).to_numpy()
+    return column_lengths(rows).astype(np.int64), pc.list_flatten(rows).to_numpy()
 
 
 def cooccurrence(dataset: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -246,12 +247,15 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
 
 
 def similar_across(looks: np.ndarray, splits: np.ndarray, distance: int = DISTANCE) -> list[tuple[int, int]]:
-    """For every image that looks like some of an earlier split the one that it is nearest to: pairs (that, image).
+    """For each image that looks like images of earlier splits, the nearest of these.
 
     Args:
         looks: `(images, 16)`, from [`perceptual_hash`].
         splits: number of the split of each image, `(images,)`.
         distance: bits, below 8: two hashes that near have one of eight parts in common, by which they are found.
+
+    Returns:
+        Pairs of positions in `looks`: `(the nearest one, the image)`, sorted by the image.
     """
     nearest: dict[int, tuple[int, int]] = {}  # bits and image
     for part in range(0, BYTES, 2) if len(looks) else ():

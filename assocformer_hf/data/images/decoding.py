@@ -1,4 +1,4 @@
-"""The images of datasets, decoded as the model's image processor does it."""
+"""The images of datasets, decoded as the model's image processor does it, and freed of what their files say beside."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from assocformer_hf.model.image_processing_assocformer import FORMATS, ImageErro
 
 __all__ = [
     "IMAGE_SUFFIXES", "OR_SKIP", "OTHER_SUFFIXES", "ImageError", "decode_image", "decode_stored", "open_image",
-    "stored_content", "stored_name",
+    "stored_content", "stored_name", "without_metadata",
 ]  # fmt: skip
 
 Image.init()
@@ -52,3 +52,10 @@ def decode_stored(stored: Mapping | None, index: int) -> Image.Image:
     """
     name = stored_name(stored, index)
     return decode_image(stored_content(stored, name), name)
+
+
+def without_metadata(image: Image.Image) -> Image.Image:
+    """A copy that holds the pixels alone: PIL writes comments of the file that an image came from into a new one."""
+    copy = image.copy()
+    copy.info.clear()
+    return copy

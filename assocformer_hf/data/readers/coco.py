@@ -51,7 +51,7 @@ def load_coco(
 class CocoReader(Reader):
     """JSON files in COCO's format, of any label set: in COCO's or Roboflow's layout, or alone.
 
-    The images of one file whose name tells no split are of those that their folders are called as.
+    Where one file's name tells no split, the split folders that its images lie in do.
     """
 
     form = "coco"

@@ -158,11 +158,14 @@ def folder_splits(images: Sequence[str], root: Path | None, origin: str | Path) 
 
 
 def divided_by_folder(found: LabelledImages, name: str | None = None) -> dict[str | None, LabelledImages]:
-    """The images of a file that tells no splits by those that the folders below the shared one are called as.
+    """The images of a file that names no splits, divided by the split folders that they lie in, such as `train`.
 
     Args:
         found: the images, which are files.
-        name: of the split that all are of where their folders tell none.
+        name: of the one split of all images, where they do not lie in split folders.
+
+    Returns:
+        The images of each split, by the name of its folder.
 
     Raises:
         DataError: as [`folder_splits`].

@@ -22,8 +22,8 @@ from assocformer_hf.data.images.decoding import ImageError, decode_image
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.schema import DataError, multilabel_features
 from assocformer_hf.interpretation.association_map import conditional_cooccurrence
-from assocformer_hf.pages.check_page import _matrix, _pairs, html_report
-from assocformer_hf.training.images import first_batch
+from assocformer_hf.pages.check_page import _matrix, _pairs, write_check_page
+from assocformer_hf.training.images import augmented_for_check
 from tests.conftest import OVERLAPS
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -170,11 +170,11 @@ def test_labels_are_counted_and_the_odd_ones_named(broken):
 def test_the_page_is_whole_in_itself(broken, tmp_path):
     folder, defects, splits = broken
     labels = check_labels(splits)
-    batch = first_batch(splits["train"], str(folder))
+    batch = augmented_for_check(splits["train"], str(folder))
     (folder / "train/left.png").write_bytes((folder / "train/1.png").read_bytes())
     read = check_source(folder, splits, splits.summary)
     (folder / "train/left.png").unlink()
-    html_report("<broken>", labels, check_images(splits), splits, tmp_path / "page.html", *batch, read)
+    write_check_page("<broken>", labels, check_images(splits), splits, tmp_path / "page.html", *batch, read)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>&lt;broken&gt;</h1>" in page
     assert all(f"{folder}/train/{name}" in page for name in defects)
@@ -188,8 +188,8 @@ def test_the_page_is_whole_in_itself(broken, tmp_path):
 
 def test_the_page_shows_a_batch_and_pairs_of_labels_on_every_screen(broken, browser, tmp_path):
     folder, _, splits = broken
-    batch, augmentation = first_batch(splits["train"], str(folder))
-    html_report(
+    batch, augmentation = augmented_for_check(splits["train"], str(folder))
+    write_check_page(
         "broken", check_labels(splits), check_images(splits), splits, tmp_path / "page.html", batch, augmentation
     )
     for width, scheme in ((1280, "light"), (390, "dark")):
@@ -212,8 +212,8 @@ def test_images_none_of_which_can_be_read_have_a_page_too(tmp_path):
         (tmp_path / f"{i}.jpg").write_bytes(b"no image")
     (tmp_path / "t.csv").write_text("file_name,labels\n" + "".join(f"{i}.jpg,{'xy'[i % 2]}\n" for i in range(6)))
     splits = load_multilabel_dataset(tmp_path)
-    batch = first_batch(splits["train"], str(tmp_path))
-    html_report("none", check_labels(splits), check_images(splits, 0), splits, tmp_path / "page.html", *batch)
+    batch = augmented_for_check(splits["train"], str(tmp_path))
+    write_check_page("none", check_labels(splits), check_images(splits, 0), splits, tmp_path / "page.html", *batch)
     assert f"train: {tmp_path}/0.jpg" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

@@ -4,8 +4,8 @@ import datasets
 import pytest
 import torch
 
+from assocformer_hf import MultiLabelStream
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.images.streaming import MultiLabelStream
 from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.load import load_multilabel_dataset
 from assocformer_hf.data.scenes.scenes import load_scenes
