@@ -28,6 +28,7 @@ from assocformer_hf.data.schema import (
     named_split,
     require_text,
     to_dataset,
+    with_undeclared_unknown,
 )
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
@@ -229,6 +230,7 @@ def _assemble(
     read = {own: with_files(found[own](), bad_images) for own in dict.fromkeys(chosen.values())}
     _refuse_shared(source, read)
     names = label_set(read.values(), options.label_names)
+    read = {own: with_undeclared_unknown(part, names) for own, part in read.items()}
     unknown = any(any(map(len, split.unknown)) for split in read.values())
     splits = MultiLabelDataset({key: to_dataset(read[own], names, key, unknown) for key, own in chosen.items()})
     summary = splits.summary = ReadSummary(source, reader.form, left_out=dict(reader.left_out))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assocformer_hf.data.readers.classes import class_names
+from assocformer_hf.data.readers.classes import declared_labels
 from assocformer_hf.data.readers.label_cells import find_delimiter, read_labels
 from assocformer_hf.data.readers.states import (
     NotAnnotated,
@@ -268,6 +268,12 @@ def _of_columns(columns: dict[str, list], labels: Sequence[str], others: Sequenc
     return TableLabels(present, unknown, list(labels), {"labels": some(labels, 4)}, ignored)
 
 
-def declared_names(labels: "TableLabels", features: Mapping) -> list[str] | None:
-    """The label set of a table: that of its columns, or of the classes that its label column declares."""
-    return labels.names or class_names(features.get(labels.columns.get("labels", "")))
+def declared_names(labels: "TableLabels", features: Mapping, given: Sequence[str] | None) -> list[str] | None:
+    """The label set of a table: that of its columns, or of the classes that its label column declares.
+
+    Args:
+        labels: of the table.
+        features: what `datasets` knows of the types of its columns.
+        given: the label set, if it is given.
+    """
+    return labels.names or declared_labels(features.get(labels.columns.get("labels", "")), given)
