@@ -243,10 +243,19 @@ def _assemble(
         summary.columns |= part.columns
         summary.notes = list(dict.fromkeys([*summary.notes, *part.notes]))
         summary.left_out |= part.left_out
+    if any(_lie_below(reader.data_dir, part) for part in read.values()):
+        summary.notes.insert(0, f"images below {reader.data_dir}")
     if hold_out and "validation" not in splits and "train" in splits:
         _hold_out(splits, options)
     summary.count(splits)
     return splits
+
+
+def _lie_below(folder: Path | None, part: LabelledImages) -> bool:
+    """Whether images of a split are files below a folder that was given."""
+    if folder is None or isinstance(part.images, datasets.Dataset):
+        return False
+    return any(Path(image).is_relative_to(folder) for image in part.images)
 
 
 def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Splits, dict[str, str | None]]:

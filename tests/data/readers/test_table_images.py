@@ -25,6 +25,7 @@ def test_images_may_lie_in_a_folder_of_their_own(folder, tmp_path_factory):
         load_multilabel_dataset(table)
     splits = load_multilabel_dataset(table, folder, validation_share=0.5)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 2}
+    assert f"images below {folder}" in splits.summary.notes
 
 
 def test_roboflow_classes_in_folders_of_splits(tmp_path):
