@@ -10,7 +10,6 @@ from assocformer_hf.data.readers.states import NotAnnotated, state_of
 from assocformer_hf.data.schema import DataError
 
 LISTS = (datasets.List, datasets.LargeList)
-CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
 
 
 def innermost(kind):
@@ -40,7 +39,7 @@ def declared_labels(kind, given: Sequence[str] | None) -> list[str] | None:
 
 def _states(names: Sequence[str]) -> list[int]:
     """What two classes say by their names of a label, 1 and 0 in their order; empty for other classes."""
-    states = [state_of(CLASS_STATES.get(name.lower(), name)) for name in names]
+    states = [state_of(name) for name in names]
     return states if sorted(states, key=str) == [0, 1] else []
 
 
