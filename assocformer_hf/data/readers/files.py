@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import datasets
@@ -202,7 +203,8 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
     """The same images under the names that their files have.
 
     A file whose name differs from the given one in case, in spaces around it, or in how its letters are encoded (é is
-    one sign or two), is taken where there is no other such file, and that is noted. What then has no file is missing.
+    one sign or two; %20 is a space), is taken where there is no other such file, and that is noted. What then has no
+    file is missing.
 
     Args:
         source: images as a reader found them.
@@ -255,7 +257,8 @@ def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
                 files_of[folder][_folded(name)].append(os.path.join(folder, name))
     taken, found = set(images), {}
     for path in missing:
-        files = files_of[os.path.dirname(path)][_folded(os.path.basename(path))]
+        name, here = os.path.basename(path), files_of[os.path.dirname(path)]
+        files = here.get(_folded(name)) or here.get(_folded(unquote(name)), [])
         if len(files) == 1 and files[0] not in taken:
             found[path] = files[0]
     return found
