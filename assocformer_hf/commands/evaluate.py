@@ -19,6 +19,6 @@ def evaluate(
 
     require_model(options.model)
     evaluate_model(options, source or SourceOptions(), report or ReportOptions())
-    given = {"model": options.model, "dataset": options.dataset, "data_dir": options.data_dir}
+    given = {name: getattr(options, name) for name in ("model", "dataset", "data_dir", "split")}
     words = " ".join(f"--{name} {quoted(value)}" for name, value in given.items() if value is not None)
     say_next(f"assocformer calibrate {words} --output outputs/calibrated")

@@ -110,6 +110,17 @@ def test_another_dataset_that_shares_some_images_is_measured_as_it_is(model, pho
     assert "held out then" not in caplog.text
 
 
+def test_of_a_dataset_without_splits_that_was_not_trained_on_a_part_is_measured_and_said(model, photos, caplog):
+    for path in photos.glob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    said = "was not trained on it: measured are only the 6 images that a training would hold out; --split all measures"
+    assert len(files(evaluated(model, photos))) == 6
+    assert said in caplog.text
+    caplog.clear()
+    assert len(files(evaluated(model, photos, "all"))) == COUNT
+    assert "--split all" not in caplog.text
+
+
 def test_images_that_were_trained_on_are_said(model, photos, caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         saved = evaluated(model, photos, "all", split_seed=3)
