@@ -84,7 +84,7 @@ class LabelCheck:
         if (present == known).all():
             raise DataError(
                 "every label is present in every training image where it is known, so that nothing can be learned; add "
-                "images without it, or, as a cell that is empty counts as unknown, write 0 where a label is absent"
+                "images without it, or, as −1 and empty cells count as unknown, write 0 where a label is absent"
             )
 
     def shares(self) -> np.ndarray:

@@ -233,9 +233,11 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
         way = OR_SKIP if len(missing) < len(images) else ""
         if any(f"{scheme}:{os.sep}" in missing[0] for scheme in ("http", "https", "s3", "gs")):
             way = f"; URLs are not opened: download the images first{way}"
+        here = next((image for image in images if image != missing[0] and _like(image) == _like(missing[0])), None)
+        same = f" ({here} is listed too: are the two one image?)" if here else ""
         raise DataError(
-            f"{missing[0]}: missing{others}; complete what {source.origin} lists, or give the folder of the images as "
-            f"data_dir{way}"
+            f"{missing[0]}: missing{same}{others}; complete what {source.origin} lists, or give the folder of "
+            f"the images as data_dir{way}"
         )
     if missing:
         notes.append(f"missing: {len(missing)} of the {len(images)} images of {source.origin}, such as {missing[0]}")
@@ -262,6 +264,11 @@ def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
         if len(files) == 1 and files[0] not in taken:
             found[path] = files[0]
     return found
+
+
+def _like(path: str) -> tuple[str, str]:
+    """What paths have in common whose names differ in case, spaces and encoding alone."""
+    return os.path.dirname(path), _folded(os.path.basename(path))
 
 
 def _folded(name: str) -> str:

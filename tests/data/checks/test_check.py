@@ -220,7 +220,7 @@ def test_images_none_of_which_can_be_read_have_a_page_too(tmp_path):
 def test_labels_that_nothing_can_be_learned_from_are_refused_before_training():
     features = multilabel_features(["x", "y"], unknown=True)
     for labels, unknown, message in (
-        ([[0], [1], [0]], [[1], [0], [1]], "every label is present in every training image where it is known"),
+        ([[0], [1], [0]], [[1], [0], [1]], "every label is present in every .* as −1 and empty cells count as unknown"),
         ([[], [], []], [[], [], []], "no training image has a label"),
     ):
         rows = {"image": [picture(0)] * 3, "labels": labels, "unknown": unknown}

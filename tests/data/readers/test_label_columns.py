@@ -79,6 +79,18 @@ def test_columns_that_hold_something_else_are_named_with_what_they_hold(folder):
         load_table(folder, text)
 
 
+def test_a_label_without_a_column_names_the_way_out(folder):
+    text = "file_name,red,yellow\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,1,1\n"
+    message = (
+        "no column 'blue', which is in label_names, or a label that the model knows; found red, yellow: add the "
+        "column, empty where nothing is known"
+    )
+    with pytest.raises(DataError, match=message):
+        load_table(folder, text, label_names=["blue", "red"])
+    filled = "file_name,red,blue\n0.jpg,1,\n1.jpg,0,\n2.jpg,1,\n"
+    assert load_table(folder, filled, label_names=["blue", "red"]) == [{"red"}, set(), {"red"}]
+
+
 def test_a_lone_column_that_seldom_is_a_label_is_asked_about(folder):
     text = "file_name,species,verified\n0.jpg,owl,1\n1.jpg,wren,0\n2.jpg,owl,1\n"
     message = (

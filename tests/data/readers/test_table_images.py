@@ -136,6 +136,11 @@ def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_pat
     (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nc.JPG,x\n")
     with pytest.raises(DataError, match=r"c.JPG: missing; complete what .*t.csv lists.*option bad_images: skip"):
         load_split(tmp_path, "all")
+    (tmp_path / "t.csv").write_text("file_name,labels\nA.JPG,x\na.jpg,x\n")
+    with pytest.raises(
+        DataError, match=r"a.jpg: missing \(.*A.JPG is listed too: are the two one image[?]\); complete"
+    ):
+        load_split(tmp_path, "all")
 
 
 def test_missing_files_are_kept_for_what_skips_them_unless_all_are_missing(tmp_path):
