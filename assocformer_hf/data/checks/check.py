@@ -34,7 +34,12 @@ REPAIRED = {
     "transparent": "transparency is dropped: what is behind it is seen",
     "animated": "the first frame is used",
 }
-DOUBTFUL = {"tiny": f"a side of less than {TINY} pixels", "large": "more pixels than PIL thinks safe; slow to read"}
+TWELVE_BITS = 1 << 12
+DOUBTFUL = {
+    "tiny": f"a side of less than {TINY} pixels",
+    "large": "more pixels than PIL thinks safe; slow to read",
+    "dark 16-bit": "10 or 12 bits in 16, nearly black by the upper 8: stretch them first",
+}
 
 
 @dataclass
@@ -320,6 +325,8 @@ def _properties(image: Image.Image) -> Iterator[str]:
         yield "CMYK"
     if image.mode.startswith("I"):
         yield "16-bit"
+        if np.asarray(image).max() < TWELVE_BITS:
+            yield "dark 16-bit"
     if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
         yield "transparent"
     if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):
