@@ -25,6 +25,6 @@ def evaluate(
     is_command = Path(sys.argv[0]).name in ("assocformer", "__main__.py")  # else Python called the verb
     command = shlex.join(["assocformer", *sys.argv[1:]]) if is_command else None
     evaluate_model(options, source or SourceOptions(), report or ReportOptions(), command)
-    given = {"model": options.model, "dataset": options.dataset, "data_dir": options.data_dir}
+    given = {name: getattr(options, name) for name in ("model", "dataset", "data_dir", "split")}
     words = " ".join(f"--{name} {quoted(value)}" for name, value in given.items() if value is not None)
     say_next(f"assocformer calibrate {words} --output outputs/calibrated")

@@ -21,9 +21,9 @@ def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     options = {name.removeprefix("--"): argument for argument in arguments for name in argument.names}
     if "config" not in options:
         return
-    from assocformer_hf.training.arguments import DataArguments, recipe_for
+    from assocformer_hf.training.arguments import recipe_for
 
-    dataset, config = _given(options["dataset"]) or DataArguments.dataset, _given(options["config"])
+    dataset, config = _given(options["dataset"]), _given(options["config"])
     source = config or "the dataset's recipe"
     for name, value in recipe_for(dataset, _given(options["backbone"]), config).items():
         if value is not None and not options[name].tokens:

@@ -28,6 +28,7 @@ from assocformer_hf.data.schema import (
     named_split,
     require_text,
     to_dataset,
+    with_undeclared_unknown,
 )
 from assocformer_hf.data.split import iterative_stratification
 from assocformer_hf.data.split_names import SPLIT_NAMES, choose_splits
@@ -229,6 +230,7 @@ def _assemble(
     read = {own: with_files(found[own](), bad_images) for own in dict.fromkeys(chosen.values())}
     _refuse_shared(source, read)
     names = label_set(read.values(), options.label_names)
+    read = {own: with_undeclared_unknown(part, names) for own, part in read.items()}
     unknown = any(any(map(len, split.unknown)) for split in read.values())
     splits = MultiLabelDataset({key: to_dataset(read[own], names, key, unknown) for key, own in chosen.items()})
     summary = splits.summary = ReadSummary(source, reader.form, left_out=dict(reader.left_out))
@@ -241,10 +243,19 @@ def _assemble(
         summary.columns |= part.columns
         summary.notes = list(dict.fromkeys([*summary.notes, *part.notes]))
         summary.left_out |= part.left_out
+    if any(_lie_below(reader.data_dir, part) for part in read.values()):
+        summary.notes.insert(0, f"images below {reader.data_dir}")
     if hold_out and "validation" not in splits and "train" in splits:
         _hold_out(splits, options)
     summary.count(splits)
     return splits
+
+
+def _lie_below(folder: Path | None, part: LabelledImages) -> bool:
+    """Whether images of a split are files below a folder that was given."""
+    if folder is None or isinstance(part.images, datasets.Dataset):
+        return False
+    return any(Path(image).is_relative_to(folder) for image in part.images)
 
 
 def _every_image(found: Splits, chosen: Mapping[str, str | None]) -> tuple[Splits, dict[str, str | None]]:

@@ -15,6 +15,8 @@ from assocformer_hf.data.schema import DataError
 
 Read = TypeVar("Read")
 CALM_SECONDS = 0.02
+# The numbers of processes that torchrun and MPI leave in the environment.
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def from_main_process(read: Callable[[], Read]) -> Read:
@@ -46,7 +48,7 @@ def require_all_processes():
     """Refuses to be one of several runs where one was wanted, and makes forks safe beside the other processes.
 
     Raises:
-        DataError: if the launcher started more processes than Accelerate sees.
+        DataError: if the launcher started more processes than Accelerate sees, or fewer than it was asked for.
     """
     started, state = int(os.environ.get("WORLD_SIZE", "1")), PartialState()
     if started > state.num_processes:
@@ -55,6 +57,14 @@ def require_all_processes():
         raise DataError(
             f"{started} processes were started, but Accelerate sees {state.num_processes} on this "
             f"{state.device.type}: set ACCELERATE_USE_CPU=true to use CPUs"
+        )
+    # `accelerate launch` names the address that processes meet at, and on CPUs starts but one of them.
+    launched = {"ACCELERATE_DYNAMO_BACKEND", "MASTER_ADDR"} <= os.environ.keys()
+    if state.num_processes == 1 and launched and not any(name in os.environ for name in SIZES):
+        raise DataError(
+            "accelerate launch started one process where several were asked for; on CPUs write ACCELERATE_USE_CPU=true "
+            "torchrun --nproc_per_node 2 -m assocformer_hf and the verb, or, for one process, --num_processes 1 "
+            "without MASTER_ADDR in the environment"
         )
     if state.num_processes > 1:
         _wait_before_forks()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import datasets
 import pyarrow
 
+from assocformer_hf.wording import some
+
 UNUSED_COLUMNS = "columns that are not used"  # why `left_out` has them
 
 
@@ -47,7 +49,7 @@ class LabelledImages:
         images: paths of the files, or a dataset whose one column `image` holds them.
         labels: for each image the names of the labels that are present.
         unknown: for each image the names of those that are neither known to be present nor absent; empty for none.
-        names: the label set in its own order, where the source declares one.
+        names: the label set in its own order, where the source declares one; it says nothing of other labels.
         columns: the columns used, by what they are for.
         notes: what else to know, such as where images were found.
         left_out: what was not used, and why.
@@ -114,6 +116,35 @@ def label_set(splits: Iterable[LabelledImages], given: Sequence[str] | None = No
     return names
 
 
+def with_undeclared_unknown(source: LabelledImages, names: list[str]) -> LabelledImages:
+    """The same images, of which the labels are unknown that the set has and the source does not declare.
+
+    Who declares its labels has looked for no others. One that occurs all the same counts as declared; a source that
+    declares nothing stays as it is.
+
+    Args:
+        source: what a reader found.
+        names: the label set.
+
+    Raises:
+        DataError: if the source declares labels, but none of the set.
+    """
+    if source.names is None:
+        return source
+    looked_for = {*source.names, *(name for row in set(map(tuple, source.labels)) for name in row)}
+    undeclared = [name for name in names if name not in looked_for]
+    if len(undeclared) == len(names):
+        raise DataError(
+            f"{source.origin}: declares none of the labels {some(names, 5)}; it declares {some(source.names, 5)}: "
+            "rename its labels, or give another label set as label_names"
+        )
+    if not undeclared:
+        return source
+    unknown: list[Sequence[str]] = [[*row, *undeclared] for row in source.unknown or [()] * len(source.labels)]
+    note = f"{some(undeclared, 5)}: not declared by {source.origin}, unknown there"
+    return replace(source, unknown=unknown, notes=[*source.notes, note])
+
+
 def require_text(name: str, what: str):
     """Refuses text that cannot be written as UTF-8, such as file names in another encoding.
 
@@ -153,7 +184,8 @@ def to_dataset(source: LabelledImages, names: list[str], split: str, unknown: bo
                 if outside := [name for name in row if name not in index]:
                     image = f"row {i + 1}" if isinstance(source.images, datasets.Dataset) else source.images[i]
                     raise DataError(
-                        f"{source.origin}: {image}: unknown label {outside[0]!r}; expected one of {', '.join(names)}"
+                        f"{source.origin}: {image}: unknown label {outside[0]!r}; expected one of {', '.join(names)}; "
+                        "rename it, take it out, or add it to label_names"
                     )
                 of_row[row] = sorted({index[name] for name in row})
             indices[key].append(of_row[row])

@@ -14,7 +14,10 @@ def folds(images: int, count: int = 5, seed: int = 0) -> Iterator[tuple[np.ndarr
         DataError: if there are fewer images than folds, or fewer than two folds.
     """
     if not 2 <= count <= images:
-        raise DataError(f"{images} images cannot be divided into {count} folds; take 2 to {images}")
+        raise DataError(
+            f"{images} images cannot be divided into {count} folds; take 2 to {images}, or give more images: "
+            "--split all takes every one of a dataset"
+        )
     parts = np.array_split(np.random.default_rng(seed).permutation(images), count)
     for held_out in parts:
         yield np.setdiff1d(np.arange(images), held_out), np.sort(held_out)

@@ -185,6 +185,12 @@ def _load_unseen(
             "%s: %s was trained on %d of these %d images: its numbers flatter it; give others",
             args.dataset, args.model, seen, len(digests),
         )  # fmt: skip
+    foreign = given is None and args.split is None and not seen and held_out.isdisjoint(digests.tolist())
+    if foreign and not _has_validation(args, source, names):
+        logger.warning(
+            "%s: has no validation split, and %s was not trained on it: measured are only the %d images that a "
+            "training would hold out; --split all measures every image", args.dataset, args.model, len(digests),
+        )  # fmt: skip
     return dataset, seen, set(digests.tolist()) == held_out
 
 

@@ -153,6 +153,8 @@ def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: Ca
     saved = evaluate_saved_model(args, source, accelerator)
     if not accelerator.is_main_process:
         return
+    if saved.dataset.info.description:
+        print(saved.dataset.info.description)
     evaluation, found, states = calibrate(saved, choice)
     used = ImagesUsed.of_model(args.model)
     metrics = file_of_model(args.model, METRICS_FILE)

@@ -1,5 +1,6 @@
 """The options of a training run, as dataclasses, and the recipes that fill them; the defaults are the paper's."""
 
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +19,12 @@ DATASET_RECIPES = {"scenes": "scenes", "coco": "paper", "voc": "paper"}
 
 # What a recipe says of pretrained weights alone.
 OF_PRETRAINED = ("head_epochs", "frozen_batch_norm", "backbone_learning_rate", "weight_decay", "head_weight_decay")
+
+# What says how one dataset is read, and is wrong of another.
+OF_ONE_DATASET = (
+    "data_dir",
+    *(option.name for option in fields(SourceOptions) if option.name not in ("validation_share", "split_seed")),
+)
 
 # The options of the model that count for nothing where another has a value.
 WITHOUT_EFFECT = {
@@ -266,7 +273,7 @@ def training_arguments(config: str | Path | None = None, **options) -> tuple[Any
         OptionError: if an option has a value that it cannot have.
     """
     given = converted(options)
-    values = recipe_for(options.get("dataset", DataArguments.dataset), options.get("backbone"), config) | given
+    values = recipe_for(options.get("dataset"), options.get("backbone"), config) | given
     names = {owner: {option.name for option in fields(owner)} for owner in ARGUMENTS}
     return tuple(owner(**{name: values[name] for name in names[owner] & values.keys()}) for owner in ARGUMENTS)
 
@@ -277,23 +284,39 @@ def default_recipe(dataset: str | None) -> str:
 
 
 def recipe_for(dataset: str | None, backbone: str | None, config: str | Path | None = None) -> dict[str, Any]:
-    """The options of a recipe, as they suit a backbone that is given beside it.
+    """The options of a recipe, as they suit a dataset and a backbone that are given beside it.
 
     Random weights get a recipe of the package for fine-tuning, one with a head start, without what keeps a pretrained
-    backbone from harm. A decay that suits a head of its own is no decay for a whole network either. A file of one's own
-    is taken as it is.
+    backbone from harm. A decay that suits a head of its own is no decay for a whole network either. What a file of
+    options says of reading its own dataset does not count for another, and the first process says so; else a file of
+    one's own is taken as it is.
+
+    Args:
+        dataset: the one given; None for that of the recipe, else scenes.
+        backbone: the one given; None for that of the recipe.
+        config: see [`read_recipe`]; default: the recipe that goes with the dataset.
 
     Raises:
         OptionError: as [`read_recipe`].
     """
-    recipe = config or default_recipe(dataset)
+    recipe = config or default_recipe(dataset or DataArguments.dataset)
     values = read_recipe(recipe)
+    if dataset is not None and not _same_dataset(dataset, values.get("dataset", dataset)):
+        others = {name: values.pop(name) for name in OF_ONE_DATASET if values.get(name) is not None}
+        if others and int(os.environ.get("RANK", "0")) == 0:
+            said = ", ".join(f"{name}={value}" for name, value in others.items())
+            print(f"note: {recipe}: says how {values['dataset']} is read, which does not count for {dataset}: {said}")
     if values.get("head_epochs") and backbone is not None and str(recipe) in recipe_names():
         from assocformer_hf.model.presets import BACKBONE_PRESETS  # with transformers, which takes seconds
 
         if backbone in BACKBONE_PRESETS:
             return {name: value for name, value in values.items() if name not in OF_PRETRAINED}
     return values
+
+
+def _same_dataset(one: str, other: str) -> bool:
+    """Whether two names are of one dataset, which may be the same path written in two ways."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def recipe_names() -> list[str]:

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.output_folder import OutputFolder, fingerprint, sync, sync_tree
 from assocformer_hf.saved_files import METRICS_FILE, read_metrics_file
 from assocformer_hf.training.arguments import RecipeArguments
@@ -27,6 +28,8 @@ FREE_OPTIONS = {
     "output_dir", "resume", "overwrite", "checkpoint_every", "keep_checkpoints", "max_skipped_steps", "log_every",
     "report_to",
 }  # fmt: skip
+
+OF_READING = [option.name for option in fields(SourceOptions)]  # the options that say which images there are
 
 
 class CheckpointError(ValueError):
@@ -169,23 +172,28 @@ def load_checkpoint(
     if checkpoint is None:
         return None
     state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["state"])
+    options = json.loads(json.dumps(new.options))  # as they were written: a tuple is a list there
+    _require_same_options(checkpoint, state.options, options, OF_READING)  # which change the images, as others do not
     for purpose, identity in new.images.items():
         if state.images.get(purpose) != identity:
             raise CheckpointError(
                 f"{checkpoint}: the images to {purpose}, or their labels, are not those of this run: one was added, "
                 "removed or changed; restore them, or start anew in another --output"
             )
-    options = json.loads(json.dumps(new.options))  # as they were written: a tuple is a list there
-    for name in options | state.options:
-        before, now = state.options.get(name), options.get(name)
-        if before != now:
-            raise CheckpointError(
-                f"{checkpoint}: was trained with {name}={before}, not {now}; resume with the same options, "
-                "or start anew in another --output"
-            )
+    _require_same_options(checkpoint, state.options, options, options | state.options)
     accelerator.load_state(str(checkpoint))
     load_model(ema.module, checkpoint / EMA_FILE)
     return state
+
+
+def _require_same_options(checkpoint: Path, before: Mapping, now: Mapping, names: Iterable[str]):
+    """Raises CheckpointError where an option of a checkpoint's run is another one now."""
+    for name in names:
+        if before.get(name) != now.get(name):
+            raise CheckpointError(
+                f"{checkpoint}: was trained with {name}={before.get(name)}, not {now.get(name)}; resume with the same "
+                "options, or start anew in another --output"
+            )
 
 
 def checkpoints(folder: Path) -> list[Path]:

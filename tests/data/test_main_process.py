@@ -105,6 +105,19 @@ def test_both_get_what_the_main_process_read_and_neither_waits_for_one_that_fail
         assert_named_in_one_line(str(missing), done)
 
 
+def test_one_process_in_the_place_of_several_is_refused():
+    """As `accelerate launch --cpu --num_processes 2` starts it."""
+    script = "from assocformer_hf.data.main_process import require_all_processes as check; check(); print('one')"
+    launched = {"ACCELERATE_USE_CPU": "true", "ACCELERATE_DYNAMO_BACKEND": "NO"}
+    for environment, expected in (
+        (launched, "one"),
+        (launched | {"MASTER_ADDR": "127.0.0.1"}, "accelerate launch started one process where several were asked for"),
+        ({"MASTER_ADDR": "127.0.0.1"}, "one"),  # of a cluster, whose launcher is another
+    ):
+        done = forked.run([sys.executable, "-c", script], ENVIRONMENT | environment, ROOT)
+        assert expected in done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_a_process_forked_right_after_the_others_were_heard_starts():
     """Without the wait about one in a few hundred never did, on Python 3.11."""

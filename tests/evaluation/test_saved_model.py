@@ -110,6 +110,17 @@ def test_another_dataset_that_shares_some_images_is_measured_as_it_is(model, pho
     assert "held out then" not in caplog.text
 
 
+def test_of_a_dataset_without_splits_that_was_not_trained_on_a_part_is_measured_and_said(model, photos, caplog):
+    for path in photos.glob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    said = "was not trained on it: measured are only the 6 images that a training would hold out; --split all measures"
+    assert len(files(evaluated(model, photos))) == 6
+    assert said in caplog.text
+    caplog.clear()
+    assert len(files(evaluated(model, photos, "all"))) == COUNT
+    assert "--split all" not in caplog.text
+
+
 def test_images_that_were_trained_on_are_said(model, photos, caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         saved = evaluated(model, photos, "all", split_seed=3)
@@ -127,6 +138,24 @@ def test_a_model_that_is_calibrated_on_other_images_still_knows_what_it_was_trai
     calibrate_model(EvaluationArguments(str(model), str(photos), split="all", num_workers=0), SourceOptions(), choice)
     saved = evaluated(choice.output, photos, "all")
     assert saved.evaluation.trained_on == len(ImagesUsed.of_model(model).trained_on)
+
+
+def test_labels_that_a_dataset_does_not_declare_are_not_measured(model, photos, tmp_path, capsys):
+    images = sorted(path.name for path in photos.glob("*.png"))
+    body = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(images)],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1} for i in range(0, len(images), 2)],
+    }
+    (photos / "labels.csv").unlink()
+    (photos / "a.json").write_text(json.dumps(body))
+    args = EvaluationArguments(str(model), str(photos), split="all", num_workers=0)
+    saved = evaluate_saved_model(args, SourceOptions(), Accelerator(cpu=True))
+    assert set(saved.evaluation.targets[:, 1].tolist()) == {-1}
+    assert set(saved.evaluation.targets[:, 0].tolist()) == {0, 1}
+    assert saved.evaluation.metrics["labels_without_positives"] == 1
+    calibrate_model(args, SourceOptions(), CalibrationOptions(tmp_path / "calibrated"))
+    assert "b: not declared by" in capsys.readouterr().out
 
 
 def test_models_that_are_compared_see_the_same_images(create_model, model, photos, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from assocformer_hf.commands.main import create_app
 from assocformer_hf.training.arguments import (
     DataArguments,
     HubArguments,
@@ -58,3 +59,35 @@ def test_what_has_no_effect_is_said():
     assert linear.without_effect() == ["readout=shared has no effect with fusion=linear"]
     for name in recipe_names():
         assert training_arguments(config=name)[0].without_effect() == []
+
+
+def test_what_a_file_says_of_its_own_dataset_does_not_count_for_another(tmp_path, capsys):
+    file, own = tmp_path / "options.yaml", tmp_path / "birds"
+    read = "data_dir: pics\nlabel_column: species\nlabel_names: [owl, wren]\nsplit_seed: 3\n"
+    file.write_text(f"dataset: {own}\n{read}backbone: tiny-cvt\n")
+
+    def read_by(**options):
+        _, data, _, source, _ = training_arguments(file, **options)
+        return data.dataset, data.data_dir, source.label_column, source.label_names, source.split_seed
+
+    kept = "pics", "species", ["owl", "wren"], 3
+    assert read_by() == (str(own), *kept)
+    assert read_by(dataset=f"{tmp_path}/./birds") == (f"{tmp_path}/./birds", *kept)
+    assert capsys.readouterr().out == ""
+    assert read_by(dataset="fish", label_column="kind") == ("fish", None, "kind", None, 3)
+    assert capsys.readouterr().out == (
+        f"note: {file}: says how {own} is read, which does not count for fish: data_dir=pics, label_column=species, "
+        "label_names=['owl', 'wren']\n"
+    )
+    file.write_text(read)
+    assert read_by(dataset="fish") == ("fish", *kept)
+
+
+def test_the_command_leaves_out_what_a_file_says_of_another_dataset(tmp_path, capsys):
+    (tmp_path / "options.yaml").write_text(f"dataset: {tmp_path}\ndata_dir: pics\nlabel_column: species\n")
+    app = create_app(["train"])
+    words = ["train", "--config", str(tmp_path / "options.yaml"), "--label_column", "kind"]
+    assert app.parse_args(words)[1].kwargs["data"].data_dir == "pics"
+    given = app.parse_args([*words, "--dataset", "fish"])[1].kwargs
+    assert (given["data"].data_dir, given["source"].label_column) == (None, "kind")
+    assert "does not count for fish: data_dir=pics, label_column=species" in capsys.readouterr().out

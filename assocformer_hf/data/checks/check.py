@@ -35,7 +35,12 @@ REPAIRED = {
     "transparent": "transparency is dropped: what is behind it is seen",
     "animated": "the first frame is used",
 }
-DOUBTFUL = {"tiny": f"a side of less than {TINY} pixels", "large": "more pixels than PIL thinks safe; slow to read"}
+TWELVE_BITS = 1 << 12
+DOUBTFUL = {
+    "tiny": f"a side of less than {TINY} pixels",
+    "large": "more pixels than PIL thinks safe; slow to read",
+    "dark 16-bit": "10 or 12 bits in 16, nearly black by the upper 8: stretch them first",
+}
 
 
 @dataclass
@@ -85,7 +90,7 @@ class LabelCheck:
         if (present == known).all():
             raise DataError(
                 "every label is present in every training image where it is known, so that nothing can be learned; add "
-                "images without it, or, as a cell that is empty counts as unknown, write 0 where a label is absent"
+                "images without it, or, as −1 and empty cells count as unknown, write 0 where a label is absent"
             )
 
     def shares(self) -> np.ndarray:
@@ -324,6 +329,8 @@ def _properties(image: Image.Image) -> Iterator[str]:
         yield "CMYK"
     if image.mode.startswith("I"):
         yield "16-bit"
+        if np.asarray(image).max() < TWELVE_BITS:
+            yield "dark 16-bit"
     if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
         yield "transparent"
     if image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1):

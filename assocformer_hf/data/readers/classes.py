@@ -1,6 +1,6 @@
 """Classes that features of `datasets` declare, and what cells with their indices say."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -10,7 +10,6 @@ from assocformer_hf.data.readers.states import NotAnnotated, state_of
 from assocformer_hf.data.schema import DataError
 
 LISTS = (datasets.List, datasets.LargeList)
-CLASS_STATES = {"yes": "1", "present": "1", "positive": "1", "no": "0", "absent": "0", "negative": "0"}
 
 
 def innermost(kind):
@@ -27,10 +26,21 @@ def class_names(kind) -> list[str] | None:
 
 
 def class_words(kind) -> list[str] | None:
-    """The names of a ClassLabel as [`class_names`] has them; where two say yes and no in words, 1 and 0."""
+    """The names of a ClassLabel as [`class_names`] has them; where two say yes and no, 1 and 0."""
     names = class_names(kind)
-    said = [CLASS_STATES.get(name.lower(), "") for name in names or ()]
-    return said if sorted(said) == ["0", "1"] else names
+    return list(map(str, _states(names or ()))) or names
+
+
+def declared_labels(kind, given: Sequence[str] | None) -> list[str] | None:
+    """The names of a ClassLabel as [`class_names`] has them; None where they say yes and no of the labels given."""
+    names = class_names(kind)
+    return None if names and given and _states(names) and not set(names) & set(given) else names
+
+
+def _states(names: Sequence[str]) -> list[int]:
+    """What two classes say by their names of a label, 1 and 0 in their order; empty for other classes."""
+    states = [state_of(name) for name in names]
+    return states if sorted(states, key=str) == [0, 1] else []
 
 
 def to_names(values: list, names: list[str], origin: str) -> list[list[str] | list[int] | NotAnnotated]:
@@ -43,8 +53,8 @@ def to_names(values: list, names: list[str], origin: str) -> list[list[str] | li
         for label in row:
             if isinstance(label, int) and not -1 <= label < len(names):
                 raise DataError(f"{origin}: row {i + 1}: label {label}, but there are {len(names)}")
-    states = [state_of(CLASS_STATES.get(name.lower(), name)) for name in names]
-    if len(names) == 2 and set(states) == {0, 1} and length_of_states(rows, (0, 1, -1)):
+    states = _states(names)
+    if states and length_of_states(rows, (0, 1, -1)):
         return [[states[i] if i >= 0 else i for i in row] for row in rows]
     return [
         NotAnnotated(names)

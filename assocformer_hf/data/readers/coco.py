@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import datasets
 
@@ -14,6 +15,7 @@ from assocformer_hf.data.schema import DataError, LabelledImages, label_set, to_
 from assocformer_hf.data.split_names import split_of
 
 LISTS = ("images", "annotations", "categories")
+ROOT = "the supercategory of all others, which no annotation has"  # why `left_out` has a category
 
 
 def load_coco(
@@ -91,7 +93,10 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
     label_of = _by_id(content["categories"], "category", "name", source)
     file_of = _by_id(content["images"], "image", "file_name", source)
     label_of = dict(sorted(label_of.items(), key=lambda entry: (isinstance(entry[0], str), entry[0])))
+    label_of, root = _without_root(label_of, content)
+    _refuse_twins(label_of, source)
     found = LabelledImages(str(source), names=list(label_of.values()))
+    found.left_out |= dict.fromkeys(root, ROOT)
     label_set([found])
     labels_of = {number: {} for number in file_of}
     for annotation in content["annotations"]:
@@ -118,6 +123,31 @@ def read_coco(source: Path, folder: Path | None = None) -> LabelledImages:
     for number, name in zip(file_of, names, strict=True):
         found.add(image_file(folder, name, str(source)), labels_of[number])
     return found
+
+
+def _without_root(label_of: dict[int | str, str], content: dict) -> tuple[dict[int | str, str], list[str]]:
+    """The categories without the one that all others are below and no annotation has, and what that is called.
+
+    Roboflow writes one, with the name of the project. Others that have some below them may be annotated elsewhere.
+    """
+    used = [annotation.get("category_id") for annotation in content["annotations"] if isinstance(annotation, dict)]
+    above = {entry["id"]: entry.get("supercategory") for entry in content["categories"]}
+    for number, name in label_of.items():
+        others = [head for other, head in above.items() if other != number]
+        if others and number not in used and all(head == name for head in others):
+            rest = {other: label for other, label in label_of.items() if other != number}
+            return rest, [f"category {name!r} of the id {number}"]
+    return label_of, []
+
+
+def _refuse_twins(label_of: dict[int | str, str], source: Path):
+    """Raises DataError where two categories have the same name."""
+    number_of: dict[str, int | str] = {}
+    for number, name in label_of.items():
+        if number_of.setdefault(name, number) != number:
+            raise DataError(
+                f"{source}: the categories {number_of[name]} and {number} are both called {name!r}; rename one"
+            )
 
 
 def _by_id(entries: list, what: str, key: str, source: Path) -> dict[int | str, str]:
@@ -177,9 +207,10 @@ def _locate(source: Path, folder: Path | None, names: Sequence[str]) -> tuple[Pa
     )
     for place in places:
         local = without_foreign_root(names, place)
-        if any(os.path.isfile(place / name) for name in local[:LOOKED_AT] if "\0" not in name):
+        looked_at = [name for name in local[:LOOKED_AT] if "\0" not in name]
+        if any(os.path.isfile(place / shown) for name in looked_at for shown in (name, unquote(name))):
             return place.resolve(), local
-    return places[0].resolve(), names
+    return next((place for place in places if place.is_dir()), places[0]).resolve(), names
 
 
 def _require_annotations(data_dir: Path, source: Path):

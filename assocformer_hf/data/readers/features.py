@@ -1,11 +1,20 @@
 """Splits that `datasets` holds: which of their columns are images and labels, whatever they are called."""
 
+import logging
 from collections.abc import Container, Iterator
 
 import datasets
 from datasets.table import ConcatenationTable
 
-from assocformer_hf.data.readers.classes import LISTS, class_names, class_words, innermost, to_names, with_class_names
+from assocformer_hf.data.readers.classes import (
+    LISTS,
+    class_names,
+    class_words,
+    declared_labels,
+    innermost,
+    to_names,
+    with_class_names,
+)
 from assocformer_hf.data.readers.label_cells import read_labels
 from assocformer_hf.data.readers.labels import (
     LABEL_COLUMNS,
@@ -19,7 +28,9 @@ from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
 from assocformer_hf.data.readers.states import NotAnnotated, state_of
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages, multilabel_features
-from assocformer_hf.wording import counted
+from assocformer_hf.wording import counted, some
+
+logger = logging.getLogger(__name__)
 
 
 def image_column(dataset, given: str | None, origin: str) -> str:
@@ -103,7 +114,8 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         columns = with_class_names(columns, of_images, origin, class_words)
     labels = table_labels(columns, origin, list(columns), found, options.delimiter, options.label_names)
     present, unknown = list(labels.present), list(labels.unknown)
-    read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, declared or labels.names)
+    names = declared_labels(flat[found], options.label_names) if found else labels.names
+    read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, names)
     read.columns = {"image": image} | labels.columns
     if silent:
         read.notes.append(f"{counted(silent, 'image')} without {found}, and so without any label")
@@ -189,6 +201,12 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     index = {name: i for i, name in enumerate(label_names)}
     unknown_column = _unknown_column(flat, found, origin) if found else None
     unknown = by_column or unknown_column is not None or declared is not None
+    own_names = declared_labels(flat[found], names) if found else None
+    undeclared = {index[name] for name in label_names if own_names is not None and name not in own_names}
+    if undeclared:
+        logger.warning(
+            "%s: not declared there, and unknown: %s", origin, some([label_names[i] for i in sorted(undeclared)], 5)
+        )
 
     def cell(example: dict, column: str):
         first, path = _parts(column, example)
@@ -228,7 +246,7 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
                 row["unknown"] = [*index.values()]
             elif unknown:
                 beside = indices(cell(example, unknown_column), unknown_column) if unknown_column else []
-                row["unknown"] = sorted(set(beside) - set(row["labels"]))
+                row["unknown"] = sorted({*beside, *undeclared}.difference(row["labels"]))
         return {"image": example[image], **row}
 
     features = multilabel_features(label_names, unknown)

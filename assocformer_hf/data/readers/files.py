@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import datasets
@@ -202,7 +203,8 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
     """The same images under the names that their files have.
 
     A file whose name differs from the given one in case, in spaces around it, or in how its letters are encoded (é is
-    one sign or two), is taken where there is no other such file, and that is noted. What then has no file is missing.
+    one sign or two; %20 is a space), is taken where there is no other such file, and that is noted. What then has no
+    file is missing.
 
     Args:
         source: images as a reader found them.
@@ -231,9 +233,11 @@ def with_files(source: LabelledImages, bad_images: str = "error") -> LabelledIma
         way = OR_SKIP if len(missing) < len(images) else ""
         if any(f"{scheme}:{os.sep}" in missing[0] for scheme in ("http", "https", "s3", "gs")):
             way = f"; URLs are not opened: download the images first{way}"
+        here = next((image for image in images if image != missing[0] and _like(image) == _like(missing[0])), None)
+        same = f" ({here} is listed too: are the two one image?)" if here else ""
         raise DataError(
-            f"{missing[0]}: missing{others}; complete what {source.origin} lists, or give the folder of the images as "
-            f"data_dir{way}"
+            f"{missing[0]}: missing{same}{others}; complete what {source.origin} lists, or give the folder of "
+            f"the images as data_dir{way}"
         )
     if missing:
         notes.append(f"missing: {len(missing)} of the {len(images)} images of {source.origin}, such as {missing[0]}")
@@ -255,10 +259,16 @@ def _alike(missing: Sequence[str], images: Sequence[str]) -> dict[str, str]:
                 files_of[folder][_folded(name)].append(os.path.join(folder, name))
     taken, found = set(images), {}
     for path in missing:
-        files = files_of[os.path.dirname(path)][_folded(os.path.basename(path))]
+        name, here = os.path.basename(path), files_of[os.path.dirname(path)]
+        files = here.get(_folded(name)) or here.get(_folded(unquote(name)), [])
         if len(files) == 1 and files[0] not in taken:
             found[path] = files[0]
     return found
+
+
+def _like(path: str) -> tuple[str, str]:
+    """What paths have in common whose names differ in case, spaces and encoding alone."""
+    return os.path.dirname(path), _folded(os.path.basename(path))
 
 
 def _folded(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from assocformer_hf.data.identity import first_copies
+from assocformer_hf.data.images.decoding import ImageError, open_image
 from assocformer_hf.data.readers.files import holds_images, image_files, is_image_name
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
@@ -19,7 +20,7 @@ class ImageFolderReader(Reader):
     """A folder of images for each label, such as `cat/1.jpg`, or below folders of splits, `train/cat/1.jpg`.
 
     It is read so where no other form fits. Each image has the label of its folder, and those of the folders that a copy
-    of it lies in, once in each.
+    of it lies in.
     """
 
     form = "imagefolder"
@@ -33,7 +34,9 @@ class ImageFolderReader(Reader):
 
     def read(self, source: Path) -> Splits:
         splits: Splits = {}
-        for split, folders in _splits(source).items():
+        by_split = _splits(source)
+        self._note_other_files(source, [source / split for split in by_split if split is not None])
+        for split, folders in by_split.items():
             if folders:
                 splits[split] = lambda folders=folders: _read_folders(source, folders)
             else:
@@ -43,6 +46,28 @@ class ImageFolderReader(Reader):
         if not splits:
             raise DataError(f"{source}: no folders of images")
         return splits
+
+    def _note_other_files(self, source: Path, splits: list[Path]):
+        """Notes the files in folders of labels, or beside these in folders, that are no images.
+
+        Args:
+            source: the folder of the dataset.
+            splits: those of its folders that are splits.
+
+        Raises:
+            DataError: if a file without an ending is an image.
+        """
+        inside = [folder for parent in (source, *splits) for folder in _visible_folders(parent)]
+        for folder in (folder for folder in inside if folder not in splits):
+            others = _other_files(folder)
+            if image := next((path for path in others if not path.suffix and _begins_as_image(path)), None):
+                raise DataError(
+                    f"{image}: an image whose name has no ending; rename it to {image.name}.jpg or the like"
+                )
+            if others:
+                why = "no images" if holds_images(folder) else "a folder without images"
+                shown = others[0].relative_to(folder)
+                self.left_out[f"{counted(len(others), 'file')} in {folder}, such as {shown}"] = why
 
 
 def _splits(source: Path) -> dict[str | None, dict[str, Path]]:
@@ -55,8 +80,26 @@ def _splits(source: Path) -> dict[str | None, dict[str, Path]]:
 
 def _folders(parent: Path) -> dict[str, Path]:
     """The folders in a folder that hold images, or folders that do, by name."""
-    inside = [path for path in sorted(parent.iterdir()) if path.is_dir() and path.name[0] != "."]
-    return {path.name: path for path in inside if holds_images(path)}
+    return {path.name: path for path in _visible_folders(parent) if holds_images(path)}
+
+
+def _visible_folders(parent: Path) -> list[Path]:
+    return [path for path in sorted(parent.iterdir()) if path.is_dir() and path.name[0] != "."]
+
+
+def _other_files(folder: Path) -> list[Path]:
+    """The files in a folder and those below it that are not called as images are, hidden ones aside."""
+    here = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
+    below = [path for inner in _visible_folders(folder) if not inner.is_symlink() for path in _other_files(inner)]
+    return [path for path in here if not is_image_name(path.name)] + below
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        open_image(path).close()
+    except ImageError:
+        return False
+    return True
 
 
 def _loose(folder: Path) -> list[Path]:
@@ -68,7 +111,10 @@ def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
     found = LabelledImages(str(source))
     if splits := [name for name in folders if split_of(name)]:
         other = next((name for name in folders if not split_of(name)), splits[0])
-        raise DataError(f"{source}: are {splits[0]} and {other} labels or splits? Give the folder of each by itself")
+        raise DataError(
+            f"{source}: are {splits[0]} and {other} labels or splits? Rename the folder of a label that is called as a "
+            "split, or give a table; of splits, put each picture into a folder of its label in them"
+        )
     if loose := [image for parent in {folder.parent for folder in folders.values()} for image in _loose(parent)]:
         raise DataError(f"{loose[0]}: beside the folders of labels; move it into one")
     for name, folder in folders.items():
@@ -83,27 +129,23 @@ def _read_folders(source: Path, folders: dict[str, Path]) -> LabelledImages:
 
 
 def _with_labels_of_copies(found: LabelledImages) -> LabelledImages:
-    """The same images, where one that lies in the folders of several labels, once in each, is one with all of them."""
+    """The same images, where one that lies in the folders of several labels is one with all of them."""
     labels_of = dict(zip(found.images, found.labels, strict=True))
     copies_of: dict[str, list[str]] = {}
     for copy, first in first_copies(found.images).items():
         copies_of.setdefault(first, []).append(copy)
-    joined = unclear = 0
+    joined = twice = 0
     for first, copies in copies_of.items():
         labels = [label for image in (first, *copies) for label in labels_of[image]]
-        if len(set(labels)) == len(labels):
-            labels_of[first] = labels
-            for copy in copies:
-                del labels_of[copy]
-            found.left_out |= dict.fromkeys(copies, "copies, whose labels their first one has")
-            joined += 1
-        elif len(set(labels)) > 1:
-            unclear += 1
+        if len(set(labels)) == 1:
+            continue
+        labels_of[first] = list(dict.fromkeys(labels))
+        for copy in copies:
+            del labels_of[copy]
+        found.left_out |= dict.fromkeys(copies, "copies, whose labels their first one has")
+        joined += 1
+        twice += len(labels) > len(set(labels))
     if joined:
-        found.notes.append(f"{counted(joined, 'image')} with the labels of all the folders that a copy lies in")
-    if unclear:
-        found.notes.append(
-            f"{counted(unclear, 'image')} in the folders of several labels, and more than once in one: each copy has "
-            "the label of its own folder"
-        )
+        note = f"{counted(joined, 'image')} with the labels of all the folders that a copy lies in"
+        found.notes.append(note + (f", {twice} of them more than once in one" if twice else ""))
     return replace(found, images=[*labels_of], labels=[*labels_of.values()], unknown=[[] for _ in labels_of])

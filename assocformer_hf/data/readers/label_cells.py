@@ -45,6 +45,30 @@ def find_delimiter(values: Sequence, delimiter: str | None = None, names: Sequen
     return found[0] if found else None
 
 
+def with_choices(values: Sequence) -> Sequence:
+    """Cells of Label Studio's CSV export as lists: it writes one choice as text, several as `{"choices": ["a", "b"]}`.
+
+    Raises:
+        DataError: if a cell begins so, and is no such object.
+    """
+    written = [isinstance(value, str) and re.match(r'\s*\{\s*"choices"', value) is not None for value in values]
+    if not any(written):
+        return values
+    return [
+        _choices(value) if is_written else value if is_empty(value) else [value.strip()]
+        for value, is_written in zip(values, written, strict=True)
+    ]
+
+
+def _choices(cell: str) -> list[str]:
+    try:
+        return json.loads(cell)["choices"]
+    except ValueError as error:
+        raise DataError(
+            f"labels {cell!r:.80}: not valid JSON ({error}); give the JSON export of Label Studio"
+        ) from error
+
+
 def _divides(delimiter: str | None, cells: Iterable[str], names: Sequence[str]) -> bool:
     """Whether a delimiter divides every cell into labels of the set."""
     try:

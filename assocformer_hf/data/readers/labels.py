@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assocformer_hf.data.readers.classes import class_names
-from assocformer_hf.data.readers.label_cells import find_delimiter, read_labels
+from assocformer_hf.data.readers.classes import declared_labels
+from assocformer_hf.data.readers.label_cells import find_delimiter, read_labels, with_choices
 from assocformer_hf.data.readers.states import (
     NotAnnotated,
     holds_states,
@@ -27,6 +27,12 @@ NO_LABELS = frozenset(
      "augmented", "flip", "crowd", "difficult", "truncated", "occluded", "groupof", "depiction", "inside", "verified",
      "reviewed", "annotator")
 )  # fmt: skip
+# Columns that hold numbers from 0 to 1 and are no labels; also with underscores.
+SHARES = frozenset(
+    ("confidence", "score", "probability", "rating", "quality", "xmin", "ymin", "xmax", "ymax", "xcenter", "ycenter")
+)
+CHOICE_COLUMNS = ("choice",)  # of Label Studio's CSV export: of labels where there is no other
+MARKS = ("x", "✓", "✔", "✗", "*", "•", "+")  # that tables of label columns have in place of 1
 
 
 class NoLabelsError(DataError):
@@ -114,6 +120,9 @@ def table_labels(
         return _of_columns(columns, names, others, origin)
     given = label_column is not None
     label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
+    found = [name for name in others if holds_states(columns[name])] if label_column is None else []
+    if label_column is None and all(map(is_no_label, found)):
+        label_column = find_column(others, None, CHOICE_COLUMNS, origin, "label")
     if label_column is not None:
         rest = [name for name in others if name != label_column]
         if not given and not names:
@@ -121,6 +130,7 @@ def table_labels(
         unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
         try:
+            columns = columns | {label_column: with_choices(columns[label_column])}
             delimiter = find_delimiter([value for name in used for value in columns[name]], delimiter, names)
         except DataError as error:
             raise DataError(f"{origin}: {error}") from error
@@ -135,18 +145,77 @@ def table_labels(
         ]
         roles = dict(zip(("labels", "unknown"), used, strict=False))
         return TableLabels(parts[0], unknown, None, roles, [name for name in others if name not in used])
-    found = [name for name in others if holds_states(columns[name])]
+    _refuse_other_states(columns, [name for name in others if name not in found], origin, bool(found))
     if not found:
         way = (
             f"a column for each of {', '.join(names)}" if names else "a column for each label with 1, 0, -1 or nothing"
         )
         raise NoLabelsError(
             f"{origin}: no labels; expected a column {' or '.join(LABEL_COLUMNS[:3])}, label_column, or {way}; the "
-            f"columns are {', '.join(columns)}"
+            f"columns are {', '.join(columns)}{_likely(columns, others)}"
         )
     if names and (missing := [name for name in names if name not in columns]):
-        raise DataError(f"{origin}: no column {missing[0]!r}, which is in label_names; found {', '.join(found)}")
+        raise DataError(
+            f"{origin}: no column {missing[0]!r}, which is in label_names, or a label that the model knows; found "
+            f"{', '.join(found)}: add the column, empty where nothing is known"
+        )
+    if not names and all(map(is_no_label, found)):
+        likely = _likely(columns, [name for name in others if name not in found])
+        raise NoLabelsError(
+            f"{origin}: no labels but {some(found, 3)}, which seldom is one: give the column of labels as "
+            f"label_column, or {some(found, 3)} as label_names where these are labels{likely}"
+        )
     return _of_columns(columns, found, others, origin)
+
+
+def _refuse_other_states(columns: Mapping[str, list], others: Sequence[str], origin: str | Path, has_labels: bool):
+    """Raises DataError where columns may be labels that are written otherwise than as 1 and 0.
+
+    Args:
+        columns: by name.
+        others: those that hold no states.
+        origin: what the error calls the table.
+        has_labels: whether there are columns of states beside them; without, the table may be one without labels.
+    """
+    for name in others:
+        values = _distinct(columns[name])
+        if is_no_label(name) or not values:
+            continue
+        shown = some([repr(value) for value in values], 3)
+        if len(values) == 1 and str(values[0]).strip().lower() in (*MARKS, name.lower()):
+            why = f"holds {shown}, and an empty cell says that a label is unknown"
+        elif _are_soft(values) and name.lower().replace("_", "") not in SHARES:
+            why = f"holds {shown}, and a label is there or not"
+        else:
+            continue
+        raise (DataError if has_labels else NoLabelsError)(
+            f"{origin}: column {name!r} {why}: write 1 and 0 if it is a label, else give the columns of labels as "
+            "label_names"
+        )
+
+
+def _distinct(values: Sequence) -> list:
+    """The values of a column that say something, each once; nothing of lists."""
+    try:
+        return [value for value in dict.fromkeys(values) if not is_no_state(value)]
+    except TypeError:
+        return []
+
+
+def _are_soft(values: Sequence) -> bool:
+    """Whether values are numbers from 0 to 1, and some lie between."""
+    try:
+        numbers = [float(str(value).replace(",", ".")) for value in values]
+    except ValueError:
+        return False
+    return all(0 <= number <= 1 for number in numbers) and any(0 < number < 1 for number in numbers)
+
+
+def _likely(columns: Mapping[str, list], others: Sequence[str]) -> str:
+    """What the columns hold that may be of labels, the first ones, as the end of an error."""
+    values_of = {name: _distinct(columns[name]) for name in others if not is_no_label(name)}
+    repeat = {name: values for name, values in values_of.items() if 0 < len(values) < len(columns[name])}
+    return "".join(f"; {name!r} holds {some(list(map(repr, values)), 3)}" for name, values in list(repeat.items())[:3])
 
 
 def _name_labels(columns: Mapping[str, list], names: Sequence[str]) -> bool:
@@ -268,6 +337,12 @@ def _of_columns(columns: dict[str, list], labels: Sequence[str], others: Sequenc
     return TableLabels(present, unknown, list(labels), {"labels": some(labels, 4)}, ignored)
 
 
-def declared_names(labels: "TableLabels", features: Mapping) -> list[str] | None:
-    """The label set of a table: that of its columns, or of the classes that its label column declares."""
-    return labels.names or class_names(features.get(labels.columns.get("labels", "")))
+def declared_names(labels: "TableLabels", features: Mapping, given: Sequence[str] | None) -> list[str] | None:
+    """The label set of a table: that of its columns, or of the classes that its label column declares.
+
+    Args:
+        labels: of the table.
+        features: what `datasets` knows of the types of its columns.
+        given: the label set, if it is given.
+    """
+    return labels.names or declared_labels(features.get(labels.columns.get("labels", "")), given)

@@ -85,7 +85,8 @@ def labelled_splits(
         rows_of.setdefault(own, []).append(row)
     splits = {}
     for own, rows in rows_of.items():
-        part = splits[own] = LabelledImages(str(origin), notes=list(notes), names=declared_names(found, features))
+        names = declared_names(found, features, options.label_names)
+        part = splits[own] = LabelledImages(str(origin), notes=list(notes), names=names)
         part.columns = {"image": image_column} | found.columns | ({"split": split_column} if split_column else {})
         part.left_out |= dict.fromkeys(map(repr, found.ignored), UNUSED_COLUMNS)
         if isinstance(images, datasets.Dataset):

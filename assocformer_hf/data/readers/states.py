@@ -1,11 +1,21 @@
 """What a cell of a table says about a label: 1, 0, nothing that is known, or something else."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-STATES = {"1": 1, "0": 0, "-1": -1, "true": 1, "false": 0}
+# Yes and no, also as spreadsheets write them in some languages.
+PRESENT = (
+    "1", "true", "t", "yes", "y", "present", "positive", "wahr", "ja", "j", "vrai", "oui", "verdadero", "sí", "si",
+    "vero", "sì", "verdadeiro", "sim", "waar", "prawda", "tak", "sant", "sand", "истина", "да",
+)  # fmt: skip
+ABSENT = (
+    "0", "false", "f", "no", "n", "absent", "negative", "falsch", "nein", "faux", "non", "falso", "não", "onwaar",
+    "nee", "fałsz", "nie", "falskt", "falsk", "nej", "nei", "ложь", "нет",
+)  # fmt: skip
+STATES = {"-1": -1} | dict.fromkeys(PRESENT, 1) | dict.fromkeys(ABSENT, 0)
 NO_STATES = ("na", "nan", "null", "none")  # how R, pandas and others write a state that is not known
 
 
@@ -33,7 +43,7 @@ def state_of(value) -> int | None:
         return -1
     value = plain(value)
     if isinstance(value, str):
-        return STATES.get(value.strip().lower().removesuffix(".0"))
+        return STATES.get(re.sub(r"(?<=\d)[.,]0+$", "", value.strip().lower()))
     return int(value) if isinstance(value, (bool, int, float)) and value in (1, 0, -1) else None
 
 
@@ -43,14 +53,19 @@ def holds_states(values: Sequence) -> bool:
 
 
 def share_of_states(values: Sequence) -> float:
-    """The share of a column's filled cells that are 1, 0 or -1; 0 where none is filled."""
+    """The share of a column's filled cells that are 1, 0 or -1, or yes and no in words; 0 where none is filled.
+
+    Single letters may be anything, such as a direction: they count only where all cells are states.
+    """
     try:
         counts = Counter(values)
     except TypeError:  # lists are no states
         return 0.0
     filled = {value: count for value, count in counts.items() if not is_no_state(value)}
-    states = sum(count for value, count in filled.items() if state_of(value) is not None)
-    return states / sum(filled.values()) if filled else 0.0
+    states = {value: count for value, count in filled.items() if state_of(value) is not None}
+    if len(states) < len(filled):
+        states = {value: count for value, count in states.items() if not re.fullmatch(r"\s*[^\W\d]\s*", str(value))}
+    return sum(states.values()) / sum(filled.values()) if filled else 0.0
 
 
 def plain(value):

@@ -158,6 +158,8 @@ def _read_listed(root: Path, listing: Path, difficult: str, folder: str | Path |
     for name in read_lines(listing):
         image = image_file(images, file_of.get(name, f"{name}.jpg"), str(listing))
         annotation = root / "Annotations" / f"{name}.xml"
+        if not annotation.is_file() and (root / "Annotations" / f"{Path(name.split()[0]).stem}.xml").is_file():
+            raise DataError(f"{listing}: {name!r}: a line is the name of an image without its ending, and nothing else")
         found.add(image, *_split_objects(_parse(annotation), difficult, annotation))
     return found
 

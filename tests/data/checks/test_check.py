@@ -15,6 +15,7 @@ from assocformer_hf.data.checks.check import (
     check_images,
     check_labels,
     cooccurrence,
+    inspect_image,
 )
 from assocformer_hf.data.checks.source import check_source
 from assocformer_hf.data.checks.text import brief_lines, text_report
@@ -207,6 +208,15 @@ def test_the_page_shows_a_batch_and_pairs_of_labels_on_every_screen(broken, brow
         view.close()
 
 
+@pytest.mark.parametrize(("highest", "is_dark"), [(1023, True), (4095, True), (4096, False), (65535, False)])
+def test_pictures_of_10_or_12_bits_in_16_are_named(highest, is_dark):
+    values = np.linspace(0, highest, 400).astype(np.uint16).reshape(20, 20)
+    for form in ("PNG", "TIFF"):
+        Image.fromarray(values).save(stored := io.BytesIO(), form)
+        kinds, _ = inspect_image(stored.getvalue())
+        assert kinds == ["16-bit"] + ["dark 16-bit"] * is_dark
+
+
 def test_images_none_of_which_can_be_read_have_a_page_too(tmp_path):
     for i in range(6):
         (tmp_path / f"{i}.jpg").write_bytes(b"no image")
@@ -220,7 +230,7 @@ def test_images_none_of_which_can_be_read_have_a_page_too(tmp_path):
 def test_labels_that_nothing_can_be_learned_from_are_refused_before_training():
     features = multilabel_features(["x", "y"], unknown=True)
     for labels, unknown, message in (
-        ([[0], [1], [0]], [[1], [0], [1]], "every label is present in every training image where it is known"),
+        ([[0], [1], [0]], [[1], [0], [1]], "every label is present in every .* as −1 and empty cells count as unknown"),
         ([[], [], []], [[], [], []], "no training image has a label"),
     ):
         rows = {"image": [picture(0)] * 3, "labels": labels, "unknown": unknown}

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from assocformer_hf.data.load import load_multilabel_dataset
+from assocformer_hf.data.load import load_multilabel_dataset, load_split
 from assocformer_hf.data.readers.coco import load_coco
 from assocformer_hf.data.schema import DataError, label_names
 from tests.data.readers.files import labels_by_file, picture
@@ -72,7 +72,10 @@ def test_missing_images_are_named_and_counted(folder):
             r"annotation 8 has the category 4, which is not in the list of categories \(ids 3, 17, 90\)",
         ),
         ({"categories": []}, "the names of labels must not be empty, and each only once; got none"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "each only once; got a, a"),
+        (
+            {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+            "the categories 1 and 2 are both called 'a'; rename one",
+        ),
         (
             {"images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]},
             r"instances_val2017.json: the image id 7 is given to both a.jpg and b.jpg; give each its own",
@@ -133,6 +136,26 @@ def test_coco_of_roboflow(tmp_path):
     (tmp_path / "valid/_annotations.coco.json").write_text(json.dumps(body))
     with pytest.raises(DataError, match=r"declare different labels \(only one has boat, ship\); give the label set"):
         load_multilabel_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("root", ["objects", "cat"])
+def test_the_category_above_all_others_is_no_label(tmp_path, root):
+    """As Roboflow writes it, also with the name of one of them."""
+    picture(tmp_path / "x.jpg")
+    below = [{"id": i, "name": name, "supercategory": root} for i, name in ((1, "cat"), (2, "dog"))]
+    body = {"images": [{"id": 0, "file_name": "x.jpg"}], "annotations": [{"id": 1, "image_id": 0, "category_id": 2}]}
+    body["categories"] = [{"id": 0, "name": root, "supercategory": "none"}, *below]
+    (tmp_path / "all.json").write_text(json.dumps(body))
+    whole = load_split(tmp_path, "all")
+    assert label_names(whole) == ["cat", "dog"]
+    assert f"category '{root}' of the id 0 (the supercategory of all others, which no ann" in whole.info.description
+    body["annotations"].append({"id": 2, "image_id": 0, "category_id": 0})
+    (tmp_path / "all.json").write_text(json.dumps(body))
+    if root == "objects":
+        assert label_names(load_split(tmp_path, "all")) == ["objects", "cat", "dog"]
+    else:
+        with pytest.raises(DataError, match="the categories 0 and 1 are both called 'cat'; rename one"):
+            load_split(tmp_path, "all")
 
 
 def write_layouts(folder, *paths) -> None:
@@ -212,3 +235,19 @@ def test_absolute_paths_of_another_machine_are_found(folder):
     (folder / "val2017/000000000009.jpg").unlink()  # the first of the list
     images = load_multilabel_dataset(folder, train_split="val2017", validation_share=0.25, bad_images="skip")
     assert sum(map(len, images.values())) == 4
+
+
+def test_names_as_in_a_url_are_found(tmp_path):
+    """As Label Studio's COCO export has them."""
+    body = {"images": [], "categories": [{"id": 0, "name": "cat"}], "annotations": []}
+    for i in range(3):
+        picture(tmp_path / f"images/my pic {i}.jpg")
+        body["images"].append({"id": i, "file_name": f"images/my%20pic%20{i}.jpg"})
+    (tmp_path / "result.json").write_text(json.dumps(body))
+    whole = load_split(tmp_path, "all")
+    assert list(labels_by_file(whole)) == ["my pic 0.jpg", "my pic 1.jpg", "my pic 2.jpg"]
+    assert "3 of 3 files are called otherwise, in case, spaces or encoding" in whole.info.description
+    body["images"] = [{"id": i, "file_name": f"{i}.jpg"} for i in range(3)]
+    (tmp_path / "result.json").write_text(json.dumps(body))
+    with pytest.raises(DataError, match=rf"^{tmp_path}/images/0.jpg: missing, with 2 more of the 3 images"):
+        load_split(tmp_path, "all")

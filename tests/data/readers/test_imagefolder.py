@@ -25,17 +25,18 @@ def test_an_image_in_the_folders_of_several_labels_has_all_of_them(tmp_path):
     for name in ("dog/1.jpg", "fox/other.jpg"):
         picture(tmp_path / name, of=str(tmp_path / "cat/1.jpg"))
     (tmp_path / "fox/3.jpg").symlink_to(tmp_path / "dog/3.jpg")
-    for name in ("cat/blank.jpg", "cat/blank2.jpg", "dog/blank.jpg"):  # no choice of labels
+    for name in ("cat/blank.jpg", "cat/blank2.jpg", "dog/blank.jpg"):
         picture(tmp_path / name, of="nothing")
     splits = load_multilabel_dataset(tmp_path, validation_share=0.3)
     assert by_file(splits) == {
         "1.jpg": (["cat", "dog", "fox"], []), "2.jpg": (["cat"], []), "3.jpg": (["dog", "fox"], []),
-        "4.jpg": (["fox"], []), "blank.jpg": (["dog"], []), "blank2.jpg": (["cat"], []),
+        "4.jpg": (["fox"], []), "blank.jpg": (["cat", "dog"], []),
     }  # fmt: skip
-    assert sum(map(len, splits.values())) == 7
-    assert "2 images with the labels of all the folders that a copy lies in" in splits.summary.notes
+    assert sum(map(len, splits.values())) == 5
+    note = "3 images with the labels of all the folders that a copy lies in, 1 of them more than once in one"
+    assert note in splits.summary.notes
     assert set(splits.summary.left_out) == {
-        str(tmp_path / name) for name in ("dog/1.jpg", "fox/other.jpg", "fox/3.jpg")
+        str(tmp_path / name) for name in ("dog/1.jpg", "fox/other.jpg", "fox/3.jpg", "cat/blank2.jpg", "dog/blank.jpg")
     }
     assert not check_source(tmp_path, splits, splits.summary).unused_images
 
@@ -73,6 +74,27 @@ def test_photographs_that_cannot_be_read_are_named_not_passed_over(tmp_path):
         decode_stored({"path": str(tmp_path / "fox/5.heic"), "bytes": None}, 0)
 
 
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_files_that_are_no_images_are_told(tmp_path, split):
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "dog/4.jpg"):
+        picture(tmp_path / split / name)
+    for name in ("cat/notes.txt", "cat/clip.mp4", "cat/.DS_Store", "fish/a.pdf", "empty/.keep"):
+        (tmp_path / split / name).parent.mkdir(exist_ok=True)
+        (tmp_path / split / name).write_text("no image")
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    folder = tmp_path / split
+    assert splits.summary.left_out == {
+        f"2 files in {folder / 'cat'}, such as clip.mp4": "no images",
+        f"1 file in {folder / 'fish'}, such as a.pdf": "a folder without images",
+    }
+    for name in ("dog/5", "fish/6"):
+        picture(folder / "5.png")
+        (folder / "5.png").rename(folder / name)
+        with pytest.raises(DataError, match=rf"{name}: an image whose name has no ending; rename it to {name[-1]}.jpg"):
+            load_multilabel_dataset(tmp_path)
+        (folder / name).unlink()
+
+
 def test_what_may_be_read_in_two_ways_is_refused(tmp_path):
     for name in ("cat/1.jpg", "dog/2.jpg", "dog/poodle/3.jpg"):
         picture(tmp_path / name)
@@ -83,7 +105,7 @@ def test_what_may_be_read_in_two_ways_is_refused(tmp_path):
         load_multilabel_dataset(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "3.jpg").rename(tmp_path / "train/3.jpg")
-    with pytest.raises(DataError, match="are train and cat labels or splits"):
+    with pytest.raises(DataError, match="are train and cat labels or splits[?] Rename the folder of a label"):
         load_multilabel_dataset(tmp_path)
 
 

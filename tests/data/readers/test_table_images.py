@@ -25,6 +25,7 @@ def test_images_may_lie_in_a_folder_of_their_own(folder, tmp_path_factory):
         load_multilabel_dataset(table)
     splits = load_multilabel_dataset(table, folder, validation_share=0.5)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 2}
+    assert f"images below {folder}" in splits.summary.notes
 
 
 def test_roboflow_classes_in_folders_of_splits(tmp_path):
@@ -134,6 +135,11 @@ def test_files_whose_names_differ_in_case_or_encoding_are_found_and_said(tmp_pat
     )
     (tmp_path / "t.csv").write_text("file_name,labels\na.jpg,x\nc.JPG,x\n")
     with pytest.raises(DataError, match=r"c.JPG: missing; complete what .*t.csv lists.*option bad_images: skip"):
+        load_split(tmp_path, "all")
+    (tmp_path / "t.csv").write_text("file_name,labels\nA.JPG,x\na.jpg,x\n")
+    with pytest.raises(
+        DataError, match=r"a.jpg: missing \(.*A.JPG is listed too: are the two one image[?]\); complete"
+    ):
         load_split(tmp_path, "all")
 
 

@@ -163,7 +163,7 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
         (ROWS, {"image_column": "photo"}, "no column 'photo' for image_column; the columns are file_name, labels"),
         (ROWS, {"label_names": ["cat"]}, r"metadata.csv: .*jpg: unknown label '.*dog'; expected one of cat"),
         ("file_name,cat,dog\n0.jpg,1,0\n", {"label_names": ["cat", "cow"]}, "no column 'cow', which is in label_names"),
-        ("file_name,cat\n0.jpg,1\n1.jpg,0\n2.jpg,yes\n", {}, "row 3, column 'cat': 'yes' is not 1, 0, -1 or nothing"),
+        ("file_name,cat\n0.jpg,1\n1.jpg,0\n2.jpg,so\n", {}, "row 3, column 'cat': 'so' is not 1, 0, -1 or nothing"),
         ("file_name,cat\n0.jpg,1\n0.jpg,0\n", {}, "row 2: 0.jpg is in an earlier row too; keep one of them"),
         ("file_name,labels\n../0.jpg,cat\n", {}, "row 1: ../0.jpg leads out of .*; give the folder that holds all the"),
         ("file_name,labels\n/etc/passwd,cat\n", {}, "row 1: /etc/passwd leads out of"),

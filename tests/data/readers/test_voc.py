@@ -173,3 +173,16 @@ def test_an_object_without_a_name_is_named_by_its_file(devkit, tmp_path):
 def write_xml(path, filename, label="cat"):
     objects = f"<object><name>{label}</name></object>"
     path.write_text(f"<annotation><filename>{filename}</filename>{objects}</annotation>")
+
+
+@pytest.mark.parametrize("line", ["1.jpg", "1 1", "1.jpg -1"])
+def test_a_list_of_names_with_endings_or_flags_is_named(tmp_path, line):
+    picture(tmp_path / "JPEGImages/1.jpg")
+    for name in ("Annotations", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "Annotations/1.xml").write_text("<annotation><object><name>cat</name></object></annotation>")
+    (tmp_path / "ImageSets/Main/train.txt").write_text(line + "\n")
+    with pytest.raises(
+        DataError, match=rf"Main/train.txt: '{line}': a line is the name of an image without its ending"
+    ):
+        load_split(tmp_path, "all")
