@@ -120,4 +120,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*_ON_DEMAND, "__version__", "register"])
+    return sorted(__all__)

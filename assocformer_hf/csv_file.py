@@ -3,11 +3,12 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Sequence[str] | None = None):
+def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Sequence[str] | None = None) -> None:
     """Writes a header and a line for each row, UTF-8.
 
     Numbers have six digits, lists are joined with semicolons, None is empty. A text that a spreadsheet would run as a
@@ -25,7 +26,7 @@ def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Sequence[str] 
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
 
 
-def cell(value):
+def cell(value: Any) -> Any:
     """A value as it stands in the file, see [`write_csv`]."""
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -17,7 +17,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")  # environment variables by which a user says so to glibc
 
 
-def prepare_device(device: torch.device, mixed_precision: str):
+def prepare_device(device: torch.device, mixed_precision: str) -> None:
     """Has a CPU keep the memory of freed tensors, and warns, once, of a precision in which it is slow.
 
     On a GPU nothing happens.

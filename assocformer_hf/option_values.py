@@ -19,7 +19,7 @@ def require(
     between: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     one_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
     whole: Iterable[str] = (),
-):
+) -> None:
     """Refuses values that options cannot have; None stands for a value to be found.
 
     Args:

@@ -89,7 +89,7 @@ class OutputFolder:
         entries = self._entries()
         return [name for name in names if name in entries and not self._is_foreign(name, entries)]
 
-    def refuse_foreign(self, names: Iterable[str], group: str):
+    def refuse_foreign(self, names: Iterable[str], group: str) -> None:
         """Says now which files could not be written later.
 
         Args:
@@ -158,7 +158,7 @@ class OutputFolder:
                 self._remove(name, entries)
             self._write_entries({name: entry for name, entry in self._entries().items() if name not in stale})
 
-    def write(self, name: str, group: str, write: Callable[[Path], object]):
+    def write(self, name: str, group: str, write: Callable[[Path], object]) -> None:
         """Writes one file aside and puts it in its place.
 
         Args:
@@ -172,7 +172,7 @@ class OutputFolder:
         self.refuse_foreign([name], group)
         self._write(name, group, write)
 
-    def edit(self, name: str, write: Callable[[Path], object]):
+    def edit(self, name: str, write: Callable[[Path], object]) -> None:
         """Writes a changed version of a file that is there; somebody else's stays theirs. See `write`."""
         entries = self._entries()
         own = name in entries and not self._is_foreign(name, entries)
@@ -193,12 +193,12 @@ class OutputFolder:
             file.replace(self.path / name)
             sync((self.path / name).parent)
 
-    def add(self, group: str, names: Iterable[str]):
+    def add(self, group: str, names: Iterable[str]) -> None:
         """Lists files that a library wrote here on the package's behalf, such as a tracker's."""
         added = {name: {"group": group} | fingerprint(self.path / name) for name in names}
         self._write_entries(self._entries() | added)
 
-    def remove(self, names: Iterable[str]):
+    def remove(self, names: Iterable[str]) -> None:
         """Removes files that the package wrote, and the folders that they leave empty; changed ones stay."""
         names = list(names)
         entries = self._entries()
@@ -229,7 +229,7 @@ class OutputFolder:
             if aside is not None:
                 shutil.rmtree(aside, ignore_errors=True)
 
-    def make(self):
+    def make(self) -> None:
         """Makes the folder, and in it that of the lock.
 
         Raises:
@@ -291,7 +291,7 @@ class OutputFolder:
             file.replace(self.path / MANIFEST)
 
 
-def refuse_file(path: str | Path, overwrite: bool | None = None, wait: float = LOCK_SECONDS):
+def refuse_file(path: str | Path, overwrite: bool | None = None, wait: float = LOCK_SECONDS) -> None:
     """Says now, before the work for it, if a file could not be written: see `write_file`.
 
     Raises:
@@ -338,14 +338,14 @@ def fingerprint(path: Path) -> dict:
         return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 
-def sync_tree(folder: Path):
+def sync_tree(folder: Path) -> None:
     """Forces everything in a folder to the disk."""
     for path in folder.rglob("*"):
         sync(path)
     sync(folder)
 
 
-def sync(path: Path):
+def sync(path: Path) -> None:
     """Forces a file or a folder to the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows opens files only

@@ -45,7 +45,7 @@ class ModelFileError(ValueError):
     """A file of a saved model that is missing or damaged, or a model that is not there; the message names it."""
 
 
-def require_model(name_or_path: str | Path):
+def require_model(name_or_path: str | Path) -> None:
     """Raises an error where a name is neither a model folder nor a model that can be had from the Hub.
 
     Args:

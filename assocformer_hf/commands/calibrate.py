@@ -10,7 +10,7 @@ def calibrate(
     options: group(EvaluationArguments, "Model and dataset", 1),
     choice: group(CalibrationOptions, "Thresholds and scores", 2),
     source: group(SourceOptions, "How the data are read", 3) = None,
-):
+) -> None:
     """Choose thresholds and scale scores to probabilities, on images that the model was not trained on."""
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.hub.calibrate_model import calibrate_model

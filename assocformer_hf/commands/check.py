@@ -25,7 +25,7 @@ class CheckOptions:
 
 def check(
     *, options: group(CheckOptions, "Dataset", 1), source: group(SourceOptions, "How the data are read", 2) = None
-):
+) -> None:
     """Look for what is wrong with a dataset, as text and as a page of HTML.
 
     Exit code 1 if an image cannot be read, or a file is in several splits.

@@ -15,7 +15,7 @@ def evaluate(
     options: group(EvaluationArguments, "Model and dataset", 1),
     report: group(ReportOptions, "Results", 2) = None,
     source: group(SourceOptions, "How the data are read", 3) = None,
-):
+) -> None:
     """Measure a model on a split of a dataset, by default on the one that chose its weights."""
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.pages.evaluate_model import evaluate_model

@@ -19,7 +19,7 @@ class ExportOptions:
     )
 
 
-def export(*, options: group(ExportOptions, "Model and file")):
+def export(*, options: group(ExportOptions, "Model and file")) -> None:
     """Write a model as ONNX, and say how far its scores are from torch's."""
     from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next

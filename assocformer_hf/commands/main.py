@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -54,7 +55,7 @@ def create_app(whole: Collection[str] = ()) -> App:
     return app
 
 
-def main(words: Sequence[str] | None = None):
+def main(words: Sequence[str] | None = None) -> None:
     """Runs the command.
 
     Args:
@@ -94,7 +95,7 @@ def with_values(words: list[str]) -> list[str]:
     return result
 
 
-def fail(message: str, alike: bool = False):
+def fail(message: str, alike: bool = False) -> NoReturn:
     """Ends the process with one line on standard error, and the exit code of what the user can help.
 
     Args:

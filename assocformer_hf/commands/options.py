@@ -12,7 +12,7 @@ def group(options: type, title: str, order: int = 0) -> Any:
     return Annotated[options | None, Parameter(name="*", group=Group(title, sort_key=order))]
 
 
-def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentCollection):
+def options_beneath(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Puts the options of `--config`, or else of the recipe that goes with the dataset, beneath those given.
 
     Raises:

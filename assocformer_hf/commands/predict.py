@@ -6,7 +6,7 @@ from assocformer_hf.commands.options import group
 from assocformer_hf.inference.options import PredictOptions
 
 
-def predict(*, options: group(PredictOptions, "Model and images")):
+def predict(*, options: group(PredictOptions, "Model and images")) -> None:
     """Tag images: a table for a few, Parquet shards for millions, which go on where they were stopped."""
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.inference.predict import predict as tag

@@ -26,7 +26,7 @@ class PrepareOptions:
 
 def prepare(
     *, options: group(PrepareOptions, "Dataset", 1), source: group(SourceOptions, "How the data are read", 2) = None
-):
+) -> None:
     """Make any dataset a folder for the Hub; voc2007 and coco2014 are downloaded to data_dir first."""
     from assocformer_hf.commands.running import quoted, say_next
     from assocformer_hf.data.archives import OFFICIAL, fetch

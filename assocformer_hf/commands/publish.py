@@ -26,7 +26,7 @@ class PublishOptions:
     dry_run: bool = field(default=False, metadata={"help": "Check the folder and list what would be sent."})
 
 
-def publish(*, options: group(PublishOptions, "Model and repository")):
+def publish(*, options: group(PublishOptions, "Model and repository")) -> None:
     """Send a model to the Hub in one commit, after it was loaded in a clean process."""
     from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next

@@ -68,7 +68,7 @@ def one_line_errors() -> Iterator[None]:
         fail(lines[-1] if lines[0].startswith("Caught ") else lines[0])  # by a loader's worker
 
 
-def say_next(command: str, stream: TextIO | None = None):
+def say_next(command: str, stream: TextIO | None = None) -> None:
     """The last line of a verb: what is usually done next. Of several processes the first one says it."""
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"next: {command}", file=stream)

@@ -18,7 +18,7 @@ class SpaceOptions:
     hub_private_repo: bool | None = field(default=None, metadata={"help": "Whether a new Space is private."})
 
 
-def space(*, options: group(SpaceOptions, "Space")):
+def space(*, options: group(SpaceOptions, "Space")) -> None:
     """Make a Gradio Space of a model: its labels, where in the picture each was seen, and why."""
     from assocformer_hf.commands.main import fail
     from assocformer_hf.commands.running import quoted, say_next

@@ -41,7 +41,7 @@ def train(
             "for coco and voc, paper, or, for data of your own, photographs.",
         ),
     ] = None,
-):
+) -> None:
     """Train a model, and leave its best weights as a complete model folder.
 
     The defaults shown are the paper's. The recipe of the data replaces them, see --config: for your own a small

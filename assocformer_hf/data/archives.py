@@ -48,7 +48,7 @@ OFFICIAL = {
 }
 
 
-def fetch(archives: Sequence[Archive], folder: str | Path, mirror: str | None = None):
+def fetch(archives: Sequence[Archive], folder: str | Path, mirror: str | None = None) -> None:
     """Downloads archives and unpacks them into a folder; what is done already is not done again.
 
     Args:

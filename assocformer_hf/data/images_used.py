@@ -27,7 +27,7 @@ class ImagesUsed:
     held_out: np.ndarray
     divided: bool = False
 
-    def save(self, folder: str | Path):
+    def save(self, folder: str | Path) -> None:
         """Writes `images_used.safetensors`, eight bytes for each image; the digests do not tell what an image shows."""
         metadata = {DIVIDED: str(self.divided)}
         tensors = {"trained_on": np.unique(self.trained_on), "held_out": np.unique(self.held_out)}

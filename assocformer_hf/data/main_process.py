@@ -44,7 +44,7 @@ def from_main_process(read: Callable[[], Read]) -> Read:
     return outcome[0]
 
 
-def require_all_processes():
+def require_all_processes() -> None:
     """Refuses to be one of several runs where one was wanted, and makes forks safe beside the other processes.
 
     Raises:

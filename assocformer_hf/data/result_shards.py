@@ -33,7 +33,7 @@ class ShardFolder:
         self.output, self.prefix = output, prefix
         self.ranges = [range(start, min(start + shard_size, inputs)) for start in range(0, inputs, shard_size)]
 
-    def start(self, run: Mapping):
+    def start(self, run: Mapping) -> None:
         """Claims the folder for a run, which is new or the one that was started there.
 
         Called by one process, which holds the lock of the folder.
@@ -73,7 +73,7 @@ class ShardFolder:
 
     def write(
         self, shard: int, table: pyarrow.Table, bad: Sequence[tuple[str, str]], row_group_size: int | None = None
-    ):
+    ) -> None:
         """Writes a shard.
 
         Args:
@@ -108,7 +108,7 @@ class ShardFolder:
         return rows, bad
 
 
-def write_bad_files(output: OutputFolder, bad: Sequence[tuple[str, str]]):
+def write_bad_files(output: OutputFolder, bad: Sequence[tuple[str, str]]) -> None:
     """Writes names and reasons as JSON Lines."""
     lines = "".join(json.dumps({"file": name, "reason": why}, ensure_ascii=False) + "\n" for name, why in bad)
     output.write(BAD_FILES, SHARDS, lambda aside: aside.write_text(lines, "utf-8"))

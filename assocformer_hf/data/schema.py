@@ -64,7 +64,7 @@ class LabelledImages:
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def add(self, image: str, labels: Iterable[str], unknown: Iterable[str] = ()):
+    def add(self, image: str, labels: Iterable[str], unknown: Iterable[str] = ()) -> None:
         """Adds an image that is a file."""
         self.images.append(image)
         self.labels.append(list(labels))
@@ -145,7 +145,7 @@ def with_undeclared_unknown(source: LabelledImages, names: list[str]) -> Labelle
     return replace(source, unknown=unknown, notes=[*source.notes, note])
 
 
-def require_text(name: str, what: str):
+def require_text(name: str, what: str) -> None:
     """Refuses text that cannot be written as UTF-8, such as file names in another encoding.
 
     Raises:

@@ -45,7 +45,7 @@ class ReadSummary:
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def count(self, splits: Mapping[str, datasets.Dataset]):
+    def count(self, splits: Mapping[str, datasets.Dataset]) -> None:
         """Fills in the numbers from the splits in the schema of `multilabel_features`."""
         first = next(iter(splits.values()))
         self.labels = len(first.features["labels"].feature.names)

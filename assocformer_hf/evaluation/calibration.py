@@ -175,7 +175,7 @@ def held_out_scale(scores: np.ndarray, targets: np.ndarray, count: int = 5, seed
 
 
 @torch.no_grad()
-def apply_scaling(model: PreTrainedModel, scaling: Scaling):
+def apply_scaling(model: PreTrainedModel, scaling: Scaling) -> None:
     """Scales the logits of a model, in its weights and biases.
 
     The thresholds of its configuration move along: the same labels are predicted. A is unchanged; contributions and

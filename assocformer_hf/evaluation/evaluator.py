@@ -82,7 +82,7 @@ class ScoresError(DataError):
     """Scores that are no numbers; the message says of how many images."""
 
 
-def require_positives(dataset: datasets.Dataset):
+def require_positives(dataset: datasets.Dataset) -> None:
     """Refuses a split without a single label, before the work for it.
 
     Raises:

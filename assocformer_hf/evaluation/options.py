@@ -56,7 +56,7 @@ class CalibrationOptions:
         require_goal(self.goal, self.value)
 
 
-def require_goal(goal: str, value: float | None):
+def require_goal(goal: str, value: float | None) -> None:
     """Refuses a goal of thresholds that is unknown, or a value that does not go with it.
 
     Raises:

@@ -135,7 +135,7 @@ def _same_images(saved: SavedModel, args: EvaluationArguments) -> bool:
     return args.dataset in DEFAULT_SPLITS or not Path(args.dataset).exists()
 
 
-def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: CalibrationOptions):
+def calibrate_model(args: EvaluationArguments, source: SourceOptions, choice: CalibrationOptions) -> None:
     """Measures a saved model, chooses thresholds and scales its scores, and saves it anew. Called by every process.
 
     Raises:

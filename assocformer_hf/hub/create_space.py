@@ -18,7 +18,7 @@ WORDS: dict[str, Callable] = {"why.py": why_in_words, "worth.py": worth_sentence
 GRADIO_VERSION = "6.31.0"  # the one that the tests run
 
 
-def create_space(folder: str | Path, model_id: str, title: str | None = None):
+def create_space(folder: str | Path, model_id: str, title: str | None = None) -> None:
     """Writes the Gradio app of a model: `app.py` and what it needs, `requirements.txt` and `README.md`.
 
     The example pictures are the model's own samples.

@@ -75,7 +75,7 @@ def save_model_folder(
     run: dict,
     calibration: dict | None = None,
     images_used: ImagesUsed | None = None,
-):
+) -> None:
     """Writes weights, configuration, remote code, processor, endpoint handler, metrics, options and model card.
 
     The map of A is drawn for a model whose A is worth it, see `association_worth`.
@@ -121,14 +121,14 @@ def save_model_folder(
     write_card(folder)
 
 
-def write_card(folder: str | Path):
+def write_card(folder: str | Path) -> None:
     """Writes the model card of a folder from its `metrics.json`; see [`model_card`]."""
     folder = Path(folder)
     has_map, has_pictures = ((folder / name).is_file() for name in (MAP_FILE, PREDICTIONS_FILE))
     model_card(shown(folder.resolve().name), read_metrics(folder), has_map, has_pictures).save(folder / CARD_FILE)
 
 
-def write_recipe(run: dict, path: Path):
+def write_recipe(run: dict, path: Path) -> None:
     """Writes the options of a training as a file that `assocformer train --config` takes, for other images too.
 
     Args:
@@ -140,7 +140,7 @@ def write_recipe(run: dict, path: Path):
     path.write_text(yaml.safe_dump(own, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def write_predictions(folder: str | Path, images: Sequence[Image.Image], path: str | Path):
+def write_predictions(folder: str | Path, images: Sequence[Image.Image], path: str | Path) -> None:
     """Draws images with the labels that the model of a folder gives them."""
     tagged = Tagger(folder, device="cpu")(list(images))
     plot_predictions(images, tagged, path)
@@ -151,7 +151,7 @@ def read_metrics(folder: str | Path) -> dict:
     return read_metrics_file(Path(folder) / METRICS_FILE)
 
 
-def add_sample_images(folder: str | Path, images: Sequence[Image.Image]):
+def add_sample_images(folder: str | Path, images: Sequence[Image.Image]) -> None:
     """Puts images into a model folder as the examples of the Hub's widget, in place of earlier ones.
 
     They are written as JPEG of at most 1,024 pixels a side, without the metadata of the originals, such as places; and
@@ -232,7 +232,7 @@ def _widget(folder: Path) -> list[dict]:
         raise ModelFileError(f"{file}: its metadata is not valid ({one_line(error)}); mend or remove it") from error
 
 
-def copy_sample_images(source: str | Path, folder: str | Path):
+def copy_sample_images(source: str | Path, folder: str | Path) -> None:
     """Takes the sample images of a model folder over into another, as its model tags them, in place of earlier ones.
 
     Args:

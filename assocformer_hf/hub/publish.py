@@ -65,7 +65,7 @@ class PublishError(ValueError):
     """A folder that cannot be published, or a Hub that does not take it; the message names the way out."""
 
 
-def create_repository(repo_id: str, private: bool | None = None):
+def create_repository(repo_id: str, private: bool | None = None) -> None:
     """Makes the model repository where it is missing, so that a wrong name or token shows before a long training.
 
     Args:
@@ -175,7 +175,7 @@ def check_model_folder(folder: str | Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files]
 
 
-def require_repository_name(repo_id: str):
+def require_repository_name(repo_id: str) -> None:
     """Refuses a name that no repository can have.
 
     Raises:
@@ -187,7 +187,7 @@ def require_repository_name(repo_id: str):
         raise PublishError(one_line(error)) from error
 
 
-def require_parts(folder: str | Path):
+def require_parts(folder: str | Path) -> None:
     """Refuses a folder that is no whole model.
 
     Raises:

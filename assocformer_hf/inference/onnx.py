@@ -76,7 +76,7 @@ class _Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: int):
+def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: int) -> None:
     """Writes a model as ONNX: `pixel_values` `(batch, 3, image_size, image_size)` to `logits` `(batch, labels)`.
 
     The batch is free, the image size is fixed. The probabilities are the sigmoid of the logits.
@@ -138,7 +138,7 @@ def calibration_images(processor: AssocFormerImageProcessor, images: Sequence[So
     return processor(torch.stack(pixels), do_resize=False, return_tensors="pt")["pixel_values"]
 
 
-def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor | None = None):
+def quantize_onnx(path: str | Path, quantized: str | Path, calibration: Tensor | None = None) -> None:
     """Writes a copy of an ONNX file that computes in int8.
 
     With images the backbone does, up to its last convolution, each channel of its weights with a scale of its own, and

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 
 from assocformer_hf.csv_file import write_csv
 from assocformer_hf.interpretation.label_names import plot_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN_LABELS = 100  # of larger sets, those with the most pronounced associations
 SHOWN_PAIRS = 30
@@ -191,7 +194,9 @@ def association_summary(association: np.ndarray, label_names: Sequence[str]) -> 
     )
 
 
-def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", kind: str = "association", order=None):
+def map_figure(
+    matrix: np.ndarray, label_names: Sequence[str], title: str = "", kind: str = "association", order=None
+) -> "Figure":
     """A heat map with the label names on both axes.
 
     Args:
@@ -227,7 +232,9 @@ def map_figure(matrix: np.ndarray, label_names: Sequence[str], title: str = "", 
     return figure
 
 
-def plot_association_map(association: np.ndarray, label_names: Sequence[str], path: str | Path, title: str = ""):
+def plot_association_map(
+    association: np.ndarray, label_names: Sequence[str], path: str | Path, title: str = ""
+) -> None:
     """Draws A as a heat map, similar labels together, over a sentence that says what it shows.
 
     Args:
@@ -243,7 +250,9 @@ def plot_association_map(association: np.ndarray, label_names: Sequence[str], pa
     figure.savefig(path, dpi=200)
 
 
-def graph_figure(association: np.ndarray, label_names: Sequence[str], title: str = "", pairs: int = SHOWN_PAIRS):
+def graph_figure(
+    association: np.ndarray, label_names: Sequence[str], title: str = "", pairs: int = SHOWN_PAIRS
+) -> "Figure":
     """The pairs whose A is farthest from 1/2 as lines between labels on a circle.
 
     Args:
@@ -318,7 +327,7 @@ def shown_order(association: np.ndarray) -> np.ndarray:
 
 def association_figures(
     association: np.ndarray, label_names: Sequence[str], cooccurrence: np.ndarray | None = None
-) -> dict[str, object]:
+) -> "dict[str, Figure]":
     """All pictures of A by name; with the co-occurrence, that and the difference in the same order of the labels.
 
     Of a flat A, or of one label, there are none: see [`is_flat`].
@@ -345,7 +354,7 @@ def association_figures(
 
 def save_association_data(
     folder: str | Path, association: np.ndarray, label_names: Sequence[str], cooccurrence: np.ndarray | None = None
-):
+) -> None:
     """Writes `association.npz`, the matrices, and `association_pairs.csv`, a row for each ordered pair of labels.
 
     Args:

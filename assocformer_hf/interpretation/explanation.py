@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from assocformer_hf.evaluation.trained_model import NO_NUMBERS
 from assocformer_hf.interpretation.label_names import plot_name
 from assocformer_hf.interpretation.location import require_labels
 from assocformer_hf.interpretation.why import why_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN_INFLUENCES = 6
 SHOWN_LABELS = 8  # of a figure
@@ -212,7 +216,9 @@ def explain_image(
     return ImageExplanation(names, scores, thresholds, association, contributions, places, explanations)
 
 
-def explanation_figure(image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None):
+def explanation_figure(
+    image: Image.Image, explanation: ImageExplanation, heat: dict[str, np.ndarray] | None = None
+) -> "Figure":
     """The image, where in it each explained label was seen, and in numbers what came of the image and of other labels.
 
     Each map has a scale of its own: it is darkest where most speaks for its label, or against it. Of more than eight
@@ -246,12 +252,12 @@ def plot_explanation(
     explanation: ImageExplanation,
     path: str | Path,
     heat: dict[str, np.ndarray] | None = None,
-):
+) -> None:
     """Writes the figure of [`explanation_figure`] to a file; its ending gives the format."""
     explanation_figure(image, explanation, heat).savefig(path, dpi=100)
 
 
-def plot_places(image: Image.Image, explanation: ImageExplanation, path: str | Path, most: int = SHOWN_PLACES):
+def plot_places(image: Image.Image, explanation: ImageExplanation, path: str | Path, most: int = SHOWN_PLACES) -> None:
     """Writes one row of pictures: the image, and where each of its likeliest labels was seen.
 
     Args:

@@ -70,7 +70,7 @@ def locate(model: PreTrainedModel, pixel_values: Tensor, label: str, method: str
     return found[0, 0].cpu().numpy()  # all channels are hidden together
 
 
-def require_labels(config: AssocFormerConfig, labels: Sequence[str]):
+def require_labels(config: AssocFormerConfig, labels: Sequence[str]) -> None:
     """Refuses labels that a model does not know.
 
     Raises:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
 from assocformer_hf.interpretation.label_names import plot_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN_LABELS = 5  # of a picture
 COLUMNS = 5
@@ -23,7 +26,7 @@ class Tagged(Protocol):
 
 def predictions_figure(
     images: Sequence[Image.Image], tagged: Sequence[Tagged], truths: Sequence[set[str]] | None = None
-):
+) -> "Figure":
     """A grid of pictures over their labels.
 
     Args:
@@ -73,6 +76,6 @@ def _lines(one: Tagged, truth: set[str] | None) -> list[tuple[str, str]]:
     return lines
 
 
-def plot_predictions(images: Sequence[Image.Image], tagged: Sequence[Tagged], path: str | Path):
+def plot_predictions(images: Sequence[Image.Image], tagged: Sequence[Tagged], path: str | Path) -> None:
     """Writes the figure of [`predictions_figure`] to a file; its ending gives the format."""
     predictions_figure(images, tagged).savefig(path, dpi=110)

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assocformer_hf.evaluation.calibration import Reliability
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 STYLES = (("#b45309", "o"), ("#1d4ed8", "s"), ("#15703a", "^"))
 ROOM = 3  # how many times the largest count the axis of counts holds: half a step of its powers of ten
 
 
-def reliability_figure(states: Mapping[str, Reliability]):
+def reliability_figure(states: Mapping[str, Reliability]) -> "Figure":
     """The share of decisions in which the label is there over their score, and how many decisions have such a score.
 
     Args:
@@ -35,6 +39,6 @@ def reliability_figure(states: Mapping[str, Reliability]):
     return figure
 
 
-def plot_reliability(states: Mapping[str, Reliability], path: str | Path):
+def plot_reliability(states: Mapping[str, Reliability], path: str | Path) -> None:
     """Writes the figure of [`reliability_figure`] to a file; its ending gives the format."""
     reliability_figure(states).savefig(path, dpi=110)

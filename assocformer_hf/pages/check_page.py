@@ -35,7 +35,7 @@ def write_check_page(
     augmented: MultiLabelImages | None = None,
     augmentation: str = "",
     source: SourceCheck | None = None,
-):
+) -> None:
     """Writes the findings as a page of HTML that needs no other file, with photographs and plots of the labels.
 
     Args:

@@ -82,7 +82,7 @@ def report_input(
 
 def evaluate_model(
     args: EvaluationArguments, source: SourceOptions, outputs: ReportOptions, command: str | None = None
-):
+) -> None:
     """Measures a saved model and says what came out. Called by every process.
 
     Args:

@@ -82,7 +82,7 @@ class ReportInput:
     compared_with: str = "the other"
 
 
-def refuse_report(folder: str | Path):
+def refuse_report(folder: str | Path) -> None:
     """Says now, before the work for it, if a report could not be written to a folder.
 
     Raises:

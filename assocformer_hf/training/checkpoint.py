@@ -74,7 +74,9 @@ class RunState:
         return f"epoch-{self.epoch:04d}" + (f"-batch-{self.batches:06d}" if self.batches else "")
 
 
-def save_checkpoint(accelerator: Accelerator, ema: ModelEmaV3, state: RunState, output: OutputFolder, keep: int = 2):
+def save_checkpoint(
+    accelerator: Accelerator, ema: ModelEmaV3, state: RunState, output: OutputFolder, keep: int = 2
+) -> None:
     """Writes a checkpoint and removes all but the newest ones. Called by every process.
 
     Later ones are of a training that was gone back from, and would be taken for where this one stands: they go too.
@@ -129,7 +131,7 @@ def in_the_way(checkpoint: Path) -> CheckpointError:
     )
 
 
-def remove_checkpoint(checkpoint: Path):
+def remove_checkpoint(checkpoint: Path) -> None:
     """Removes the files that `save_checkpoint` wrote, and the folder if it is empty then."""
     content = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
     for name in [*content["files"], STATE_FILE]:

@@ -60,7 +60,7 @@ def flat(entry: dict) -> dict[str, float]:
     return values
 
 
-def plot_curves(history: list[dict], path: Path):
+def plot_curves(history: list[dict], path: Path) -> None:
     """Draws losses, the penalty of A, learning rate, mAP and F1 by the epoch, with the epoch of the best mAP marked."""
     # The object interface leaves pyplot's global state, and the backend that the caller chose, alone.
     from matplotlib.figure import Figure

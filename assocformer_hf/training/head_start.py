@@ -27,7 +27,7 @@ def train_head(
     epochs: int,
     weight_decay: float,
     seed: int = 0,
-):
+) -> None:
     """Trains the head, with the backbone as it is; called by every process, which all end with the same head.
 
     A head with random weights sends gradients into the backbone that destroy what it knows (Kumar et al., Fine-Tuning

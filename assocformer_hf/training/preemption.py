@@ -81,7 +81,7 @@ def stops_before_the_first_step() -> Iterator[None]:
         yield
 
 
-def leave_signals_to_the_main_process(_worker: int):
+def leave_signals_to_the_main_process(_worker: int) -> None:
     """For `worker_init_fn` of a loader: Ctrl-C and some schedulers signal every process of a job.
 
     A loader's worker goes on then, until its parent, which needs it for the step at hand, ends it.

@@ -28,7 +28,7 @@ class ShuffledSampler(Sampler[int]):
         self.epoch = 0
         self.start = 0
 
-    def set_epoch(self, epoch: int):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.epoch = epoch
 
@@ -74,7 +74,7 @@ class StreamOrder(Sampler[tuple[int, dict]]):
         self.epoch = 0
         self.start = 0
 
-    def set_epoch(self, epoch: int):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.epoch = epoch
 

@@ -171,7 +171,7 @@ class GradientGuard:
         self.seen: list[tuple[Tensor, Tensor]] = []
         self.last_seen = self.seen
 
-    def start_epoch(self):
+    def start_epoch(self) -> None:
         """Looks at the statistics of batch norm anew: an evaluation, or a checkpoint, may have set them."""
         # The forward pass has already changed these when it turns out that the step is to be left out.
         self.statistics = [buffer for norm in batch_norms(self.model) for buffer in norm.buffers()]
@@ -206,7 +206,7 @@ class GradientGuard:
             torch._foreach_copy_(means, flat.split([mean.numel() for mean in means]))
         torch._foreach_copy_(self.statistics_before, self.statistics)
 
-    def raise_if_it_persists(self, step: int, learning_rate: float, loader: DataLoader):
+    def raise_if_it_persists(self, step: int, learning_rate: float, loader: DataLoader) -> None:
         """Ends the run if too many steps in a row were left out, naming the images of the last one."""
         if self.in_a_row <= self.recipe.max_skipped_steps:
             return

@@ -264,7 +264,7 @@ def _check_existing_folder(recipe: RecipeArguments):
         check_output_folder(OutputFolder(recipe.output_dir, recipe.overwrite), recipe, SAVES)
 
 
-def write_options(groups: Iterable[Any], dataset: object, path: Path):
+def write_options(groups: Iterable[Any], dataset: object, path: Path) -> None:
     """Writes the options of a run as a file that `config` takes; a path in it is absolute, and is not published."""
     options = {name: value for group in groups for name, value in asdict(group).items() if name not in FREE_OPTIONS}
     for name in ("dataset", "data_dir", "backbone", "teacher"):

@@ -3,6 +3,7 @@
 import io
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,7 +168,7 @@ class AssocFormerImageProcessor(ViTImageProcessor):
         # and ask whether it may be run, though the package is installed.
         return super().to_dict() | {"video_processor_type": "none"}
 
-    def fetch_images(self, images):
+    def fetch_images(self, images: Any) -> Any:
         """Decodes paths and bytes; transformers' processors call it first. URLs are not fetched."""
         if isinstance(images, (list, tuple)):
             return [self.fetch_images(image) for image in images]

@@ -287,7 +287,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         feature_map = self._feature_map(outputs, pixel_values.shape[2:])[0] if attends else None
         return _pooled_feature(outputs), feature_map
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, *args, **kwargs) -> None:
         """As transformers'.
 
         Raises:

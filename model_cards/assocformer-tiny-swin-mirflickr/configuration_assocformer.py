@@ -146,7 +146,7 @@ class AssocFormerConfig(PreTrainedConfig):
         self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
         self.check_values()
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, *args, **kwargs) -> None:
         """As transformers'.
 
         Raises:
@@ -165,7 +165,7 @@ class AssocFormerConfig(PreTrainedConfig):
         """The probability from which each label is predicted, `(labels,)`: its own, or `threshold`."""
         return list(self.label_thresholds or [self.threshold] * len(self.id2label))
 
-    def check_values(self):
+    def check_values(self) -> None:
         """Refuses values that are out of their range, also those that were set after the configuration was made.
 
         Raises:
@@ -215,7 +215,7 @@ class AssocFormerConfig(PreTrainedConfig):
                 _check_range(f"label_thresholds[{name!r}]", value, upper=1)
 
 
-def check_image_size(size: int | None):
+def check_image_size(size: int | None) -> None:
     """Refuses what is no number of pixels.
 
     Raises:

@@ -42,7 +42,7 @@ def asymmetric_loss(
     return _AsymmetricLoss.apply(logits, labels, gamma_pos, gamma_neg, clip)
 
 
-def check_label_values(labels: Tensor):
+def check_label_values(labels: Tensor) -> None:
     """Refuses labels `(batch, labels)` that are neither in [0, 1] nor -1; waits for the device that they are on.
 
     Raises:

@@ -78,7 +78,7 @@ class LabelCheck:
         found["present in the same images"] = [" = ".join(group) for group in self.together]
         return {what: labels for what, labels in found.items() if labels}
 
-    def require_learnable(self):
+    def require_learnable(self) -> None:
         """Refuses training labels that nothing can be learned from.
 
         Raises:

@@ -50,7 +50,7 @@ class MultiLabelImages(torch.utils.data.Dataset):
         self.soft_labels = soft_labels
         self.epoch = 0
 
-    def set_epoch(self, epoch: int):
+    def set_epoch(self, epoch: int) -> None:
         """Start an epoch; call it before the loader starts its workers."""
         self.epoch = epoch
 

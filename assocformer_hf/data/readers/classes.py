@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -12,7 +13,7 @@ from assocformer_hf.data.schema import DataError
 LISTS = (datasets.List, datasets.LargeList)
 
 
-def innermost(kind):
+def innermost(kind: Any) -> Any:
     """What lists of a feature of `datasets` hold; the feature itself where it is none."""
     while isinstance(kind, LISTS):
         kind = kind.feature

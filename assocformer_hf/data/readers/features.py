@@ -54,7 +54,7 @@ def image_column(dataset, given: str | None, origin: str) -> str:
     return found
 
 
-def images_only(dataset, given: str | None, origin: str):
+def images_only(dataset: datasets.Dataset, given: str | None, origin: str) -> datasets.Dataset:
     """A dataset reduced to its images, undecoded, in the column `image`."""
     column = image_column(dataset, given, origin)
     dataset = dataset.select_columns([column])

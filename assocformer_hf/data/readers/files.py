@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -43,7 +44,7 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """Parsed JSON.
 
     Raises:
@@ -67,7 +68,7 @@ class _TextLoader(yaml.BaseLoader):
         return found
 
 
-def read_yaml(path: Path):
+def read_yaml(path: Path) -> Any:
     """Parsed YAML, with all values as text.
 
     Raises:

@@ -223,7 +223,9 @@ def _name_labels(columns: Mapping[str, list], names: Sequence[str]) -> bool:
     return len(names) == 1 and names[0].lower() in LABEL_COLUMNS and not share_of_states(columns[names[0]])
 
 
-def refuse_states_beside(label_column: str, columns: Mapping[str, list], others: Sequence[str], origin: str | Path):
+def refuse_states_beside(
+    label_column: str, columns: Mapping[str, list], others: Sequence[str], origin: str | Path
+) -> None:
     """Raises DataError where columns beside one with a usual name may be those of the labels.
 
     Args:
@@ -285,7 +287,9 @@ def is_no_label(column: str) -> bool:
     return column.lower().replace("_", "").removeprefix("is") in NO_LABELS
 
 
-def refuse_states_of_rows(columns: Mapping[str, list], images: Sequence[str], found: TableLabels, origin: str | Path):
+def refuse_states_of_rows(
+    columns: Mapping[str, list], images: Sequence[str], found: TableLabels, origin: str | Path
+) -> None:
     """Raises DataError where images have several rows with a label each, and a column says whether it is there.
 
     That differs between the rows of an image, and between those of a label. What does not is a property of the image,

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def share_of_states(values: Sequence) -> float:
     return sum(states.values()) / sum(filled.values()) if filled else 0.0
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value or list without types of numpy, and a tuple or set as a list."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()

@@ -29,24 +29,24 @@ class Pen:
         self._side = pixels
         self._pencil = ImageDraw.Draw(self.image)
 
-    def polygon(self, *points: Point, fill: Colour | None = None):
+    def polygon(self, *points: Point, fill: Colour | None = None) -> None:
         """A filled polygon."""
         self._pencil.polygon([self._scale(*point) for point in points], fill=fill or self.colour)
 
-    def box(self, left: float, top: float, right: float, bottom: float, fill: Colour | None = None):
+    def box(self, left: float, top: float, right: float, bottom: float, fill: Colour | None = None) -> None:
         """A filled rectangle."""
         self._pencil.rectangle((*self._scale(left, top), *self._scale(right, bottom)), fill=fill or self.colour)
 
-    def oval(self, left: float, top: float, right: float, bottom: float, fill: Colour | None = None):
+    def oval(self, left: float, top: float, right: float, bottom: float, fill: Colour | None = None) -> None:
         """A filled ellipse."""
         self._pencil.ellipse((*self._scale(left, top), *self._scale(right, bottom)), fill=fill or self.colour)
 
-    def ring(self, x: float, y: float, radius: float, width: float, fill: Colour | None = None):
+    def ring(self, x: float, y: float, radius: float, width: float, fill: Colour | None = None) -> None:
         """A circle's outline."""
         corners = (*self._scale(x - radius, y - radius), *self._scale(x + radius, y + radius))
         self._pencil.ellipse(corners, outline=fill or self.colour, width=self._stroke(width))
 
-    def line(self, *points: Point, width: float, fill: Colour | None = None):
+    def line(self, *points: Point, width: float, fill: Colour | None = None) -> None:
         """An open stroke."""
         self._pencil.line([self._scale(*point) for point in points], fill or self.colour, self._stroke(width), "curve")
 
