@@ -91,11 +91,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             _require_timm()
         if backbone is None:
             backbone = _build_backbone(config.backbone_config)
-        if backbone.main_input_name != "pixel_values":
-            raise ConfigurationError(
-                f"{type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision backbone, such "
-                "as timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
-            )
+            _require_images(backbone)
         _fit_input_size(backbone, config.image_size)
         _mask_tokens_to_buffers(backbone)
         self.backbone = backbone
@@ -214,6 +210,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
             )
             if missing := sorted(found["missing_keys"]):
                 warnings.warn(f"{name}: has no weights for {', '.join(missing)}; they start at random", stacklevel=2)
+        _require_images(backbone)
         return cls(config, backbone=backbone).eval()
 
     def _set_gradient_checkpointing(self, *args, **kwargs):
@@ -406,6 +403,19 @@ def _load_backbone_config(name: str, loading: dict) -> PreTrainedConfig:
 def _build_backbone(config: PreTrainedConfig, **options) -> PreTrainedModel:
     """A backbone with random weights."""
     return (CvtBackbone._from_config if config.model_type == "cvt" else AutoModel.from_config)(config, **options)
+
+
+def _require_images(backbone: PreTrainedModel):
+    """Refuses a backbone that takes something else.
+
+    Raises:
+        ConfigurationError: naming what it takes.
+    """
+    if backbone.main_input_name != "pixel_values":
+        raise ConfigurationError(
+            f"{type(backbone).__name__} takes {backbone.main_input_name}, not images; use a vision backbone, such as "
+            "timm's Swin, CvT, ViT, DINOv2 or ConvNeXt"
+        )
 
 
 def _require_timm():
