@@ -83,10 +83,8 @@ _ON_DEMAND = {
     "training_transform": "assocformer_hf.data.images.transforms",
 }
 
-__all__ = [*_ON_DEMAND]
 
-
-def register():
+def register() -> None:
     """Makes the model known to the Auto classes of transformers."""
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
@@ -120,4 +118,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_ON_DEMAND)

@@ -83,9 +83,18 @@ def test_a_few_images_with_a_label_each_are_divided():
 
 
 @pytest.mark.parametrize("share", [float("nan"), 1.5, -0.1])
-def test_a_share_that_is_none_is_refused(share):
+def test_a_share_that_is_none_is_refused_before_anything_is_read(share):
     with pytest.raises(OptionError, match=f"validation_share must be from 0 to 1; got {share}"):
         load_multilabel_dataset("photos", validation_share=share)
+
+
+def test_a_seed_that_is_none_is_refused():
+    with pytest.raises(OptionError, match="split_seed must be at least 0; got -1"):
+        load_multilabel_dataset("photos", split_seed=-1)
+    with pytest.raises(DataError, match="the seed of the split must be at least 0; got -1"):
+        iterative_stratification([[0], [1]], 2, 0.5, -1)
+    with pytest.raises(DataError, match="share of the validation split must be above 0 and below 1; got 1.5"):
+        iterative_stratification([[0], [1]], 2, 1.5)
 
 
 def test_a_dataset_without_validation_is_split_by_it(tmp_path):

@@ -84,9 +84,8 @@ def test_a_folder_goes_on_and_keeps_out_other_images_processors_and_options(mode
     with pytest.raises(DataError, match="holds results of a run with another processor; choose another folder"):
         predict(options(other, images, tmp_path / "out"))
     create_image_processor(64).save_pretrained(other)
-    config = json.loads((other / "config.json").read_text()) | {
-        "fusion": "association"
-    }  # other scores of these weights
+    # Other scores of these weights.
+    config = json.loads((other / "config.json").read_text()) | {"pooling": "attention"}
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="holds results of a run with another model; choose another folder"):
         predict(options(other, images, tmp_path / "out"))

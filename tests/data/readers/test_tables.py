@@ -191,8 +191,6 @@ def test_states_of_labels_with_numbers_as_names_are_states(folder):
         (ROWS, {"form": "yolo"}, "no dataset found; looked for data.yaml with names"),
         (ROWS, {"delimiter": ", "}, "delimiter must be a single character, such as | or a tab; got ', '"),
         (ROWS, {"delimiter": ""}, "delimiter must be a single character"),
-        (ROWS, {"split_seed": -1}, "the seed of the split must be at least 0; got -1"),
-        (ROWS, {"validation_share": 1.5}, "share of the validation split must be above 0 and below 1; got 1.5"),
     ],
 )  # fmt: skip
 def test_wrong_tables_are_named_with_the_way_out(folder, text, options, message):
