@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from assocformer_hf.data.readers.files import image_file, read_xml
+from assocformer_hf.data.readers.files import image_file, read_xml, without_foreign_root
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import divided_by_folder
 from assocformer_hf.data.schema import DataError, LabelledImages
@@ -38,18 +38,26 @@ class CvatReader(Reader):
         if not places:
             raise DataError(f"{self.data_dir}: no such folder; give the one that holds the images as data_dir")
         splits: dict[str | None, LabelledImages] = {}
-        for image in root.iterfind("image"):
-            name, subset = image.get("name", ""), image.get("subset") or None
+        images = root.findall("image")
+        given = [image.get("name", "") for image in images]
+        names_in = [(place, without_foreign_root(given, place)) for place in places]
+        names_in = [(place, local) for place, local in names_in if local is not given] or names_in
+        for number, image in enumerate(images):
+            subset = image.get("subset") or None
             candidates = [
-                image_file(place, tail, str(path))
-                for tail in ([f"{subset}/{name}", name] if subset and name else [name])
-                for place in places
+                image_file(place, f"{parent}{local[number]}", str(path))
+                for parent in ([f"{subset}/", ""] if subset and given[number] else [""])
+                for place, local in names_in
             ]
             labels = dict.fromkeys(shape.get("label").strip() for shape in image if shape.get("label"))
             found = splits.setdefault(subset, LabelledImages(str(path), names=names or None))
             found.add(next((path for path in candidates if os.path.isfile(path)), candidates[0]), labels)
         if not splits:
             raise DataError(f"{path}: no images")
+        place, local = names_in[0]
+        if local is not given:
+            for found in splits.values():
+                found.notes.append(f"paths of another machine are read below {place}, such as {local[0]}")
         if len(splits) == 1 and None in splits:
             splits = divided_by_folder(splits[None])
         return {subset: lambda found=found: found for subset, found in splits.items()}

@@ -118,8 +118,8 @@ def read_labels(
         origin: what errors call the column.
         delimiter: from [`find_delimiter`]; where one is given, texts are lists only if one of them can be read so.
         names: the label set; whole numbers are indices into it, or, where every list is as long as the set and holds
-            nothing but 1 and 0, states of each label. Without it, and where its names are whole numbers, numbers are
-            names.
+            nothing but 1 and 0, states of each label, as lists of true and false always are. Without it, and where its
+            names are whole numbers, numbers are names.
 
     Raises:
         DataError: if a column mixes types, or lists of 1 and 0 can be read in two ways, or are not as long as the
@@ -151,6 +151,8 @@ def read_labels(
         if len(mixed) > 1:
             where = " and ".join(f"{kind} (row {kinds[kind] + 1})" for kind in mixed[:2])
             raise DataError(f"{origin}: mixes {where}; write all rows alike")
+    if kinds.keys() <= {"list", "list of bool"} and entries:
+        return _of_flags(values, origin, names)
     allowed = ("text", "whole number", "list", "list of text", "list of whole number")
     if wrong := [kind for kind in kinds if kind not in allowed]:
         shown = wrong[0].removeprefix("list of ")
@@ -230,6 +232,16 @@ def _lacks_a_comma(value: str) -> bool:
     tokens = [one.type for one in tokenize.generate_tokens(io.StringIO(value.strip()).readline)]
     kinds = [kind for kind in tokens if kind != tokenize.NL]
     return any(kind == after == tokenize.STRING for kind, after in pairwise(kinds))
+
+
+def _of_flags(rows: Sequence[list[bool] | None], origin: str, names: Sequence[str] | None) -> list[list[str]]:
+    """What lists of true and false say, one for each label."""
+    if wrong := [i for i, row in enumerate(rows) if len(row or ()) != len(names or ())]:
+        raise DataError(
+            f"{origin}: row {wrong[0] + 1}: {len(rows[wrong[0]] or ())} times true or false, and label_names has "
+            f"{len(names or ())}: give each list one for each of label_names"
+        )
+    return [[name for name, is_there in zip(names or (), row or (), strict=True) if is_there] for row in rows]
 
 
 def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, lists: bool) -> list[list[str]]:

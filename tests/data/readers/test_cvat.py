@@ -47,3 +47,14 @@ def test_the_points_of_a_skeleton_are_no_labels(tmp_path):
     image = '<image id="0" name="a.png"><skeleton label="person"><points label="elbow"/></skeleton></image>'
     (tmp_path / "annotations.xml").write_text(f"<annotations>{labels}{image}</annotations>")
     assert label_names(load_split(tmp_path, "all")) == ["person"]
+
+
+@pytest.mark.parametrize("root", ["C:\\photos\\", "/home/ann/photos/"])
+def test_paths_of_another_machine_are_found(tmp_path, root):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "images" / name)
+    images = "".join(f'<image id="{i}" name="{root}{i}.png"><tag label="cat"/></image>' for i in "ab")
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    whole = load_split(tmp_path, "all")
+    assert list(labels_by_file(whole)) == ["a.png", "b.png"]
+    assert f"paths of another machine are read below {tmp_path}/images, such as a.png" in whole.info.description

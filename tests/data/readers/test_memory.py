@@ -371,3 +371,12 @@ def test_what_was_read_from_shards_is_read_again(tmp_path, chosen):
         assert [image.getpixel((4, 4)) for image in split["image"]] == [
             image.getpixel((4, 4)) for image in part["image"]
         ]
+
+
+def test_lists_of_true_and_false_say_which_labels_are_there(files):
+    rows = [{"image": file, "labels": [i % 2 == 0, True]} for i, file in enumerate(files)]
+    found = read(rows, label_names=["x", "y"])
+    assert [labels for labels, _ in found.values()] == [["x", "y"] if i % 2 == 0 else ["y"] for i in range(len(files))]
+    for names, count in ((["x"], 1), (None, 0)):
+        with pytest.raises(DataError, match=f"row 1: 2 times true or false, and label_names has {count}: give each"):
+            read(rows, label_names=names)
