@@ -184,7 +184,8 @@ def test_yolo_with_any_names_and_classes(names, classes, beside, parent):
         (root / "data.yaml").write_text(yaml.safe_dump({"names": names, "train": "images/train"}), encoding="utf-8")
         found = read(root / "data.yaml")
     if found is not None:
-        by_number = {int(key): str(value) for key, value in names.items()}
+        as_text = yaml.load(yaml.safe_dump(names), yaml.BaseLoader)  # none is null there, and true is true
+        by_number = {int(key): value for key, value in as_text.items()}
         assert found == {"a.jpg": {by_number[int(c)] for c in classes}, "b.jpg": set()}
 
 
