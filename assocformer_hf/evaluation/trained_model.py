@@ -47,7 +47,7 @@ def load_processor(name_or_path: str | Path) -> AssocFormerImageProcessor:
         ModelFileError: if it does not say to which height and width images are resized.
     """
     saved, _ = AssocFormerImageProcessor.get_image_processor_dict(name_or_path)
-    processor = AssocFormerImageProcessor.from_pretrained(name_or_path)
+    processor = AssocFormerImageProcessor.from_dict(saved)
     # transformers wants the width beside the height.
     if "size" not in saved or not processor.do_resize or "height" not in processor.size:
         raise ModelFileError(

@@ -89,9 +89,11 @@ def _visible_folders(parent: Path) -> list[Path]:
 
 def _other_files(folder: Path) -> list[Path]:
     """The files in a folder and those below it that are not called as images are, hidden ones aside."""
-    here = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
-    below = [path for inner in _visible_folders(folder) if not inner.is_symlink() for path in _other_files(inner)]
-    return [path for path in here if not is_image_name(path.name)] + below
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        found += [Path(parent, name) for name in sorted(names) if name[0] != "." and not is_image_name(name)]
+    return found
 
 
 def _begins_as_image(path: Path) -> bool:

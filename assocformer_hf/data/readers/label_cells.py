@@ -152,7 +152,7 @@ def read_labels(
             where = " and ".join(f"{kind} (row {kinds[kind] + 1})" for kind in mixed[:2])
             raise DataError(f"{origin}: mixes {where}; write all rows alike")
     if kinds.keys() <= {"list", "list of bool"} and entries:
-        return _of_flags(values, origin, names)
+        return _of_flags(values, origin, names or ())
     allowed = ("text", "whole number", "list", "list of text", "list of whole number")
     if wrong := [kind for kind in kinds if kind not in allowed]:
         shown = wrong[0].removeprefix("list of ")
@@ -234,14 +234,15 @@ def _lacks_a_comma(value: str) -> bool:
     return any(kind == after == tokenize.STRING for kind, after in pairwise(kinds))
 
 
-def _of_flags(rows: Sequence[list[bool] | None], origin: str, names: Sequence[str] | None) -> list[list[str]]:
+def _of_flags(values: Sequence[list[bool] | None], origin: str, names: Sequence[str]) -> list[list[str]]:
     """What lists of true and false say, one for each label."""
-    if wrong := [i for i, row in enumerate(rows) if len(row or ()) != len(names or ())]:
+    rows = [value or [] for value in values]
+    if wrong := next(((i, row) for i, row in enumerate(rows, 1) if len(row) != len(names)), None):
         raise DataError(
-            f"{origin}: row {wrong[0] + 1}: {len(rows[wrong[0]] or ())} times true or false, and label_names has "
-            f"{len(names or ())}: give each list one for each of label_names"
+            f"{origin}: row {wrong[0]}: {len(wrong[1])} times true or false, and label_names has {len(names)}: give "
+            "each list one for each of label_names"
         )
-    return [[name for name, is_there in zip(names or (), row or (), strict=True) if is_there] for row in rows]
+    return [[name for name, is_there in zip(names, row, strict=True) if is_there] for row in rows]
 
 
 def _named(rows: list[list[int]], origin: str, names: Sequence[str] | None, lists: bool) -> list[list[str]]:
