@@ -1,7 +1,6 @@
 """Splits that `datasets` holds: which of their columns are images and labels, whatever they are called."""
 
 import logging
-from collections.abc import Container, Iterator
 
 import datasets
 from datasets.table import ConcatenationTable
@@ -17,18 +16,28 @@ from assocformer_hf.data.readers.classes import (
 )
 from assocformer_hf.data.readers.label_cells import read_labels
 from assocformer_hf.data.readers.labels import (
-    LABEL_COLUMNS,
     UNKNOWN_COLUMN,
     find_column,
     flags_for_names,
     refuse_states_beside,
     table_labels,
+    usual_label_columns,
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS
 from assocformer_hf.data.readers.states import NotAnnotated, state_of
+from assocformer_hf.data.readers.structures import (
+    are_of_objects,
+    distinct,
+    leaves,
+    lists_of_structures,
+    object_classes,
+    split_path,
+    value_at,
+    without_entry,
+)
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages, multilabel_features
-from assocformer_hf.wording import counted, some
+from assocformer_hf.wording import some
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +109,17 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
         chosen = {found: found} | ({unknown: UNKNOWN_COLUMN} if unknown else {})
     columns = {}
     for name, key in chosen.items():
-        top, path = _parts(name, dataset.features)
-        columns[key] = [_value(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
+        top, path = split_path(name, dataset.features)
+        columns[key] = [value_at(row, path) for row in dataset.with_format(None).select_columns([top])[:][top]]
     declared = class_names(flat[found]) if found else None
-    silent = sum(value is None for value in columns[found]) if found and "." in found else 0
+    notes = without_entry(columns, found, dataset.features) if found else []
     if found:
         for name, key in chosen.items():
             if own := class_names(flat[name]) or declared:
-                cells = columns[key] if name in dataset.features else list(map(_distinct, columns[key]))
+                cells = columns[key] if name in dataset.features else list(map(distinct, columns[key]))
                 columns[key] = to_names(cells, own, f"{origin}: column {name!r}")
+            elif are_of_objects(name, flat, lists_of_structures(dataset.features)):
+                columns[key] = object_classes(columns[key], options.label_names, f"{origin}: column {name!r}")
     else:
         of_images = {name: kind for name, kind in flat.items() if name in dataset.features}  # not of their objects
         columns = with_class_names(columns, of_images, origin, class_words)
@@ -117,8 +128,7 @@ def read_dataset(dataset: datasets.Dataset, origin: str, options: SourceOptions)
     names = declared_labels(flat[found], options.label_names) if found else labels.names
     read = LabelledImages(origin, images_only(dataset, image, origin), present, unknown, names)
     read.columns = {"image": image} | labels.columns
-    if silent:
-        read.notes.append(f"{counted(silent, 'image')} without {found}, and so without any label")
+    read.notes += notes
     ignored = [name for name in flat if name not in chosen] + labels.ignored
     read.left_out |= dict.fromkeys(map(repr, ignored), UNUSED_COLUMNS)
     return read
@@ -128,8 +138,7 @@ def _label_column(flat: dict, options: SourceOptions, origin: str) -> str | None
     """The column of labels, which may stand in a structure; None if every label has one of its own."""
     if options.label_names and options.label_column is None and set(options.label_names) <= flat.keys():
         return None
-    nested = [name.lower() for name in flat if "." in name and name.lower().rpartition(".")[2] in LABEL_COLUMNS]
-    usual = (*LABEL_COLUMNS, *nested)
+    usual = usual_label_columns(flat)
     found = find_column(list(flat), options.label_column, usual, origin, "label", alternatives=False)
     return found or find_column(list(flat), None, ("cls", "txt"), origin, "label")
 
@@ -190,7 +199,9 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         raise DataError(f"{origin}: a stream cannot be searched for its labels first; give them as label_names")
     if not by_column and found is None:
         raise DataError(f"{origin}: no labels; name their column as label_column; the columns are {', '.join(flat)}")
-    if found and not declared and len(label_names) <= 2 and _is_of_numbers(flat[found]):
+    lists = lists_of_structures(dataset.features)
+    of_objects = {name for name in flat if are_of_objects(name, flat, lists)}
+    if found and not declared and found not in of_objects and len(label_names) <= 2 and _is_of_numbers(flat[found]):
         raise DataError(
             f"{origin}: numbers of {len(label_names)} labels can be their indices or 1 and 0 for each, and a stream is "
             "not read to its end first: write names, or read it without streaming"
@@ -209,11 +220,13 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
         )
 
     def cell(example: dict, column: str):
-        first, path = _parts(column, example)
-        value = _value(example[first], path)
-        value = _distinct(value) if path else value
-        own = class_names(flat[column]) or declared
-        return to_names([value], own, f"{origin}: column {column!r}")[0] if own else value
+        first, path = split_path(column, example)
+        value = value_at(example[first], path)
+        value = distinct(value) if path else value
+        where = f"{origin}: column {column!r}"
+        if own := class_names(flat[column]) or declared:
+            return to_names([value], own, where)[0]
+        return object_classes([value], label_names, where)[0] if column in of_objects else value
 
     def indices(value, column: str) -> list[int]:
         (row,) = read_labels([value], f"{origin}: column {column!r}", options.delimiter or ",", label_names)
@@ -253,37 +266,3 @@ def stream_dataset(dataset: datasets.IterableDataset, origin: str, options: Sour
     others = [name for name in dataset.features if name not in features]
     undecoded = dataset.cast_column(image, datasets.Image(decode=False))
     return undecoded.map(convert, remove_columns=others, features=features)
-
-
-def _parts(name: str, top_level: Container[str]) -> tuple[str, list[str]]:
-    """A dotted name as the column that it begins with, which may have dots too, and the rest of the way."""
-    parts = name.split(".")
-    length = next(length for length in range(len(parts), 0, -1) if ".".join(parts[:length]) in top_level)
-    return ".".join(parts[:length]), parts[length:]
-
-
-def leaves(features, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The columns with their types; those of structures and of lists of structures with dotted names."""
-    for name, kind in features.items():
-        inner = kind.feature if isinstance(kind, LISTS) else kind
-        if isinstance(inner, dict):
-            yield from leaves(inner, f"{prefix}{name}.")
-        else:
-            yield prefix + name, kind
-
-
-def _distinct(value):
-    """The classes of several objects, each once."""
-    return list(dict.fromkeys(value)) if isinstance(value, list) else value
-
-
-def _value(value, path: list[str]):
-    """What stands at a dotted name, through lists of structures."""
-    for key in path:
-        if isinstance(value, list):
-            value = [entry[key] for entry in value if entry and entry[key] is not None]
-        elif value is not None:
-            value = value[key]
-    if isinstance(value, list) and any(isinstance(entry, list) for entry in value):
-        value = [inner for entry in value for inner in entry]
-    return value

@@ -1,6 +1,7 @@
 """Labels in the columns of a table: which columns they are, and what they say."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +59,11 @@ class TableLabels:
     ignored: list[str] = field(default_factory=list)
 
 
+def usual_form(column: str) -> str:
+    """The name of a column in lower case and with underscores: `File Name` is `file_name`."""
+    return re.sub(r"[\s-]+", "_", column.strip().lower())
+
+
 def find_column(
     columns: Sequence[str],
     given: str | None,
@@ -66,7 +72,7 @@ def find_column(
     what: str,
     alternatives: bool = True,
 ) -> str | None:
-    """The given column, else the first of the usual names that is there, in any case; None if none is.
+    """The given column, else the first of the usual names that is there, see [`usual_form`]; None if none is.
 
     Args:
         columns: the names.
@@ -87,12 +93,22 @@ def find_column(
         return given
     found: dict[str, list[str]] = {}
     for name in columns:
-        found.setdefault(name.lower(), []).append(name)
+        found.setdefault(usual_form(name), []).append(name)
     there = [name for key in usual for name in found.get(key, [])]
-    if len(there) > 1 and (not alternatives or there[0].lower() == there[1].lower()):
+    if len(there) > 1 and (not alternatives or usual_form(there[0]) == usual_form(there[1])):
         decide = f"choose one as {what}_column" if what in ("image", "label") else "remove or rename one of them"
         raise DataError(f"{origin}: the columns {there[0]!r} and {there[1]!r} may both be the {what} column; {decide}")
     return there[0] if there else None
+
+
+def usual_label_columns(columns: Iterable[str]) -> tuple[str, ...]:
+    """The usual names of a column of labels, and the entries of structures that are called so, in lower case."""
+    return (*LABEL_COLUMNS, *entries_called(columns, LABEL_COLUMNS))
+
+
+def entries_called(columns: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The columns with dotted names whose last part is one of these names, in lower case."""
+    return [name.lower() for name in columns if "." in name and name.lower().rpartition(".")[2] in names]
 
 
 def table_labels(
@@ -119,15 +135,17 @@ def table_labels(
     if names and label_column is None and set(names) <= set(others) and not _name_labels(columns, names):
         return _of_columns(columns, names, others, origin)
     given = label_column is not None
-    label_column = find_column(others, label_column, LABEL_COLUMNS, origin, "label", alternatives=False)
+    label_column = find_column(others, label_column, usual_label_columns(others), origin, "label", alternatives=False)
     found = [name for name in others if holds_states(columns[name])] if label_column is None else []
     if label_column is None and all(map(is_no_label, found)):
         label_column = find_column(others, None, CHOICE_COLUMNS, origin, "label")
     if label_column is not None:
         rest = [name for name in others if name != label_column]
-        if not given and not names:
+        structure = label_column.rpartition(".")[0]
+        if not given and not names and not structure:
             refuse_states_beside(label_column, columns, rest, origin)
-        unknown_column = find_column(rest, None, (UNKNOWN_COLUMN,), origin, UNKNOWN_COLUMN)
+        usual = (f"{structure}.{UNKNOWN_COLUMN}".lower(), UNKNOWN_COLUMN)
+        unknown_column = find_column(rest, None, usual, origin, UNKNOWN_COLUMN)
         used = [label_column, unknown_column] if unknown_column else [label_column]
         try:
             columns = columns | {label_column: with_choices(columns[label_column])}

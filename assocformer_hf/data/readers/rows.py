@@ -8,14 +8,18 @@ import datasets
 
 from assocformer_hf.data.readers.classes import with_class_names
 from assocformer_hf.data.readers.labels import (
+    LABEL_COLUMNS,
+    UNKNOWN_COLUMN,
     TableLabels,
     declared_names,
+    entries_called,
     find_column,
     refuse_states_of_rows,
     table_labels,
 )
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.states import is_empty, state_of
+from assocformer_hf.data.readers.structures import are_of_objects, leaves, object_classes, with_entries, without_entry
 from assocformer_hf.data.schema import UNUSED_COLUMNS, DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
 from assocformer_hf.wording import counted
@@ -58,6 +62,9 @@ def labelled_splits(
     Raises:
         DataError: if there is no column of images or labels, no row, or a row that cannot be read.
     """
+    lists = [name for name, values in columns.items() if any(isinstance(value, list) for value in values)]
+    top_level, columns = columns.keys(), with_entries(columns)
+    features = dict(leaves(features))
     columns = with_class_names(columns, features, origin)
     image_column = find_column(list(columns), options.image_column, IMAGE_COLUMNS + ID_COLUMNS, origin, "image")
     if image_column is None:
@@ -74,10 +81,18 @@ def labelled_splits(
         by_folder = split is None and labels and isinstance(images, list)
         split_of_row = folder_splits(images, root, origin) if by_folder else [None] * len(values)
     others = [name for name in columns if name not in (image_column, split_column)]
+    # Of what stands in structures, only what names labels is one: the flags of objects are none of the image.
+    named = {options.label_column, *(options.label_names or ())}
+    entries = entries_called(columns, (*LABEL_COLUMNS, UNKNOWN_COLUMN))
+    candidates = [name for name in others if name in top_level | named or name.lower() in entries]
+    for name in candidates:
+        if are_of_objects(name, columns, lists):
+            columns[name] = object_classes(columns[name], options.label_names, f"{origin}: column {name!r}")
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
-        found = table_labels(columns, origin, others, options.label_column, options.delimiter, options.label_names)
-        notes = [*notes, *_without_guesses(found, columns)]
+        found = table_labels(columns, origin, candidates, options.label_column, options.delimiter, options.label_names)
+        found.ignored += [name for name in others if name not in candidates]
+        notes = [*notes, *without_entry(columns, found.columns["labels"], top_level), *_without_guesses(found, columns)]
         if found.names is None and isinstance(images, list) and len(set(images)) < len(images):
             refuse_states_of_rows(columns, images, found, origin)
     rows_of: dict[str | None, list[int]] = {}

@@ -21,7 +21,7 @@ from assocformer_hf.data.readers.files import (
     read_text,
     without_foreign_root,
 )
-from assocformer_hf.data.readers.labels import NoLabelsError
+from assocformer_hf.data.readers.labels import NoLabelsError, usual_form
 from assocformer_hf.data.readers.options import SourceOptions
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.readers.rows import IMAGE_COLUMNS, labelled_splits
@@ -130,7 +130,7 @@ def embeds_images(path: Path) -> bool:
         pyarrow.types.is_struct(field.type)
         and field.type.get_field_index("bytes") >= 0
         or pyarrow.types.is_binary(field.type)
-        and field.name.lower() in IMAGE_COLUMNS
+        and usual_form(field.name) in IMAGE_COLUMNS
         for field in schema
     )
 
@@ -141,7 +141,7 @@ def _names_images(path: Path) -> bool:
         names = column_names(path)
     except DataError:
         return True
-    return any(name.lower() in IMAGE_COLUMNS for name in names)
+    return any(usual_form(name) in IMAGE_COLUMNS for name in names)
 
 
 def read_table(
@@ -369,5 +369,5 @@ def _find_separator(path: Path, text: str) -> str:
         headers = {mark: next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), []) for mark in ",;\t"}
     except csv.Error as error:
         raise DataError(f"{path}: line 1 is not valid CSV ({error})") from error
-    usual = [mark for mark, names in headers.items() if {name.strip().lower() for name in names} & {*IMAGE_COLUMNS}]
+    usual = [mark for mark, names in headers.items() if {*map(usual_form, names)} & {*IMAGE_COLUMNS}]
     return max(usual or headers, key=lambda mark: len(headers[mark]))

@@ -95,6 +95,17 @@ def metadata_json_lines(content: Content, folder: Path) -> dict:
     return {}
 
 
+def json_lines_of_objects(content: Content, folder: Path) -> dict:
+    """As `datasets` has images of objects: boxes, and the class of each."""
+    copy_images(content, folder)
+    for split, files in content.images.items():
+        classes = {f.name: content.labels[f.name] for f in files}
+        objects = {name: {"bbox": [[0, 0, 9, 9]] * len(own), "categories": own} for name, own in classes.items()}
+        lines = [json.dumps({"file_name": name, "objects": own}) + "\n" for name, own in objects.items()]
+        (folder / split / "metadata.jsonl").write_text("".join(lines))
+    return {}
+
+
 def csv_of_json_lists(content: Content, folder: Path) -> dict:
     copy_images(content, folder)
     for split, files in content.images.items():
@@ -269,4 +280,5 @@ WITH_UNKNOWN = (
 )  # fmt: skip
 FORMS = (
     *WITH_UNKNOWN, coco_json, voc_xml_beside, yolo, cvat, saved_dataset, parquet_with_objects, webdataset,
+    json_lines_of_objects,
 )  # fmt: skip

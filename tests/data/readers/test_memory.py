@@ -270,6 +270,17 @@ def test_two_columns_of_labels_in_structures_are_asked_about(files, tmp_path):
     assert read(both.remove_columns("scenes")) == EXPECTED
 
 
+def test_numbers_of_two_objects_are_no_states_of_two_labels(files, tmp_path):
+    classes = [[0, 0], [0, 1], [1, 1], [1, 1]]
+    rows = {"image": files, "objects": [{"bbox": [[0, 0, 4, 4]] * 2, "category": row} for row in classes]}
+    dataset = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    expected = {"0.jpg": (["x"], []), "1.jpg": (["x", "y"], []), "2.jpg": (["y"], []), "3.jpg": (["y"], [])}
+    assert read(dataset, label_names=["x", "y"]) == expected
+    datasets.DatasetDict(train=dataset, validation=dataset).save_to_disk(tmp_path / "saved")
+    stream = load_multilabel_dataset(tmp_path / "saved", streaming=True, label_names=["x", "y"])["train"]
+    assert [row["labels"] for row in stream] == [[0], [0, 1], [1], [1]]
+
+
 def test_classes_of_objects_are_no_columns_of_labels(files):
     kind = [{"flag": datasets.ClassLabel(names=["0", "1"])}]
     features = datasets.Features({"image": datasets.Image(), "x": datasets.Value("int64"), "objects": kind})

@@ -273,6 +273,40 @@ def test_lists_of_two_states_are_no_indices(folder):
         load_multilabel_dataset(folder, label_names=["a"])
 
 
+def test_classes_of_objects_in_structures_are_labels(folder):
+    """Two objects of two classes are no states of the classes."""
+    classes = [[0, 1], [1, 1], [0, 0], [1, 0]]
+    rows = [{"bbox": [[0, 0, 4, 4]] * 2, "categories": row, "iscrowd": [0, 1]} for row in classes]
+    expected = [{"cat", "dog"}, {"dog"}, {"cat"}, {"cat", "dog"}]
+    of_each = [[{"category": label, "occluded": 0} for label in row] for row in classes]
+    for objects in (rows, of_each):
+        table = [{"file_name": f"{i}.jpg", "objects": own, "indoor": i % 2} for i, own in enumerate(objects)]
+        lines = "".join(json.dumps(row) + "\n" for row in table)
+        assert load_table(folder, lines, "metadata.jsonl", label_names=["cat", "dog"]) == expected
+        numbers = [{{"cat": "0", "dog": "1"}[name] for name in row} for row in expected]
+        column = "objects.categories" if objects is rows else "objects.category"
+        assert load_table(folder, lines, "metadata.jsonl", label_column=column) == numbers
+        (folder / "metadata.jsonl").unlink()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), folder / "metadata.parquet")
+        whole = load_split(folder, "all", label_names=["cat", "dog"])
+        assert [{label_names(whole)[i] for i in row} for row in whole["labels"][:]] == expected
+        (folder / "metadata.parquet").unlink()
+    lines = '{"file_name": "0.jpg", "objects": {"label": ["cat"], "bbox": [[0, 0, 4, 4]]}}\n{"file_name": "1.jpg"}\n'
+    assert load_table(folder, lines, "metadata.jsonl") == [{"cat"}, set()]
+    summary = load_multilabel_dataset(folder, validation_share=0.5).summary
+    assert "1 image without objects.label, and so without any label" in summary.notes
+    with pytest.raises(DataError, match="column 'objects.label': row 1: label 2, but there are 2"):
+        load_table(folder, lines.replace('"cat"', "2"), "metadata.jsonl", label_names=["cat", "dog"])
+    with pytest.raises(DataError, match="'tags' and 'objects.label' may both be the label column; choose one"):
+        load_table(folder, lines.replace('"1.jpg"', '"1.jpg", "tags": ["dog"]'), "metadata.jsonl")
+
+
+def test_columns_with_spaces_in_their_usual_names_are_found(folder):
+    assert load_table(folder, "File Name;Labels\n0.jpg;cat|dog\n1.jpg;cat\n") == [{"cat", "dog"}, {"cat"}]
+    with pytest.raises(DataError, match="'File Name' and 'file_name' may both be the image column"):
+        load_table(folder, "File Name,file_name,labels\n0.jpg,0.jpg,cat\n")
+
+
 def test_a_column_that_may_name_labels_or_be_one_is_refused(folder):
     text = "file_name,tag,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,0\n3.jpg,1,1\n"
     with pytest.raises(DataError, match="'tag' and 'dog' both hold 1 and 0: give 'tag' as label_column"):
