@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.photographs_runs import ARMS, TUNING_SEED, Results
-from benchmarks.photographs_statistics import BASELINE, Runs, difference, paired
+from benchmarks.photographs_statistics import BASELINE, Runs, difference, p_value, paired
 from benchmarks.tables import NOT_RUN
 
 DEEP = ("mlp", "mlp-64", "ml-decoder-256", "query2label-256", "add-gcn-256", "c-tran-256")
@@ -25,7 +25,10 @@ def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
         "ML-Decoder over attention": ("ml-decoder-256", "attention"),
         "Query2Label over attention": ("query2label-256", "attention"),
     }
-    found = {name: difference(results, *arms, large).removeprefix("+") for name, arms in gains.items()}
+    found = {f"p: {name}": _p(results, *gains[name], large) for name in ("A learned", "A at ½")}
+    found |= {name: difference(results, *arms, large).removeprefix("+") for name, arms in gains.items()}
+    found["A learned over ½"] = difference(results, "am-attention", "half-attention", small).removeprefix("+")
+    found["p: A learned over ½"] = _p(results, "am-attention", "half-attention", small)
     found["attention over linear"] = _span([_gain(results, "attention", "linear", size) for size in sizes])
     found["depth"] = _span([_gain(results, arm, BASELINE, large) for arm in DEEP])
     with_a = [arm.name for arm in ARMS if arm.head == "am" and arm.options.get("fusion") != "linear"]
@@ -43,6 +46,12 @@ def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
         found[f"time: {name}"] = _ratio(costs, arm, other, "forward_ms", ".0%")
     found["time: Query2Label, MLP"] = _ratio(costs, "query2label-256", "mlp", "forward_ms", ".0f")
     return found
+
+
+def _p(results: Runs, arm: str, reference: str, size: int) -> str:
+    """Of one comparison, not corrected for the others."""
+    p = p_value(results, arm, reference, size)
+    return NOT_RUN if p is None else f"{p:.3f}"
 
 
 def _gain(results: Runs, arm: str, reference: str, size: int, key: str = "test") -> float | None:

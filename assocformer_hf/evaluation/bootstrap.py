@@ -101,16 +101,16 @@ def weighted_metrics(
         labels = counted.sum(1)
         class_precision = (hits / np.maximum(predictions, 1) * counted).sum(1) / labels
         class_recall = np.where(counted, hits / positives, 0).sum(1) / labels
-        precision = hits.sum(1) / np.maximum(predictions.sum(1), 1)
-        recall = hits.sum(1) / positives.sum(1)
+        recall = hits.sum(1) / positives.sum(1)  # NaN, as all means are, for a resample that has no label
+        precision = np.where(labels, hits.sum(1) / np.maximum(predictions.sum(1), 1), np.nan)
         return {
             "mAP": np.where(counted, average_precisions, 0).sum(1) / labels,
             "CP": class_precision,
             "CR": class_recall,
-            "CF1": harmonic_mean(class_precision, class_recall),
+            "CF1": np.where(labels, harmonic_mean(class_precision, class_recall), np.nan),
             "OP": precision,
             "OR": recall,
-            "OF1": harmonic_mean(precision, recall),
+            "OF1": np.where(labels, harmonic_mean(precision, recall), np.nan),
             "per_label_AP": average_precisions,
         }
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from scipy.stats import chi2
+from scipy.stats import norm
 from transformers import PreTrainedModel
 
 from assocformer_hf.data.schema import DataError
@@ -122,16 +122,25 @@ def fit_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:
 def is_no_better_than_chance(scores: np.ndarray, targets: np.ndarray) -> bool:
     """Whether scores tell which images have a label no better than chance may.
 
-    Scaled, they are set beside what remains where all images have each label's mean logit, scaled likewise: twice the
-    difference of the log likelihoods is to reach the 99th percentile of the chi-squared distribution (Wilks).
+    Chance is to give each image the labels of another: the covariance of logits and labels, label by label and summed,
+    is to lie in the highest hundredth of what it is over all permutations of the images, which is about normal.
 
     Args:
-        scores: probabilities, `(images, labels)`, scaled by [`fit_scaling`] on these same images.
+        scores: probabilities, `(images, labels)`.
         targets: `(images, labels)`: 1 present, 0 absent, -1 unknown (left out).
+
+    Source: Hoeffding 1951, A combinatorial central limit theorem.
     """
-    means = np.broadcast_to(expit(_logits(scores).mean(0)), scores.shape)
-    means = _best_scaling(means, targets)(means)
-    return bool(2 * (_losses(means, targets).sum() - _losses(scores, targets).sum()) < chi2.ppf(0.99, df=1))
+    known = targets != -1
+    logits, present = (_centred(values, known) for values in (_logits(scores), targets == 1))
+    spread = np.sqrt((logits.T @ logits * (present.T @ present)).sum() / max(len(scores) - 1, 1))
+    return not (logits * present).sum() > norm.ppf(0.99) * spread
+
+
+def _centred(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The known values less the mean of their column; 0 for the others."""
+    means = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return np.where(known, values - means, 0)
 
 
 def _best_scaling(scores: np.ndarray, targets: np.ndarray) -> Scaling:

@@ -175,8 +175,8 @@ def association_summary(association: np.ndarray, label_names: Sequence[str]) -> 
         return "One label has no pair to be associated with."
     if len(label_names) == 2:
         return (
-            f"A of the one pair of labels, {label_names[0]} and {label_names[1]}, is {association[0, 1]:.3f}; ½ would "
-            "be as good as none."
+            f"A of the one pair of labels, {label_names[0]} and {label_names[1]}, is {association[0, 1]:.3f}: the "
+            "share of their messages to each other that counts."
         )
     spread = association_spread(association)
     if spread < FLAT:
@@ -186,9 +186,10 @@ def association_summary(association: np.ndarray, label_names: Sequence[str]) -> 
         )
     i, j = strongest_pairs(association)[0]
     pairs = association[~np.eye(len(association), dtype=bool)]
-    effect = "lets their messages to each other through" if association[i, j] > 0.5 else "holds them back"
+    effect = "more" if association[i, j] > 0.5 else "less"
     return (
-        f"Farthest from ½ is A of {label_names[i]} and {label_names[j]} ({association[i, j]:.2f}), which {effect}; "
+        f"Farthest from ½ is A of {label_names[i]} and {label_names[j]} ({association[i, j]:.2f}), which lets {effect} "
+        "than half of their messages to each other count; "
         f"over all pairs A lies between {pairs.min():.2f} and {pairs.max():.2f} (mean {pairs.mean():.2f}, standard "
         f"deviation {pairs.std():.2f})."
     )
@@ -299,7 +300,7 @@ def graph_figure(
     axes.axis("off")
     heading = f"{title} (the {len(strongest)} pairs of labels whose A is farthest from ½)".strip()
     axes.set_title(heading, fontsize=11, parse_math=False)
-    meanings = ("A above ½: they let each other's messages through", "A below ½: they hold them back")
+    meanings = ("A above ½: more than half of their messages counts", "A below ½: less than half")
     keys = [
         Line2D([], [], color=colour, ls=dashes, label=text)
         for (colour, dashes), text in zip((ABOVE, BELOW), meanings, strict=True)

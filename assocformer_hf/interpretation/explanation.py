@@ -63,9 +63,9 @@ class LabelExplanation:
         bias: alpha b, the readout's constant part.
         itself: alpha E_cc, the label's own message; None with `fusion="linear"`.
         influences: of all other labels, the largest absolute contribution first.
-        name_others: whether text and figure say which other labels did most. Where A is worth nothing to a model, every
-            label's message counts alike, and naming the senders of the largest would mislead: all that the messages
-            gave together is then a second reading of the picture, and called so.
+        name_others: whether text and figure say which other labels did most. Where A is not surely worth
+            anything to a model, naming the senders of the largest may mislead: all that the messages gave together is
+            then a second reading of the picture, and called so.
     """
 
     label: str

@@ -53,7 +53,9 @@ class ModelArguments:
     image_size: int = field(default=384, metadata={"help": "Side of the square input in pixels."})
     normalization: str = field(
         default="none",
-        metadata={"help": "none (values in [0, 1], the paper's) or backbone (mean and std of its pretraining)."},
+        metadata={
+            "help": "none (values in [0, 1], as the recipe paper has them) or backbone (mean and std of its pretraining)."
+        },
     )
     fusion: str = field(
         default="equal",

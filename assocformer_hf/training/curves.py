@@ -73,7 +73,7 @@ def plot_curves(history: list[dict], path: Path) -> None:
         "mean average precision (mAP), %": {"raw_mAP": "weights", "ema_mAP": "averaged weights"},
         "F1, %": {
             "raw_OF1": "all decisions (OF1)", "ema_OF1": "the same, averaged weights",
-            "raw_CF1": "mean of the labels (CF1)", "ema_CF1": "the same, averaged weights",
+            "raw_CF1": "of the labels' means (CF1)", "ema_CF1": "the same, averaged weights",
         },
         "learning rate": {"learning_rate": None},
         "penalty of A in the loss": {"penalty": None},

@@ -117,9 +117,25 @@ def test_scores_that_say_nothing_are_known(overconfident):
     scores = expit(np.log(often / (1 - often)) + generator.normal(size=(200, 10)))
     targets = (generator.random((200, 10)) < often).astype(int)
     assert is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets)
+    # Labels that come together in the same images as the scores' faults do are no evidence of their own.
+    scores = expit(np.repeat(generator.normal(size=(200, 1)), 10, axis=1))
+    targets = np.repeat(generator.random((200, 1)) < 0.3, 10, axis=1).astype(int)
+    assert is_no_better_than_chance(scores, targets)
     scores, targets = overconfident
     assert is_no_better_than_chance(fit_scaling(1 - scores, targets)(1 - scores), targets)  # the wrong way round
     assert not is_no_better_than_chance(fit_scaling(scores, targets)(scores), targets)
+
+
+def test_scores_that_say_a_little_are_not_called_chance():
+    """Much noise within each label, which the label's mean has none of, and a weak signal."""
+    generator = np.random.default_rng(1)
+    often = np.linspace(0.05, 0.6, 20)
+    targets = (generator.random((2000, 20)) < often).astype(int)
+    targets[generator.random(targets.shape) < 0.2] = -1
+    noise = np.log(often / (1 - often)) + generator.normal(size=targets.shape)
+    assert is_no_better_than_chance(expit(noise), targets)
+    assert not is_no_better_than_chance(expit(noise + 0.3 * (targets == 1)), targets)
+    assert not is_no_better_than_chance(expit(100 * (targets == 1) - 50.0), targets)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from assocformer_hf.evaluation.metrics import multilabel_metrics
 
 DESCRIPTION = """
 Mean average precision, per-label average precision, and precision, recall and F1 by class (CP, CR, CF1) and overall
-(OP, OR, OF1), each also for the three highest-scored labels of an image.
+(OP, OR, OF1), each also for the three highest-scored labels of an image, of those that reach the threshold.
 """
 
 INPUTS = """

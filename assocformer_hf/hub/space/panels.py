@@ -55,7 +55,7 @@ def association_graph(matrix: Sequence[Sequence[float]], labels: Sequence[dict])
     return (
         f'<svg viewBox="{box}" role="img" aria-label="Association graph">{lines}{dots}</svg>'
         '<p class="quiet">What one label says of another: solid lines count more (A above ½), dashed ones less, none: '
-        f"neither. Strongest: {strongest}.</p>"
+        f"about half. Strongest: {strongest}.</p>"
     )
 
 
