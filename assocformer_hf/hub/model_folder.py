@@ -321,8 +321,8 @@ def model_card(name: str, metrics: dict, has_map: bool, has_pictures: bool = Fal
 
 
 def _in_markdown(name: str) -> str:
-    """A label's name in a line of Markdown, as it is."""
-    return re.sub(r"[\\`*_\[\]<|~&]", r"\\\g<0>", " ".join(name.split()))
+    """A label's name in a line of Markdown, as it is; an underscore within a word marks nothing there."""
+    return re.sub(r"[\\`*\[\]<|~&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(name.split()))
 
 
 def _few_digits(threshold: float) -> str:
