@@ -44,26 +44,26 @@ def measure_worth(folder: Path, dataset: str):
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def describe_scenes():
+def describe_scenes(folder: Path = SCENES):
     """Recipe, picture of predictions and card of the model of drawn scenes."""
-    metrics, card = read_metrics(SCENES), ModelCard.load(SCENES / CARD_FILE)
+    metrics, card = read_metrics(folder), ModelCard.load(folder / CARD_FILE)
     tagger = Tagger(SCENES, device="cpu")
     metrics |= {
         "parameters": tagger.model.num_parameters(),
         "image_size": tagger.processor.size["height"],
         "pooling": tagger.model.config.pooling,
     }
-    (SCENES / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     widget = card.data["widget"]
-    write_recipe(metrics["run"], SCENES / RECIPE_FILE)
-    samples = [decode_image(SCENES / example["src"]) for example in widget]
-    write_predictions(SCENES, samples, SCENES / PREDICTIONS_FILE)
-    (SCENES / MAP_FILE).unlink(missing_ok=True)  # no map of an A that is worth nothing
-    write_card(SCENES)
-    card = ModelCard.load(SCENES / CARD_FILE)
+    write_recipe(metrics["run"], folder / RECIPE_FILE)
+    samples = [decode_image(folder / example["src"]) for example in widget]
+    write_predictions(folder, samples, folder / PREDICTIONS_FILE)
+    (folder / MAP_FILE).unlink(missing_ok=True)  # no map of an A that is worth nothing
+    write_card(folder)
+    card = ModelCard.load(folder / CARD_FILE)
     card.data["widget"] = widget
     photographs.add_note(card, SCENES_NOTE.read_text(encoding="utf-8"))
-    card.save(SCENES / CARD_FILE)
+    card.save(folder / CARD_FILE)
 
 
 def worth_table(folders: Iterable[Path]) -> list[str]:

@@ -54,7 +54,7 @@ class ModelArguments:
     normalization: str = field(
         default="none",
         metadata={
-            "help": "none (values in [0, 1], as the recipe paper has them) or backbone (mean and std of its pretraining)."
+            "help": "none (values in [0, 1], as in the recipe paper) or backbone (mean and std of its pretraining)."
         },
     )
     fusion: str = field(

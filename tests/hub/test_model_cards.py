@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,12 +21,11 @@ from assocformer_hf.data.schema import label_names
 from assocformer_hf.evaluation.association_worth import is_worth_showing, worth_sentence
 from assocformer_hf.evaluation.metrics import multilabel_metrics
 from assocformer_hf.hub.handler import EndpointHandler
-from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM, write_card, write_recipe
-from benchmarks.photographs_fine_tuned import fine_tuned_runs
-from model_cards.write_cards import worth_table
+from assocformer_hf.hub.model_folder import HANDLER, MODEL_ROOM, read_metrics, write_card
+from model_cards.write_cards import describe_scenes, worth_table
 from model_cards.write_paper_folders import PAPER as PAPER_NUMBERS
 from model_cards.write_paper_folders import folder_of, paper_card
-from model_cards.write_photographs_folder import seeds_sentence
+from model_cards.write_photographs_folder import MODELS, describe
 from tests.conftest import ROOT
 
 CARDS = ROOT / "model_cards"
@@ -78,13 +79,14 @@ def test_a_trained_model_is_small_and_complete(folder):
 
 @pytest.mark.parametrize("folder", [TRAINED, *OF_PHOTOGRAPHS], ids=lambda path: path.name)
 def test_what_is_generated_is_up_to_date(folder, tmp_path):
-    write_recipe(json.loads((folder / "metrics.json").read_text())["run"], tmp_path / "recipe.yaml")
-    assert (folder / "recipe.yaml").read_text() == (tmp_path / "recipe.yaml").read_text()
-    card = (folder / "README.md").read_text()
-    assert "{{" not in card
-    assert "## How it was made" in card
-    if folder == PHOTOGRAPHS:
-        assert seeds_sentence(fine_tuned_runs()) in card
+    written = shutil.copytree(folder, tmp_path / folder.name)
+    if folder == TRAINED:
+        describe_scenes(written)
+    else:
+        (bundled,) = (one for one in MODELS.values() if one.folder == folder)
+        describe(read_metrics(folder)["test"]["rows"], replace(bundled, folder=written))
+    for name in ("README.md", "recipe.yaml", "metrics.json"):
+        assert (written / name).read_text() == (folder / name).read_text(), name
 
 
 def test_a_label_stays_in_its_row_and_as_it_is(tmp_path):
