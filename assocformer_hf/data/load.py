@@ -324,23 +324,27 @@ def _refuse_shared(source: str, read: Mapping[str | None, LabelledImages]):
             raise DataError(f"{part.origin}: {twice} is there twice; keep one of them")
 
 
-def load_images(sources: str | Path | Iterable[str | Path], image_column: str | None = None) -> datasets.Dataset:
+def load_images(
+    sources: str | Path | Iterable[str | Path], image_column: str | None = None, data_dir: str | Path | None = None
+) -> datasets.Dataset:
     """The images of files, folders and datasets, without labels: one column `image`, undecoded.
 
     Args:
         sources: image files, folders of them, tables of image paths, `"scenes"`, or what [`load_multilabel_dataset`]
             loads through `datasets`; of a dataset, all splits.
         image_column: the column of the images in tables and datasets; default: the usual ones.
+        data_dir: the folder of the images that tables name; default: that of the table.
 
     Raises:
         DataError: if a source does not exist or has no images.
     """
     sources = [sources] if isinstance(sources, (str, Path)) else sources
-    parts = [part for source in sources for part in _images_of(str(source), image_column)]
+    folder = None if data_dir is None else Path(data_dir)
+    parts = [part for source in sources for part in _images_of(str(source), image_column, folder)]
     return datasets.concatenate_datasets(parts)
 
 
-def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
+def _images_of(source: str, image_column: str | None, data_dir: Path | None) -> list[datasets.Dataset]:
     if source == "scenes":
         _refuse_folder(source)
         return [images_only(load_scenes(split), None, source) for split in DEFAULT_SPLITS[source]]
@@ -354,7 +358,7 @@ def _images_of(source: str, image_column: str | None) -> list[datasets.Dataset]:
     if path.is_dir():
         files = image_files(path)
     elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
-        parts = read_table(path, options, labels=False).values()
+        parts = read_table(path, options, data_dir, labels=False).values()
         files = [file for part in parts for file in with_files(part, "skip").images]
     elif path.is_file():
         files = [source]

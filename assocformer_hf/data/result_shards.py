@@ -1,18 +1,42 @@
 """Results for many inputs as Parquet shards: each is there whole or not at all, so that a killed run can go on."""
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.output_folder import OutputFolder, sync
+from assocformer_hf.wording import first_line, some
+
+logger = logging.getLogger(__name__)
 
 RUN_FILE = "_run.json"
 BAD_FILES = "_bad_files.jsonl"
 SHARDS = "shards"
+
+
+@dataclass
+class _Shard:
+    """What the file of a shard says of itself.
+
+    Attributes:
+        rows: how many it has.
+        bad: name and reason of each input without a row.
+        digests: of the inputs, in hexadecimal; empty where none were given.
+        unread: the positions of the inputs without a row.
+    """
+
+    rows: int
+    bad: list[tuple[str, str]]
+    digests: list[str]
+    unread: set[int]
 
 
 class ShardFolder:
@@ -27,10 +51,14 @@ class ShardFolder:
             below.
         inputs: number of inputs.
         shard_size: inputs that a shard covers.
+        digests: numbers that tell the contents of the inputs apart, `(inputs,)`. With them a shard has a row for each
+            input that could be read, with a column `index`, and is only taken for done if these are still the same.
     """
 
-    def __init__(self, output: OutputFolder, prefix: str, inputs: int, shard_size: int):
-        self.output, self.prefix = output, prefix
+    def __init__(
+        self, output: OutputFolder, prefix: str, inputs: int, shard_size: int, digests: np.ndarray | None = None
+    ):
+        self.output, self.prefix, self.digests = output, prefix, digests
         self.ranges = [range(start, min(start + shard_size, inputs)) for start in range(0, inputs, shard_size)]
 
     def start(self, run: Mapping) -> None:
@@ -54,8 +82,8 @@ class ShardFolder:
             different = [key for key in run if before.get(key) != run[key]]
             if different:
                 raise DataError(
-                    f"{file.parent}: holds results of a run with another {' and '.join(different)}; choose another "
-                    "folder, or remove it"
+                    f"{file.parent}: holds results of another run, which differs in {some(different, 5)}; choose "
+                    "another folder, or remove it"
                 )
         elif any(file.parent.glob("*.parquet")):
             raise DataError(f"{file.parent}: holds Parquet files of something else; choose another folder")
@@ -67,9 +95,51 @@ class ShardFolder:
         """The file of a shard."""
         return self.output.path / f"{self.prefix}-{shard:05d}-of-{len(self.ranges):05d}.parquet"
 
-    def pending(self) -> list[int]:
-        """The shards that are not written yet."""
-        return [shard for shard in range(len(self.ranges)) if not self.path(shard).is_file()]
+    def pending(self, can_be_read: Callable[[str, str], bool] = lambda name, reason: False) -> list[int]:
+        """The shards that are not written yet or damaged, and those with inputs that were mended since.
+
+        Args:
+            can_be_read: whether an input can be read now, by its name and the reason why it could not.
+
+        Raises:
+            DataError: if a shard has rows of inputs that are others now.
+        """
+        return [shard for shard in range(len(self.ranges)) if self._is_pending(shard, can_be_read)]
+
+    def _is_pending(self, shard: int, can_be_read: Callable[[str, str], bool]) -> bool:
+        found = self._read(shard)
+        if found is None:
+            return True
+        pairs = zip(self._digests(shard), found.digests, strict=True)
+        changed = {i for i, (now, then) in enumerate(pairs) if now != then}
+        if others := changed - found.unread:
+            raise DataError(
+                f"{self.path(shard)}: holds results of other inputs: the content of {len(others)} of {found.rows} "
+                "is another now; choose another folder, or remove it"
+            )
+        return bool(changed) or any(can_be_read(name, reason) for name, reason in found.bad)
+
+    def _digests(self, shard: int) -> list[str]:
+        part = self.ranges[shard]
+        return [] if self.digests is None else [f"{int(one):016x}" for one in self.digests[part.start : part.stop]]
+
+    def _read(self, shard: int) -> _Shard | None:
+        """What a shard says of itself; None for one that is not there, or damaged."""
+        path = self.path(shard)
+        try:
+            with path.open("rb") as content:
+                file = pyarrow.parquet.ParquetFile(content)
+                rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
+        except FileNotFoundError:
+            return None
+        except (OSError, pyarrow.ArrowException) as error:
+            logger.warning("%s: damaged (%s), and made anew", path, first_line(error))
+            return None
+        if b"bad_files" not in metadata:
+            raise DataError(f"{path}: is not of this run; choose another folder, or remove it")
+        bad = [(name, reason) for name, reason in json.loads(metadata[b"bad_files"])]
+        inputs = json.loads(metadata.get(b"inputs", b"{}"))
+        return _Shard(rows, bad, inputs.get("digests", []), set(inputs.get("unread", [])))
 
     def write(
         self, shard: int, table: pyarrow.Table, bad: Sequence[tuple[str, str]], row_group_size: int | None = None
@@ -84,6 +154,10 @@ class ShardFolder:
             row_group_size: rows that a reader has to take together; default: pyarrow's.
         """
         metadata = (table.schema.metadata or {}) | {b"bad_files": json.dumps(bad).encode()}
+        if self.digests is not None:
+            rows, part = set(table.column("index").to_pylist()), self.ranges[shard]
+            inputs = {"digests": self._digests(shard), "unread": [i - part.start for i in part if i not in rows]}
+            metadata |= {b"inputs": json.dumps(inputs).encode()}
         table = table.replace_schema_metadata(metadata)
         path = self.path(shard)
         # The folder's list of files is the main process's; a shard tells by its name and its run's file whose it is.
@@ -98,17 +172,23 @@ class ShardFolder:
             (aside / path.name).rename(path)
 
     def finished(self) -> tuple[int, list[tuple[str, str]]]:
-        """The number of rows in all shards, and name and reason of the inputs without one."""
+        """The number of rows in all shards, and name and reason of the inputs without one.
+
+        Raises:
+            DataError: if a shard is not there, or damaged.
+        """
         rows, bad = 0, []
         for shard in range(len(self.ranges)):
-            with self.path(shard).open("rb") as content:
-                file = pyarrow.parquet.ParquetFile(content)
-                rows += file.metadata.num_rows
-                bad += [tuple(pair) for pair in json.loads(file.schema_arrow.metadata[b"bad_files"])]
+            found = self._read(shard)
+            if found is None:
+                raise DataError(f"{self.path(shard)}: cannot be read after it was written; start again")
+            rows += found.rows
+            bad += found.bad
         return rows, bad
 
 
 def write_bad_files(output: OutputFolder, bad: Sequence[tuple[str, str]]) -> None:
-    """Writes names and reasons as JSON Lines."""
-    lines = "".join(json.dumps({"file": name, "reason": why}, ensure_ascii=False) + "\n" for name, why in bad)
+    """Writes names and reasons as JSON Lines: a table of files, whose paths are absolute, so that it can be read."""
+    rows = [{"file": os.path.abspath(name) if os.path.isfile(name) else name, "reason": why} for name, why in bad]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     output.write(BAD_FILES, SHARDS, lambda aside: aside.write_text(lines, "utf-8"))

@@ -1,6 +1,7 @@
 """Model folders to the Hub: checked, tried out in a clean process, and sent as one commit."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -23,11 +24,16 @@ from assocformer_hf.hub.model_folder import (
     PREDICTIONS_FILE,
     SAMPLES,
     WEIGHTS,
+    read_metrics,
     sample_files,
     sample_of,
 )
+from assocformer_hf.model.configuration_assocformer import AssocFormerConfig
 from assocformer_hf.output_folder import OutputFolder
-from assocformer_hf.wording import one_line
+from assocformer_hf.saved_files import METRICS_FILE
+from assocformer_hf.wording import one_line, some
+
+logger = logging.getLogger(__name__)
 
 # In a folder without a list of what the package wrote, such as a download: what it is known to write.
 KNOWN = (*MODEL_FILES, *CALIBRATION_FILES, "LICENSE", PREDICTIONS_FILE)
@@ -158,11 +164,12 @@ def check_model_folder(folder: str | Path) -> list[str]:
     """The files of a model folder that are published, after the folder was found complete, safe and loadable.
 
     Raises:
-        PublishError: if a file is missing or holds an access token, or the folder does not load in a process without
-            the package.
+        PublishError: if a file is missing or holds an access token, metrics and card are those of another model, or the
+            folder does not load in a process without the package.
     """
     folder = Path(folder)
     require_parts(folder)
+    _require_own_metrics(folder)
     try:
         ModelCard.load(folder / CARD_FILE)
     except (ValueError, YAMLError) as error:
@@ -173,6 +180,27 @@ def check_model_folder(folder: str | Path) -> list[str]:
             raise PublishError(f"{path}: holds an access token of the Hub; remove it, and revoke the token")
     _try_out(folder)
     return [path.relative_to(folder).as_posix() for path in files]
+
+
+def _require_own_metrics(folder: Path):
+    """Refuses metrics, and so a card, of other labels than the model's, and warns of weights that were saved since.
+
+    Raises:
+        PublishError: if the labels are others.
+    """
+    if not (folder / METRICS_FILE).is_file():
+        return
+    way = f"`assocformer calibrate --model {folder} --dataset YOURS` measures this model, and writes both anew"
+    labels = AssocFormerConfig.from_pretrained(folder).label_names
+    if list(read_metrics(folder)["per_label"]) != labels:
+        raise PublishError(
+            f"{folder / METRICS_FILE}: it and the card are of other labels than {CONFIG_NAME}, which has "
+            f"{some(labels, 3)}; {way}"
+        )
+    output = OutputFolder(folder)
+    weights = {name for name in output.owned("model") if name.endswith(".safetensors") and name.startswith("model")}
+    if changed := sorted(weights.difference(output.unchanged(weights))):
+        logger.warning("%s: changed since the metrics and the card were written; %s", folder / changed[0], way)
 
 
 def require_repository_name(repo_id: str) -> None:

@@ -46,7 +46,7 @@ def explain(options: ExplainOptions) -> list[ImageExplanation]:
     if where == "auto" and not attends:
         where = "occlusion" if find_spec("captum") else "none"
     worth = tagger.association_worth
-    dataset = load_images(options.images, options.image_column)
+    dataset = load_images(options.images, options.image_column, options.data_dir)
     dataset = dataset.select(range(min(len(dataset), options.max_images)))
     digests = [f"{digest:016x}" for digest in image_digests(dataset)]
     output = OutputFolder(options.output, options.overwrite)

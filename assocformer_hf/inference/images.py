@@ -17,6 +17,7 @@ from assocformer_hf.data.images.decoding import ImageError, decode_stored, store
 from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
 
 NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
+LONGEST_PATH = 4096  # of Linux; longer text is no file's name
 Batch = tuple[list[tuple[int, str]], Tensor, list[tuple[str, str]]]
 File = str | Path | bytes | bytearray | Image.Image | np.ndarray
 Source = File | Mapping
@@ -96,6 +97,8 @@ def read_source(image: Source, processor: AssocFormerImageProcessor, number: int
         name = stored_name(image, number)
         picture: Any = stored_content(image, name)
     else:
+        if isinstance(image, str) and ("://" in image or image.startswith("data:") or len(image) > LONGEST_PATH):
+            raise ImageError.of(f"{image[:40]}…", "URLs and Base64 are not opened; give the file, or its bytes")
         name = str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or f"image {number}"
         picture = array_image(image, name) if isinstance(image, np.ndarray) else image
         if isinstance(picture, io.TextIOBase):

@@ -38,6 +38,7 @@ class PredictOptions:
         },
     )
     image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the images in tables. Default: theirs."})
     overwrite: bool = field(default=False, metadata={"help": "Replace files that this command did not write."})
 
     def __post_init__(self):
@@ -68,6 +69,7 @@ class ExplainOptions:
     )
     max_images: int = field(default=100, metadata={"help": "How many images are explained at most."})
     image_column: str | None = field(default=None, metadata={"help": "Column of the images in tables and datasets."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of the images in tables. Default: theirs."})
     overwrite: bool = field(default=False, metadata={"help": "Replace files that this command did not write."})
 
     def __post_init__(self):

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,19 @@ import pyarrow.parquet
 from accelerate import Accelerator
 
 from assocformer_hf.csv_file import FORMULA, write_csv
-from assocformer_hf.data.identity import dataset_identity
+from assocformer_hf.data.identity import image_digests
 from assocformer_hf.data.load import load_images
 from assocformer_hf.data.main_process import from_main_process, require_all_processes
 from assocformer_hf.data.readers.label_cells import DELIMITERS
 from assocformer_hf.data.result_shards import BAD_FILES, SHARDS, ShardFolder, write_bad_files
 from assocformer_hf.data.schema import DataError
 from assocformer_hf.evaluation.evaluator import start_accelerator
-from assocformer_hf.evaluation.trained_model import model_digest
-from assocformer_hf.inference.images import InferenceImages, inference_batches, spread_images
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, model_digest
+from assocformer_hf.inference.images import InferenceImages, inference_batches, read_source, spread_images
 from assocformer_hf.inference.onnx import CALIBRATION_IMAGES
 from assocformer_hf.inference.options import FILES, PredictOptions
 from assocformer_hf.inference.tagger import TaggedImage, Tagger
+from assocformer_hf.model.image_processing_assocformer import ImageError
 from assocformer_hf.output_folder import OutputFolder, refuse_file, write_file
 from assocformer_hf.progress import progress_bar
 from assocformer_hf.wording import counted
@@ -54,8 +55,8 @@ class PredictResult:
 def predict(options: PredictOptions) -> PredictResult:
     """Tags images, over all processes of an `accelerate launch` where the output is a folder.
 
-    Called again after it was stopped, it goes on in its folder. Results of other images, another model, image
-    processor or option in the same folder are never mixed with its own.
+    Called again after it was stopped, it goes on in its folder, and tags images that could not be read and now can.
+    Results of other images, another model, image processor or option in the same folder are never mixed with its own.
 
     Raises:
         DataError: if a source has no images, or the folder holds another run's results.
@@ -77,7 +78,9 @@ class _Run:
     def __init__(self, options: PredictOptions, accelerator: Accelerator):
         self.options, self.accelerator = options, accelerator
         # Listed once: a file that arrives while the processes start would shift the images of some of them.
-        self.images: datasets.Dataset = from_main_process(lambda: load_images(options.images, options.image_column))
+        self.images: datasets.Dataset = from_main_process(
+            lambda: load_images(options.images, options.image_column, options.data_dir)
+        )
         self.tagger = Tagger(
             options.model,
             options.threshold,
@@ -124,7 +127,7 @@ class _Run:
         for batch in self.images.with_format("arrow").iter(4096):
             names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
         return {
-            "images": [len(self.images), names.hexdigest(), dataset_identity(self.images)],
+            "images": [len(self.images), names.hexdigest()],
             "model": model_digest(self.tagger.model),
             "processor": self.tagger.processor.to_dict(),
             "label_names": self.tagger.label_names,
@@ -139,14 +142,13 @@ class _Run:
     def write_shards(self) -> PredictResult:
         """Tags all images, shared out between the processes, a shard at a time."""
         accelerator, output = self.accelerator, OutputFolder(self.options.output, self.options.overwrite)
-        shards = ShardFolder(output, "tags", len(self.images), self.options.shard_size)
+        digests = from_main_process(lambda: image_digests(self.images))
+        shards = ShardFolder(output, "tags", len(self.images), self.options.shard_size, digests)
         with output.locked() if accelerator.is_main_process else nullcontext():
             if accelerator.is_main_process:
                 output.refuse_foreign([BAD_FILES], SHARDS)
                 shards.start(self.identity)
-            accelerator.wait_for_everyone()
-            pending = shards.pending()
-            accelerator.wait_for_everyone()  # all of them have seen the same pending shards
+            pending = from_main_process(lambda: shards.pending(self._can_be_read))
             mine = pending[accelerator.process_index :: accelerator.num_processes]
             for shard, (rows, bad) in zip(mine, self.tag([shards.ranges[i] for i in mine]), strict=True):
                 shards.write(shard, self._table(rows), bad)
@@ -159,6 +161,15 @@ class _Run:
                     print(f"{len(bad)} could not be tagged: {output}/{BAD_FILES}", file=sys.stderr)
                 self._require_some(tagged, bad[:1], f"; remove {output}, which this run has begun to fill")
         return PredictResult(len(self.images), tagged, bad)
+
+    def _can_be_read(self, name: str, reason: str) -> bool:
+        """Whether a file that could not be read is mended, or was out of reach for a while; not for other reasons."""
+        if reason == NO_NUMBERS or not os.path.isfile(name):
+            return False
+        with suppress(ImageError):
+            read_source(name, self.tagger.processor)
+            return True
+        return False
 
     def write_file(self) -> PredictResult:
         """Tags all images and writes one file, whose suffix gives the form."""

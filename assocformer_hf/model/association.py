@@ -212,6 +212,7 @@ class AssociationHead(nn.Module):
         attention_temperature: float = 1.0,
     ):
         super().__init__()
+        self.num_labels = num_labels
         self.fusion = fusion
         self.attention_weight = attention_weight
         self.attention_temperature = attention_temperature

@@ -96,7 +96,8 @@ class AssocFormerConfig(PreTrainedConfig):
         A `threshold` given so is for all labels, in place of their own thresholds.
 
         Raises:
-            ConfigurationError: if the dictionary is that of another model, or a value is out of its range.
+            ConfigurationError: if the dictionary is that of another model, a value is out of its range, or the labels
+                are those of the dictionary in another order.
         """
         if config_dict.get("model_type") != cls.model_type and "backbone_config" not in config_dict:
             kind = config_dict.get("model_type") or config_dict.get("architecture")
@@ -111,10 +112,12 @@ class AssocFormerConfig(PreTrainedConfig):
         unnamed = {0: "LABEL_0", 1: "LABEL_1"}  # which transformers does not write down
         before = {int(i): name for i, name in (config_dict.get("id2label") or unnamed).items()}
         names = changes.get("id2label") or {i: name for name, i in (changes.get("label2id") or {}).items()}
+        names = {int(i): name for i, name in names.items()}
         count = kwargs.get("num_labels") or len(names or before)
+        _refuse_another_order(before, names)
         if count != len(before):
             config_dict = config_dict | {"threshold": cls.threshold}  # it was chosen for the other labels
-        if count != len(before) or (names and {int(i): name for i, name in names.items()} != before):
+        if count != len(before) or (names and names != before):
             config_dict = config_dict | {"label_thresholds": None}  # they are of the other labels
         if "threshold" in changes:
             config_dict = config_dict | {"label_thresholds": None}  # it is for all labels
@@ -126,6 +129,8 @@ class AssocFormerConfig(PreTrainedConfig):
         if name == "id2label" and value is not None:  # some versions of transformers check that it is a dictionary
             value = _numbered(value, None)
         super().__setattr__(name, _plain(value) if name in AssocFormerConfig.__annotations__ else value)
+        if name == "id2label" and value is not None:
+            self.label2id = {label: i for i, label in value.items()}
 
     def __post_init__(self, **kwargs):
         self.backbone_config = _as_config(PAPER_BACKBONE if self.backbone_config is None else self.backbone_config)
@@ -143,7 +148,6 @@ class AssocFormerConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         # A tool that sorts the keys of JSON puts "10" before "2".
         self.id2label = dict(sorted(self.id2label.items()))
-        self.label2id: dict[str, int] = {name: i for i, name in self.id2label.items()}
         self.check_values()
 
     def save_pretrained(self, *args, **kwargs) -> None:
@@ -241,6 +245,16 @@ def _numbered(names: Mapping | Sequence[str], count: int | None) -> dict:
             f"num_labels is {count}, and the number of labels that have names is {len(names)}; leave out num_labels"
         )
     return names
+
+
+def _refuse_another_order(before: Mapping[int, str], names: Mapping[int, str]):
+    """Raises ConfigurationError where labels keep their names and change places: the weights know the places alone."""
+    moved = next((i for i, name in names.items() if before.get(i) != name), None)
+    if moved is not None and sorted(map(str, names.values())) == sorted(map(str, before.values())):
+        raise ConfigurationError(
+            f"id2label has the model's labels in another order: {moved} is {before.get(moved)!r} in the model, and "
+            f"{names[moved]!r} here; leave id2label out, and take the order from config.label_names"
+        )
 
 
 def _plain(value):

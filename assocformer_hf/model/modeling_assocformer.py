@@ -301,7 +301,7 @@ class AssocFormerForMultiLabel(PreTrainedModel):
         Raises:
             ConfigurationError: naming the value.
         """
-        for name in ("fusion", "attention_weight", "attention_temperature"):
+        for name in ("num_labels", "fusion", "attention_weight", "attention_temperature"):
             said, built = getattr(self.config, name), getattr(self.head, name)
             if said != built:
                 raise ConfigurationError(

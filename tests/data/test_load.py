@@ -1,6 +1,8 @@
 """What a source's splits become, what is refused, and the summary of what was read."""
 
 import json
+import os
+import shutil
 import tarfile
 from dataclasses import asdict
 
@@ -290,6 +292,25 @@ def test_image_files_beside_shards_are_not_passed_over(tmp_path):
         tar.add(tmp_path / "a.jpg", "b.jpg")
     with pytest.raises(DataError, match="holds shards, and image files such as a.jpg"):
         load_images([tmp_path])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
+    """Here one whose path is longer than the system takes; a right that lacks or a disk that fails ends likewise."""
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "lost+found").mkdir()
+    assert load_images(tmp_path)[0]["image"]["path"] == str(tmp_path / "a.jpg")
+    above = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("x" * 250, dir_fd=above)
+        inner = os.open("x" * 250, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = inner
+    os.close(above)
+    with pytest.raises(
+        DataError, match="xxx: cannot be listed .File name too long., and may hold images: make it readable"
+    ):
+        load_images(tmp_path)
+    shutil.rmtree(tmp_path / ("x" * 250))
 
 
 def test_options_of_other_datasets_are_not_passed_over_by_a_benchmark():

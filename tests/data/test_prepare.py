@@ -62,13 +62,13 @@ def test_another_split_other_labels_or_another_image_are_refused(files, tmp_path
     assert sum(prepare(files, output).values()) == COUNT
     before = content(output)
     next(output.rglob("train-*.parquet")).unlink()  # as if it had been killed before this one
-    with pytest.raises(DataError, match="another images or labels; choose another folder"):
+    with pytest.raises(DataError, match="another run, which differs in images or labels; choose another folder"):
         prepare(files, output, split_seed=1)
-    with pytest.raises(DataError, match="another images or labels; choose another folder"):
+    with pytest.raises(DataError, match="another run, which differs in images or labels; choose another folder"):
         prepare(files, output, [[1], *LABELS[1:]])
     first = Path(files[0]).read_bytes()
     Image.new("RGB", (70, 70), "white").save(files[0])
-    with pytest.raises(DataError, match="another images or labels; choose another folder"):
+    with pytest.raises(DataError, match="another run, which differs in images or labels; choose another folder"):
         prepare(files, output)
     Path(files[0]).write_bytes(first)
     assert sum(prepare(files, output).values()) == COUNT

@@ -32,7 +32,7 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path):
 
 def test_the_results_of_another_run_are_not_mixed_in(tmp_path):
     ShardFolder(OutputFolder(tmp_path), "tags", 10, 4).start({"model": "a", "images": 10})
-    with pytest.raises(DataError, match="holds results of a run with another model; choose another folder"):
+    with pytest.raises(DataError, match="results of another run, which differs in model; choose another"):
         ShardFolder(OutputFolder(tmp_path), "tags", 10, 4).start({"model": "b", "images": 10})
     (tmp_path / "_run.json").unlink()
     (tmp_path / "other.parquet").touch()

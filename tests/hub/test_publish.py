@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from assocformer_hf import AssocFormerForMultiLabel
 from assocformer_hf.data.images.decoding import decode_image
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.evaluation.evaluator import Evaluation
@@ -29,7 +30,7 @@ from assocformer_hf.hub.publish import (
     model_files,
     require_repository_name,
 )
-from assocformer_hf.output_folder import write_file
+from assocformer_hf.output_folder import OutputFolder, write_file
 from assocformer_hf.saved_files import ModelFileError
 from tests import forked
 from tests.conftest import NAMES, ROOT
@@ -382,6 +383,28 @@ def test_weights_that_were_saved_anew_are_published(create_model, folder):
         (folder / name).unlink()
     with pytest.raises(PublishError, match=r"no weights \(model\*.safetensors\)"):
         check_model_folder(folder)
+
+
+def test_metrics_and_card_of_another_model_are_not_published(folder, caplog):
+    """As after a training of one's own that saves into the folder of the model that it began with."""
+    names = AssocFormerForMultiLabel.from_pretrained(folder).config.label_names
+    others = {"id2label": ["cat", "dog", "sofa"], "ignore_mismatched_sizes": True}
+    model = AssocFormerForMultiLabel.from_pretrained(folder, **others)
+    before = {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+    model.save_pretrained(folder)
+    with pytest.raises(PublishError, match="are of other labels than config.json, which has cat, dog, sofa; `assoc"):
+        check_model_folder(folder)
+    for path, content in before.items():
+        path.write_bytes(content)
+    model = AssocFormerForMultiLabel.from_pretrained(folder)
+    assert model.config.label_names == names
+    OutputFolder(folder).add("model", ["model.safetensors"])  # as after a training
+    check_model_folder(folder)
+    assert "changed since" not in caplog.text
+    model.head.embedding.bias.data += 1
+    model.save_pretrained(folder)
+    check_model_folder(folder)
+    assert f"{folder / 'model.safetensors'}: changed since the metrics and the card were written" in caplog.text
 
 
 def test_a_name_that_no_repository_can_have_is_refused():

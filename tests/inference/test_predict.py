@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import datasets
 import numpy as np
@@ -76,22 +77,72 @@ def test_a_folder_goes_on_and_keeps_out_other_images_processors_and_options(mode
     assert predict(options(model, images, tmp_path / "out")) == first
     assert shard.stat().st_mtime_ns == written
 
-    with pytest.raises(DataError, match="another thresholds; choose another folder"):
+    with pytest.raises(DataError, match="results of another run, which differs in thresholds; choose another"):
         predict(options(model, images, tmp_path / "out", threshold=0.1))
     other = tmp_path / "other"
     create_model().save_pretrained(other)
     create_image_processor(64, [0.5, 0.5, 0.5], [0.2, 0.2, 0.2]).save_pretrained(other)
-    with pytest.raises(DataError, match="holds results of a run with another processor; choose another folder"):
+    with pytest.raises(DataError, match="results of another run, which differs in processor; choose another"):
         predict(options(other, images, tmp_path / "out"))
     create_image_processor(64).save_pretrained(other)
     # Other scores of these weights.
     config = json.loads((other / "config.json").read_text()) | {"pooling": "attention"}
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match="holds results of a run with another model; choose another folder"):
+    with pytest.raises(DataError, match="results of another run, which differs in model; choose another"):
         predict(options(other, images, tmp_path / "out"))
     Image.fromarray(PIXELS[::-1]).save(images / "3.png")  # the same name, another picture
-    with pytest.raises(DataError, match="holds results of a run with another images; choose another folder"):
+    with pytest.raises(DataError, match="holds results of other inputs: the content of 1 of 4 is another now; choose"):
         predict(options(model, images, tmp_path / "out"))
+    (images / "3.png").rename(images / "7.png")
+    with pytest.raises(DataError, match="results of another run, which differs in images; choose another"):
+        predict(options(model, images, tmp_path / "out"))
+
+
+def test_images_that_were_mended_are_tagged_and_no_others(model, images, tmp_path):
+    """An image that could not be read may be written anew, or its disk may come back: its shard alone is made again."""
+    Image.fromarray(PIXELS).save(images / "6.png")
+    out, relative = tmp_path / "out", os.path.relpath(images)
+    first = predict(options(model, relative, out))
+    assert (first.tagged, [name for name, _ in first.unreadable]) == (6, [f"{relative}/5.png"])
+    broken = json.loads((out / "_bad_files.jsonl").read_text())
+    assert broken["file"] == str(images / "5.png")
+    times = [shard.stat().st_mtime_ns for shard in sorted(out.glob("tags-*"))]
+    Image.fromarray(PIXELS[::-1]).save(images / "5.png")
+    alone = predict(options(model, out / "_bad_files.jsonl", tmp_path / "mended"))
+    assert (alone.images, alone.tagged) == (1, 1)
+    mended = predict(options(model, relative, out))
+    assert (mended.tagged, mended.unreadable) == (7, [])
+    after = [shard.stat().st_mtime_ns for shard in sorted(out.glob("tags-*"))]
+    assert [a == b for a, b in zip(times, after, strict=True)] == [True, False]
+    assert (out / "_bad_files.jsonl").read_text() == ""
+    whole = predict(options(model, relative, tmp_path / "whole"))
+    assert whole == mended
+    found, expected = (pyarrow.parquet.read_table(folder) for folder in (out, tmp_path / "whole"))
+    assert found.to_pylist() == expected.to_pylist()
+
+
+def test_a_damaged_shard_is_made_anew(model, images, tmp_path, caplog):
+    out = tmp_path / "out"
+    first = predict(options(model, images, out))
+    shard, other = sorted(out.glob("tags-*"))
+    content, time = shard.read_bytes(), other.stat().st_mtime_ns
+    shard.write_bytes(content[:300])
+    assert predict(options(model, images, out)) == first
+    assert shard.read_bytes() == content
+    assert other.stat().st_mtime_ns == time
+    assert f"{shard}: damaged (" in caplog.text
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), shard)
+    with pytest.raises(DataError, match="00000-of-00002.parquet: is not of this run; choose another folder"):
+        predict(options(model, images, out))
+
+
+def test_a_table_names_images_of_another_folder(model, images, tmp_path):
+    table = tmp_path / "elsewhere/list.csv"
+    table.parent.mkdir()
+    table.write_text("file_name\n0.png\n1.png\n")
+    with pytest.raises(DataError, match="or give the folder of the images as data_dir"):
+        predict(options(model, table, tmp_path / "tags.csv"))
+    assert predict(options(model, table, tmp_path / "tags.csv", data_dir=str(images))).tagged == 2
 
 
 def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
@@ -100,7 +151,7 @@ def test_embedded_images_are_told_apart_by_their_content(model, tmp_path):
         rows = datasets.Dataset.from_dict({"image": pictures}, features=datasets.Features(image=datasets.Image()))
         rows.to_parquet(tmp_path / f"{name}.parquet")
     assert predict(options(model, tmp_path / "a.parquet", tmp_path / "out")).tagged == 3
-    with pytest.raises(DataError, match="holds results of a run with another images"):
+    with pytest.raises(DataError, match="holds results of other inputs: the content of 3 of 3 is another now"):
         predict(options(model, tmp_path / "b.parquet", tmp_path / "out"))
 
 

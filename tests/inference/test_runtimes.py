@@ -153,7 +153,7 @@ def test_predict_takes_the_calibration_from_its_images_and_keeps_runtimes_apart(
     assert (first.images, first.tagged) == (9, 8)
     assert predict(options) == first
     options.runtime = "torch"
-    with pytest.raises(DataError, match="holds results of a run with another runtime; choose another folder"):
+    with pytest.raises(DataError, match="results of another run, which differs in runtime; choose another"):
         predict(options)
 
 

@@ -1,5 +1,6 @@
 """The tagger: images of every kind in, labels out."""
 
+import base64
 import io
 
 import datasets
@@ -115,6 +116,17 @@ def test_a_file_that_is_open_as_text_is_reported_alone(tagger):
     with SAMPLES[0].open("rb") as binary, SAMPLES[1].open() as text:
         tagged = tagger([binary, text])
     assert (tagged[0].error, tagged[1].error) == (None, "a file that is open as text; open it with mode 'rb'")
+
+
+def test_text_that_is_no_file_is_refused_without_repeating_it(tagger):
+    encoded = base64.b64encode(SAMPLES[0].read_bytes()).decode()
+    texts = ["http://example.com/a.jpg", f"data:image/jpeg;base64,{encoded}", encoded]
+    tagged = tagger([SAMPLES[0], *texts])
+    assert tagged[0].error is None
+    for text, one in zip(texts, tagged[1:], strict=True):
+        assert one.error == "URLs and Base64 are not opened; give the file, or its bytes"
+        assert one.name == f"{text[:40]}…"
+    assert tagger(base64.b64decode(encoded)).labels == tagged[0].labels
 
 
 def test_scores_that_are_no_numbers_are_no_labels(create_model, tmp_path):

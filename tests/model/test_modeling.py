@@ -22,7 +22,7 @@ from transformers import (
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel
 from assocformer_hf.data.images.transforms import create_image_processor
-from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS
+from assocformer_hf.model.configuration_assocformer import ASSOCIATION_NORMS, FUSIONS, ConfigurationError
 from assocformer_hf.model.presets import BACKBONE_PRESETS
 from tests.conftest import NAMES, TINY_BACKBONES, images
 
@@ -293,6 +293,37 @@ def test_a_configuration_that_could_not_be_loaded_is_not_saved(tmp_path):
     config.threshold = 1.5
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.5"):
         config.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_labels_in_another_order_are_no_new_names(create_model, tmp_path):
+    """Weights know the places of labels alone: renamed so, each would be called as another."""
+    create_model().save_pretrained(tmp_path)
+    names = AssocFormerConfig.from_pretrained(tmp_path).label_names
+    turned = dict(enumerate(names[::-1]))
+    for changes in ({"id2label": turned}, {"label2id": {name: i for i, name in turned.items()}}):
+        with pytest.raises(
+            ConfigurationError, match=f"another order: 0 is '{names[0]}' in the model, and '{names[-1]}'"
+        ):
+            AssocFormerForMultiLabel.from_pretrained(tmp_path, **changes)
+    for same in (names, dict(enumerate(names))):
+        assert AssocFormerForMultiLabel.from_pretrained(tmp_path, id2label=same).config.label_names == names
+    others = [name.upper() for name in names]
+    assert AssocFormerForMultiLabel.from_pretrained(tmp_path, id2label=others).config.label_names == others
+
+
+def test_names_that_are_given_later_are_numbered_both_ways(create_model, tmp_path):
+    model = create_model()
+    others = [name.upper() for name in model.config.label_names]
+    model.config.id2label = dict(enumerate(others))
+    assert model.config.label2id == {name: i for i, name in enumerate(others)}
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["label2id"] == model.config.label2id
+    model.config.id2label = {0: "a", 1: "b"}
+    before = (tmp_path / "config.json").read_text()
+    for use in (lambda: model(images()), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ConfigurationError, match="num_labels is 2 in the configuration, and 4 in the head"):
+            use()
     assert (tmp_path / "config.json").read_text() == before
 
 

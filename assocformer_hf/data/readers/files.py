@@ -22,6 +22,7 @@ from assocformer_hf.option_values import require
 from assocformer_hf.output_folder import OutputError, OutputFolder
 from assocformer_hf.wording import one_line
 
+OF_SYSTEM = ("lost+found", "System Volume Information", "$RECYCLE.BIN")  # folders that file systems have for themselves
 LOOKED_AT = 100  # names that tell whether paths are of this machine
 
 
@@ -97,8 +98,11 @@ def read_xml(path: Path) -> ElementTree.Element:
 def image_files(folder: Path) -> list[str]:
     """The paths of the image files in a folder and those below it, by their endings, sorted, readable or not.
 
-    Folders that are links are entered, each place once; hidden ones are not. Pictures that the package wrote there,
-    such as explanations, are left out, but for a model's samples.
+    Folders that are links are entered, each place once; hidden ones and those of the file system are not. Pictures that
+    the package wrote there, such as explanations, are left out, but for a model's samples.
+
+    Raises:
+        DataError: if a folder cannot be listed.
     """
     return sorted(_image_files(folder))
 
@@ -110,9 +114,9 @@ def holds_images(folder: Path) -> bool:
 
 def _image_files(folder: Path) -> Iterator[str]:
     seen, written = {os.path.realpath(folder)}, set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
         written |= written_pictures(parent)
-        visible = sorted((name for name in folders if name[0] != "."), reverse=True)
+        visible = sorted((name for name in folders if name[0] != "." and name not in OF_SYSTEM), reverse=True)
         places = {os.path.realpath(os.path.join(parent, name)): name for name in visible}
         folders[:] = sorted(name for place, name in places.items() if place not in seen)
         seen |= places.keys()
@@ -124,6 +128,15 @@ def _image_files(folder: Path) -> Iterator[str]:
             path = os.path.join(parent, name)
             if path not in written and (suffix.lower() in IMAGE_SUFFIXES or stem not in readable):
                 yield path
+
+
+def _refuse_unlisted(error: OSError):
+    """Raises DataError for a folder that cannot be listed; one that is not there has nothing."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise DataError(
+            f"{error.filename}: cannot be listed ({error.strerror}), and may hold images: make it readable, or give "
+            "the folders that are"
+        ) from error
 
 
 def written_pictures(folder: str) -> set[str]:
