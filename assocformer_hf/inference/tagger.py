@@ -16,7 +16,7 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, square_side
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor
 from assocformer_hf.inference.images import NO_IMAGE, File, Source, read_source
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
@@ -122,7 +122,7 @@ class Tagger:
         if runtime != "torch":
             int8 = runtime == "onnx-int8"
             fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
-            self.onnx = OnnxModel(cached_onnx(self.model, square_side(self.processor), int8, fitted))
+            self.onnx = OnnxModel(cached_onnx(self.model, self.processor, int8, fitted))
 
     @overload
     def __call__(self, images: Mapping) -> dict: ...

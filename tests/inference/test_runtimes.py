@@ -118,6 +118,8 @@ def test_the_file_is_made_once_for_the_same_weights_and_calibration(convolutiona
     changed = Tagger(tmp_path, runtime="onnx")
     assert changed.onnx.path != first.onnx.path
     np.testing.assert_allclose(scores(changed, SAMPLES), scores(Tagger(tmp_path, device="cpu"), SAMPLES), atol=1e-4)
+    create_image_processor(64, [0.5] * 3, [0.5] * 3).save_pretrained(tmp_path)
+    assert Tagger(tmp_path, runtime="onnx").onnx.path != changed.onnx.path  # it says how images are prepared
     one, other = (Tagger(convolutional, runtime="onnx-int8", calibration=scenes[i:16]) for i in (0, 1))
     assert one.onnx.path != other.onnx.path
 
