@@ -1,15 +1,19 @@
 """ONNX files against the models that they were exported from."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoImageProcessor
 
-from assocformer_hf import AssocFormerForMultiLabel
+from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor, Tagger
 from assocformer_hf.commands.main import main
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
@@ -18,6 +22,7 @@ from assocformer_hf.inference.onnx import export_onnx, export_saved_model, quant
 from tests.conftest import NAMES, ROOT
 
 SCENES = ROOT / "model_cards/assocformer-swin-tiny-scenes"
+SAMPLE = "model_cards/assocformer-swin-tiny-scenes/samples/1.jpg"
 
 
 def run_onnx(path, images: torch.Tensor) -> torch.Tensor:
@@ -120,8 +125,47 @@ def test_a_model_in_half_precision_is_exported_in_float32(create_model, tmp_path
     assert_same_logits(file, model)
 
 
+@pytest.fixture(scope="module")
+def page_program() -> str:
+    """The program of the documentation that needs nothing but the file."""
+    page = (ROOT / "docs/transformers.md").read_text(encoding="utf-8")
+    (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "onnxruntime.Inf" in code)
+    return program
+
+
 def metadata(path) -> dict[str, str]:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7], "resample": 2},
+        {"do_normalize": True, "image_mean": 100.0, "image_std": 250.0, "do_rescale": False, "resample": None},
+    ],
+    ids=["0 to 1", "normalised", "bytes normalised"],
+)
+def test_the_program_of_the_page_finds_the_taggers_scores_with_what_the_file_says(settings, page_program, tmp_path):
+    model = AssocFormerForMultiLabel.from_pretrained(SCENES)
+    model.config.label_thresholds = [i / 100 for i in range(model.config.num_labels)]
+    model.save_pretrained(tmp_path / "model")
+    AssocFormerImageProcessor(size={"height": 64, "width": 64}, **settings).save_pretrained(tmp_path / "model")
+    export_saved_model(str(tmp_path / "model"), tmp_path / "model.onnx")
+    exif = Image.Exif()
+    exif[274] = 6  # the picture lies on its side
+    Image.open(ROOT / SAMPLE).crop((0, 20, 256, 200)).save(tmp_path / "photo.jpg", exif=exif)
+    program = page_program.replace(SAMPLE, "photo.jpg") + (
+        "\nimport sys\nassert not {'torch', 'transformers', 'assocformer_hf'} & set(sys.modules)\n"
+        "print(json.dumps(scores.tolist()))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *lines, scores = done.stdout.splitlines()
+    tagged = Tagger(tmp_path / "model", device="cpu")(tmp_path / "photo.jpg")
+    np.testing.assert_allclose(json.loads(scores), tagged.all_scores, rtol=0, atol=0.01)
+    assert {line.split(":")[0] for line in lines} == set(tagged.labels)
+    assert tagged.all_scores.std() > 0.01  # else any preparation would do
 
 
 def test_the_file_says_how_it_is_used_and_nothing_of_the_machine(create_model, tmp_path, monkeypatch):
