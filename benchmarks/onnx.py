@@ -16,7 +16,7 @@ from transformers.models.timm_wrapper import TimmWrapperConfig
 
 from assocformer_hf import AssocFormerConfig, AssocFormerForMultiLabel, AssocFormerImageProcessor
 from assocformer_hf.data.images.dataset import MultiLabelCollator, MultiLabelImages
-from assocformer_hf.data.images.transforms import evaluation_transform
+from assocformer_hf.data.images.transforms import create_image_processor, evaluation_transform
 from assocformer_hf.data.scenes.scenes import load_scenes
 from assocformer_hf.evaluation.metrics import average_precision
 from assocformer_hf.inference.onnx import export_onnx, quantize_onnx
@@ -28,9 +28,9 @@ def run_torch(model, images: np.ndarray) -> np.ndarray:
     return model(torch.from_numpy(images)).logits.numpy()
 
 
-def forms(model: AssocFormerForMultiLabel, image_size: int, folder: Path) -> dict:
+def forms(model: AssocFormerForMultiLabel, processor: AssocFormerImageProcessor, folder: Path) -> dict:
     """The model as functions of images `(batch, 3, height, width)`, by the name of what runs them."""
-    export_onnx(model.eval(), folder / "fp32.onnx", image_size)
+    export_onnx(model.eval(), folder / "fp32.onnx", processor)
     quantize_onnx(folder / "fp32.onnx", folder / "int8.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -45,7 +45,7 @@ def speed(folder: Path, batch: int = 8, rounds: int = 9) -> list[dict]:
     config = TimmWrapperConfig(architecture="swin_tiny_patch4_window7_224")
     model = AssocFormerForMultiLabel(AssocFormerConfig(backbone_config=config, num_labels=80))
     images = np.random.default_rng(0).random((batch, 3, 224, 224), dtype=np.float32)
-    calls = {name: partial(run, images) for name, run in forms(model, 224, folder).items()}
+    calls = {name: partial(run, images) for name, run in forms(model, create_image_processor(224), folder).items()}
     expected = calls["torch fp32"]()
     times = seconds(calls, rounds)
     return [
@@ -67,7 +67,7 @@ def accuracy(trained: str, folder: Path) -> list[dict]:
     batches = list(loader)
     targets = torch.cat([batch["labels"] for batch in batches]).numpy()
     rows = []
-    for name, run in forms(model, processor.size["height"], folder).items():
+    for name, run in forms(model, processor, folder).items():
         logits = np.concatenate([run(batch["pixel_values"].numpy()) for batch in batches])
         rows.append({"what": f"mAP on scenes, {name}", "mAP": float(average_precision(logits, targets).mean())})
     return rows

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from assocformer_hf.data.images.decoding import ImageError, decode_stored, stored_content, stored_name
-from assocformer_hf.model.image_processing_assocformer import AssocFormerImageProcessor
+from assocformer_hf.model.image_processing_assocformer import MAX_PIXELS, AssocFormerImageProcessor
 
 NO_IMAGE = "a {} is no image; give bytes, a path, a PIL image or an array"
 LONGEST_PATH = 4096  # of Linux; longer text is no file's name
@@ -82,16 +82,19 @@ def _collate(items: Sequence[tuple[int, str, Tensor | str]]) -> Batch:
     return [item[:2] for item in good], pixels, [(name, why) for _, name, why in items if isinstance(why, str)]
 
 
-def read_source(image: Source, processor: AssocFormerImageProcessor, number: int = 0) -> tuple[str, Tensor]:
+def read_source(
+    image: Source, processor: AssocFormerImageProcessor, number: int = 0, max_pixels: int = MAX_PIXELS
+) -> tuple[str, Tensor]:
     """The name of an image, and the image `(3, height, width)` in uint8 as the processor wants it.
 
     Args:
         image: a file or its content, an open file, an image, an array, or a row of a dataset with `bytes` and `path`.
         processor: of the model.
         number: what to call an image without a name.
+        max_pixels: how many pixels it may have.
 
     Raises:
-        ImageError: if it is none, or cannot be read.
+        ImageError: if it is none, cannot be read, or is too large.
     """
     if isinstance(image, Mapping):
         name = stored_name(image, number)
@@ -106,7 +109,7 @@ def read_source(image: Source, processor: AssocFormerImageProcessor, number: int
         picture = picture.read() if hasattr(picture, "read") else picture  # an open file, such as an upload
         if not isinstance(picture, (str, Path, bytes, bytearray, Image.Image)):
             raise ImageError.of(name, NO_IMAGE.format(type(picture).__name__))
-    return name, processor.to_pixels(processor.decode(picture, name))
+    return name, processor.to_pixels(processor.decode(picture, name, max_pixels))
 
 
 def array_image(array: np.ndarray, name: str) -> Image.Image:

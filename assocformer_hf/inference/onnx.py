@@ -2,14 +2,17 @@
 
 import copy
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from huggingface_hub.constants import HF_HOME
+from PIL.Image import Resampling
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
@@ -27,10 +30,11 @@ if TYPE_CHECKING:
     import onnx
 
 CACHE = Path(HF_HOME) / "assocformer/onnx"
-CACHE_FORMAT = "2"  # of how a file is made; another one makes all files anew
+CACHE_FORMAT = "3"  # of how a file is made; another one makes all files anew
 WAIT = 600.0  # seconds for another process to have made the file
 CALIBRATION_IMAGES = 256  # more of them change no range that matters
 CALIBRATION_BATCH = 16
+EXTERNAL_DATA = 2**30  # bytes of weights from which they get a file of their own
 
 
 class OnnxModel:
@@ -76,31 +80,34 @@ class _Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: int) -> None:
-    """Writes a model as ONNX: `pixel_values` `(batch, 3, image_size, image_size)` to `logits` `(batch, labels)`.
+def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, processor: AssocFormerImageProcessor) -> None:
+    """Writes a model as ONNX: `pixel_values` `(batch, 3, side, side)` to `logits` `(batch, labels)`.
 
-    The batch is free, the image size is fixed. The probabilities are the sigmoid of the logits.
+    The batch is free, the side is the processor's. The probabilities are the sigmoid of the logits. What a program has
+    to know to use the file, such as the labels and how images are prepared, stands in its `metadata_props` as text.
 
     Args:
         model: the model; it is exported in evaluation mode and float32, and left as it is.
         path: file to write.
-        image_size: side of the square input in pixels.
+        processor: of the model, whose images are squares.
 
     Raises:
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
         DataError: if torch cannot export the backbone, as transformers' Swin with a free batch size.
+        ModelFileError: if the processor's images are no squares.
     """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     model = copy.deepcopy(model).cpu().float()
+    side = square_side(processor)
     try:
-        torch.onnx.export(
+        program = torch.onnx.export(
             _Logits(model).eval(),
-            (torch.rand(2, 3, image_size, image_size),),
-            str(path),
+            (torch.rand(2, 3, side, side),),
             input_names=["pixel_values"],
             output_names=["logits"],
             dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
             dynamo=True,
-            external_data=sum(p.numel() * p.element_size() for p in model.parameters()) > 2**30,
             verbose=False,
         )
     except OnnxExporterError as error:
@@ -108,6 +115,31 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, image_size: i
         raise DataError(
             f"torch cannot export the backbone {kind} to ONNX; train with another, such as timm's of that name"
         ) from error
+    # torch notes at every node from which lines of which files of this machine it came.
+    ClearMetadataAndDocStringPass()(program.model)
+    program.model.metadata_props.update(_usage(model, processor))
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    program.save(str(path), external_data=size > EXTERNAL_DATA)
+
+
+def _usage(model: AssocFormerForMultiLabel, processor: AssocFormerImageProcessor) -> dict[str, str]:
+    """What a program that has only the ONNX file must know; numbers and lists are in JSON."""
+    factor = processor.rescale_factor if processor.do_rescale else 1.0
+    # transformers resizes so where a processor says nothing.
+    resample = Resampling.BILINEAR if processor.resample is None else Resampling(processor.resample)
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
+    return {
+        "label_names": json.dumps(model.config.label_names),
+        "thresholds": json.dumps(model.config.thresholds),
+        "scores": "sigmoid(logits)",
+        "input": f"RGB, values 0 to {255 * factor:g}, then minus image_mean and divided by image_std",
+        "image_size": json.dumps(square_side(processor)),
+        "resize": "the whole image to a square of image_size pixels a side, without crop",
+        "resample": resample.name.lower(),
+        "rescale_factor": json.dumps(factor),
+        "image_mean": json.dumps(np.broadcast_to(mean, 3).tolist()),
+        "image_std": json.dumps(np.broadcast_to(std, 3).tolist()),
+    }
 
 
 def is_convolutional(model: AssocFormerForMultiLabel) -> bool:
@@ -204,15 +236,18 @@ def _after_the_last_convolution(graph: "onnx.GraphProto") -> list[str]:
     return [node.name for node in graph.node if node.name not in kept and not last.intersection(node.input)]
 
 
-def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, calibration: Tensor | None) -> Path:
+def cached_onnx(
+    model: AssocFormerForMultiLabel, processor: AssocFormerImageProcessor, int8: bool, calibration: Tensor | None
+) -> Path:
     """The ONNX file of a model, made when it is asked for first, in the cache of Hugging Face (`HF_HOME`).
 
-    Its place there follows from the weights, the configuration, the calibration images and the versions of the
-    libraries: a file is never that of another model.
+    The name of its folder there follows from all that it depends on, the weights, the configuration, the processor, the
+    calibration images, the versions of the libraries and, in int8, the kind of CPU: a file is never that of another
+    model.
 
     Args:
         model: the model.
-        image_size: side of the square input in pixels.
+        processor: of the model.
         int8: whether it computes in int8.
         calibration: for int8, see [`quantize_onnx`].
 
@@ -221,18 +256,19 @@ def cached_onnx(model: AssocFormerForMultiLabel, image_size: int, int8: bool, ca
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
     """
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")]
+    usage = _usage(model, processor)
     bits = 32 if not int8 else 7 if overflows_in_int8() else 8
-    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, model_digest(model), image_size, bits]).encode())
+    content = hashlib.sha256(repr([CACHE_FORMAT, libraries, model_digest(model), usage, bits]).encode())
     if calibration is not None:
         content.update(calibration.numpy())
     cache = OutputFolder(CACHE / content.hexdigest())
     file = cache.path / ("model-int8.onnx" if int8 else "model.onnx")
     with cache.locked(WAIT):
         if not file.is_file():
-            float32 = cached_onnx(model, image_size, False, None) if int8 else None
+            float32 = cached_onnx(model, processor, False, None) if int8 else None
             with cache.replacing("onnx") as folder:
                 if float32 is None:
-                    export_onnx(model, folder / file.name, image_size)
+                    export_onnx(model, folder / file.name, processor)
                 else:
                     quantize_onnx(float32, folder / file.name, calibration)
     return file
@@ -276,7 +312,7 @@ def export_saved_model(
     found = []
     with output.replacing(group) as folder:
         files = [folder / path.name]
-        export_onnx(model, files[0], size)
+        export_onnx(model, files[0], processor)
         if int8:
             files.append(files[0].with_stem(f"{path.stem}-int8"))
             quantize_onnx(files[0], files[1], fitted)

@@ -126,7 +126,7 @@ class _Run:
         names = hashlib.sha256()
         for batch in self.images.with_format("arrow").iter(4096):
             names.update(json.dumps(batch.column("image").combine_chunks().field("path").to_pylist()).encode())
-        return {
+        run = {
             "images": [len(self.images), names.hexdigest()],
             "model": model_digest(self.tagger.model),
             "processor": self.tagger.processor.to_dict(),
@@ -138,6 +138,10 @@ class _Run:
             "mixed_precision": self.accelerator.mixed_precision,
             "runtime": self.options.runtime,
         }
+        if self.tagger.onnx is not None:
+            # Its folder in the cache has the name of all that it depends on, such as the kind of CPU.
+            run["ONNX file"] = self.tagger.onnx.path.parent.name
+        return run
 
     def write_shards(self) -> PredictResult:
         """Tags all images, shared out between the processes, a shard at a time."""

@@ -16,12 +16,12 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.device import prepare_device
 from assocformer_hf.evaluation.association_worth import is_worth_showing
 from assocformer_hf.evaluation.metrics import reaches
-from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor, square_side
+from assocformer_hf.evaluation.trained_model import NO_NUMBERS, load_model_and_processor
 from assocformer_hf.inference.images import NO_IMAGE, File, Source, read_source
 from assocformer_hf.inference.onnx import OnnxModel, cached_onnx, calibration_images, is_convolutional
 from assocformer_hf.inference.options import PRECISIONS, RUNTIMES
 from assocformer_hf.interpretation.explanation import ImageExplanation, explain_image
-from assocformer_hf.model.image_processing_assocformer import ImageError
+from assocformer_hf.model.image_processing_assocformer import MAX_PIXELS, ImageError
 from assocformer_hf.option_values import OptionError, require
 from assocformer_hf.quiet import quiet_libraries
 from assocformer_hf.saved_files import METRICS_FILE, file_of_model, read_metrics_file
@@ -60,6 +60,8 @@ class Tagger:
 
     On a CPU with glibc the process keeps freed memory for the next images, which is faster and takes up to half as much
     memory again; with the environment variable `MALLOC_TRIM_THRESHOLD_=131072` glibc gives freed memory back at once.
+    So a process that has seen a very large picture keeps the memory that it took: where pictures come from strangers,
+    set `max_pixels`, and that variable before the process starts.
 
     Args:
         model: folder or Hub id of a trained AssocFormer.
@@ -72,6 +74,7 @@ class Tagger:
             with `"onnx-int8"`. Its file is made once, in the cache of Hugging Face.
         calibration: for int8 and a convolutional backbone: images like those to tag, 256 of which are looked at, to
             measure the ranges of its activations.
+        max_pixels: how many pixels an image may have; one with more is not decoded, and an error says so.
 
     Attributes:
         name: its folder or Hub id.
@@ -96,14 +99,15 @@ class Tagger:
         mixed_precision: str = "no",
         runtime: str = "torch",
         calibration: Sequence[Source] = (),
+        max_pixels: int = MAX_PIXELS,
     ):
         require(
             {"threshold": threshold, "top_k": top_k, "batch_size": batch_size, "runtime": runtime}
-            | {"mixed_precision": mixed_precision},
+            | {"mixed_precision": mixed_precision, "max_pixels": max_pixels},
             at_least={"top_k": 1, "batch_size": 1},
-            between={"threshold": (0, 1)},
+            between={"threshold": (0, 1), "max_pixels": (1, MAX_PIXELS)},
             one_of={"mixed_precision": PRECISIONS, "runtime": RUNTIMES},
-            whole=("top_k", "batch_size"),
+            whole=("top_k", "batch_size", "max_pixels"),
         )
         if runtime != "torch" and (mixed_precision != "no" or torch.device(device or "cpu").type != "cpu"):
             raise OptionError(
@@ -118,11 +122,12 @@ class Tagger:
         self.label_names = config.label_names
         self.thresholds = np.array(config.thresholds if threshold is None else [threshold] * config.num_labels)
         self.top_k, self.batch_size, self.mixed_precision = top_k, batch_size, mixed_precision
+        self.max_pixels = max_pixels
         self.onnx: OnnxModel | None = None
         if runtime != "torch":
             int8 = runtime == "onnx-int8"
             fitted = calibration_images(self.processor, calibration) if int8 and is_convolutional(self.model) else None
-            self.onnx = OnnxModel(cached_onnx(self.model, square_side(self.processor), int8, fitted))
+            self.onnx = OnnxModel(cached_onnx(self.model, self.processor, int8, fitted))
 
     @overload
     def __call__(self, images: Mapping) -> dict: ...
@@ -176,7 +181,7 @@ class Tagger:
         if images is None or isinstance(images, (memoryview, Tensor, int, float)):
             raise DataError(NO_IMAGE.format(type(images).__name__))
         if hasattr(images, "read") or isinstance(images, (str, Path, bytes, bytearray, Image.Image, np.ndarray)):
-            (tagged,) = self._tag([read_source(cast(Source, images), self.processor)])
+            (tagged,) = self._tag([self._read(cast(Source, images))])
             if tagged.error:
                 raise DataError(f"{tagged.name}: {tagged.error}: its weights are broken, or half precision overflows")
             return tagged
@@ -193,7 +198,7 @@ class Tagger:
             ImageError: if the image cannot be read.
             DataError: if the model does not know a label.
         """
-        pixel_values = self._inputs(read_source(image, self.processor)[1][None])
+        pixel_values = self._inputs(self._read(image)[1][None])
         named = is_worth_showing(self.association_worth)
         return explain_image(self.model, pixel_values, labels, self.thresholds, named)
 
@@ -227,6 +232,9 @@ class Tagger:
             name, [self.label_names[i] for i in chosen], scores[chosen].tolist(), is_guess, all_scores=scores
         )
 
+    def _read(self, image: Source, number: int = 0) -> tuple[str, Tensor]:
+        return read_source(image, self.processor, number, self.max_pixels)
+
     def _inputs(self, pixels: Tensor) -> Tensor:
         return self.processor(pixels.to(self.device), do_resize=False, return_tensors="pt")["pixel_values"]
 
@@ -253,7 +261,7 @@ class Tagger:
         read: list[tuple[str, Tensor] | ImageError] = []
         for number, image in enumerate(images[start : start + self.batch_size], start):
             try:
-                read.append(read_source(image, self.processor, number))
+                read.append(self._read(image, number))
             except ImageError as error:
                 read.append(error)
         return read

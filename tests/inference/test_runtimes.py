@@ -118,6 +118,8 @@ def test_the_file_is_made_once_for_the_same_weights_and_calibration(convolutiona
     changed = Tagger(tmp_path, runtime="onnx")
     assert changed.onnx.path != first.onnx.path
     np.testing.assert_allclose(scores(changed, SAMPLES), scores(Tagger(tmp_path, device="cpu"), SAMPLES), atol=1e-4)
+    create_image_processor(64, [0.5] * 3, [0.5] * 3).save_pretrained(tmp_path)
+    assert Tagger(tmp_path, runtime="onnx").onnx.path != changed.onnx.path  # it says how images are prepared
     one, other = (Tagger(convolutional, runtime="onnx-int8", calibration=scenes[i:16]) for i in (0, 1))
     assert one.onnx.path != other.onnx.path
 
@@ -155,6 +157,23 @@ def test_predict_takes_the_calibration_from_its_images_and_keeps_runtimes_apart(
     options.runtime = "torch"
     with pytest.raises(DataError, match="results of another run, which differs in runtime; choose another"):
         predict(options)
+
+
+def test_a_run_is_not_gone_on_with_on_a_cpu_that_gets_another_file(scenes, tmp_path, monkeypatch):
+    scenes[0].save(tmp_path / "0.png")
+    for runtime, resumed in (("onnx", True), ("onnx-int8", False)):
+        options = PredictOptions(str(MODEL), [str(tmp_path / "0.png")], tmp_path / runtime, num_workers=0)
+        options.runtime = runtime
+        first = predict(options)
+        overflows = onnx.overflows_in_int8()
+        with monkeypatch.context() as patch:
+            patch.setattr(onnx, "overflows_in_int8", lambda overflows=overflows: not overflows)
+            if resumed:  # in float32 the file is the same
+                assert predict(options) == first
+            else:
+                with pytest.raises(DataError, match="holds results of a run with another ONNX file; choose another"):
+                    predict(options)
+        assert predict(options) == first
 
 
 def test_rows_without_an_image_fit_no_int8_and_are_left_out_as_torch_does(convolutional, scenes, tmp_path):

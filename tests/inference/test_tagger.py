@@ -103,6 +103,24 @@ def test_a_picture_without_pixels_is_reported_alone(tagger):
     assert "0 x 40 pixels: nothing to see" in tagged[1].error
 
 
+def test_a_picture_with_more_pixels_than_are_allowed_is_not_decoded(tagger):
+    """In any form, alone and in a list, and to be explained."""
+    size = 256 * 256
+    small = Tagger(MODEL, max_pixels=size - 1)
+    picture = Image.open(SAMPLES[0])
+    forms = [SAMPLES[0], SAMPLES[0].read_bytes(), picture, np.asarray(picture), {"bytes": SAMPLES[0].read_bytes()}]
+    tagged = small([*forms, picture.crop((0, 0, 256, 255))])
+    assert all("256 x 256 pixels, which is more than 65,535 pixels" in one.error for one in tagged[:-1])
+    assert tagged[-1].labels
+    for call in (small, small.explain):
+        with pytest.raises(ImageError, match="1.jpg: cannot be read as an image .256 x 256 pixels, which is more than"):
+            call(SAMPLES[0])
+    assert set(Tagger(MODEL, max_pixels=size)(SAMPLES[0]).labels) == EXPECTED[0]
+    for wrong in (0, 2**40, 0.5):
+        with pytest.raises(OptionError, match="max_pixels must be"):
+            Tagger(MODEL, max_pixels=wrong)
+
+
 def test_a_picture_that_is_cut_off_is_reported_alone(tagger):
     content = SAMPLES[0].read_bytes()
     whole, cut_off = (Image.open(io.BytesIO(part)) for part in (content, content[: len(content) // 2]))
