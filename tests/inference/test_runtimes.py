@@ -171,7 +171,7 @@ def test_a_run_is_not_gone_on_with_on_a_cpu_that_gets_another_file(scenes, tmp_p
             if resumed:  # in float32 the file is the same
                 assert predict(options) == first
             else:
-                with pytest.raises(DataError, match="holds results of a run with another ONNX file; choose another"):
+                with pytest.raises(DataError, match="holds results of another run, which differs in ONNX file; choose"):
                     predict(options)
         assert predict(options) == first
 
