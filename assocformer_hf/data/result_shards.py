@@ -135,7 +135,7 @@ class ShardFolder:
         except (OSError, pyarrow.ArrowException) as error:
             logger.warning("%s: damaged (%s), and made anew", path, first_line(error))
             return None
-        if b"bad_files" not in metadata:
+        if b"bad_files" not in metadata or (self.digests is not None and b"inputs" not in metadata):
             raise DataError(f"{path}: is not of this run; choose another folder, or remove it")
         bad = [(name, reason) for name, reason in json.loads(metadata[b"bad_files"])]
         inputs = json.loads(metadata.get(b"inputs", b"{}"))
