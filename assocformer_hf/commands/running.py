@@ -33,8 +33,7 @@ OWN_ERRORS = (
 )
 # What an import asks for that the package's extras bring.
 EXTRAS = {
-    "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space",
-    "captum": "explain",
+    "onnx": "export", "onnxscript": "export", "onnxruntime": "export", "gradio": "space", "captum": "explain",
 }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, processor: As
         DataError: if torch cannot export the backbone, as transformers' Swin with a free batch size.
         ModelFileError: if the processor's images are no squares.
     """
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    from onnxscript.ir.passes.common import ClearMetadataAndDocStringPass
 
     model = copy.deepcopy(model).cpu().float()
     side = square_side(processor)
