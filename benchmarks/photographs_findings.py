@@ -27,8 +27,6 @@ def figures(results: Runs, costs: Mapping[str, dict]) -> dict[str, str]:
     }
     found = {f"p: {name}": _p(results, *gains[name], large) for name in ("A learned", "A at ½")}
     found |= {name: difference(results, *arms, large).removeprefix("+") for name, arms in gains.items()}
-    found["A learned over ½"] = difference(results, "am-attention", "half-attention", small).removeprefix("+")
-    found["p: A learned over ½"] = _p(results, "am-attention", "half-attention", small)
     found["attention over linear"] = _span([_gain(results, "attention", "linear", size) for size in sizes])
     found["depth"] = _span([_gain(results, arm, BASELINE, large) for arm in DEEP])
     with_a = [arm.name for arm in ARMS if arm.head == "am" and arm.options.get("fusion") != "linear"]
