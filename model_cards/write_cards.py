@@ -47,7 +47,7 @@ def measure_worth(folder: Path, dataset: str):
 def describe_scenes(folder: Path = SCENES):
     """Recipe, picture of predictions and card of the model of drawn scenes."""
     metrics, card = read_metrics(folder), ModelCard.load(folder / CARD_FILE)
-    tagger = Tagger(SCENES, device="cpu")
+    tagger = Tagger(folder, device="cpu")
     metrics |= {
         "parameters": tagger.model.num_parameters(),
         "image_size": tagger.processor.size["height"],

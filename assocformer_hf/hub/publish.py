@@ -198,7 +198,7 @@ def _require_own_metrics(folder: Path):
             f"{some(labels, 3)}; {way}"
         )
     output = OutputFolder(folder)
-    weights = {name for name in output.owned("model") if name.endswith(".safetensors") and name.startswith("model")}
+    weights = _weights(folder).intersection(output.owned("model"))
     if changed := sorted(weights.difference(output.unchanged(weights))):
         logger.warning("%s: changed since the metrics and the card were written; %s", folder / changed[0], way)
 
@@ -241,8 +241,13 @@ def model_files(folder: Path) -> list[str]:
     names = {*REQUIRED, *sample_files(folder), *(name for group in GROUPS for name in output.owned(group))}
     if not output.owned("model"):
         names |= {*KNOWN}
-    names |= {path.name for pattern in WEIGHTS for path in folder.glob(pattern)}
+    names |= _weights(folder)
     return sorted(name for name in names if (folder / name).is_file())
+
+
+def _weights(folder: Path) -> set[str]:
+    """The names of the files of weights."""
+    return {path.name for pattern in WEIGHTS for path in folder.glob(pattern)}
 
 
 def _try_out(folder: Path):

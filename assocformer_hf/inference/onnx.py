@@ -34,7 +34,7 @@ CACHE_FORMAT = "3"  # of how a file is made; another one makes all files anew
 WAIT = 600.0  # seconds for another process to have made the file
 CALIBRATION_IMAGES = 256  # more of them change no range that matters
 CALIBRATION_BATCH = 16
-EXTERNAL_DATA = 2**30  # bytes of weights from which they get a file of their own
+EXTERNAL_DATA = 2**30
 
 
 class OnnxModel:
@@ -80,7 +80,12 @@ class _Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, processor: AssocFormerImageProcessor) -> None:
+def export_onnx(
+    model: AssocFormerForMultiLabel,
+    path: str | Path,
+    processor: AssocFormerImageProcessor,
+    external_data: int = EXTERNAL_DATA,
+) -> None:
     """Writes a model as ONNX: `pixel_values` `(batch, 3, side, side)` to `logits` `(batch, labels)`.
 
     The batch is free, the side is the processor's. The probabilities are the sigmoid of the logits. What a program has
@@ -90,6 +95,7 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, processor: As
         model: the model; it is exported in evaluation mode and float32, and left as it is.
         path: file to write.
         processor: of the model, whose images are squares.
+        external_data: bytes of weights above which they get a file of their own; one ONNX file holds 2 GiB at most.
 
     Raises:
         ImportError: without the packages of `pip install "assocformer_hf[export]"`.
@@ -119,7 +125,7 @@ def export_onnx(model: AssocFormerForMultiLabel, path: str | Path, processor: As
     ClearMetadataAndDocStringPass()(program.model)
     program.model.metadata_props.update(_usage(model, processor))
     size = sum(p.numel() * p.element_size() for p in model.parameters())
-    program.save(str(path), external_data=size > EXTERNAL_DATA)
+    program.save(str(path), external_data=size > external_data)
 
 
 def _usage(model: AssocFormerForMultiLabel, processor: AssocFormerImageProcessor) -> dict[str, str]:

@@ -17,7 +17,6 @@ from assocformer_hf import AssocFormerForMultiLabel, AssocFormerImageProcessor, 
 from assocformer_hf.commands.main import main
 from assocformer_hf.data.images.transforms import create_image_processor
 from assocformer_hf.data.scenes.scenes import load_scenes
-from assocformer_hf.inference import onnx
 from assocformer_hf.inference.onnx import export_onnx, export_saved_model, quantize_onnx
 from tests.conftest import NAMES, ROOT
 
@@ -168,15 +167,14 @@ def test_the_program_of_the_page_finds_the_taggers_scores_with_what_the_file_say
     assert tagged.all_scores.std() > 0.01  # else any preparation would do
 
 
-def test_the_file_says_how_it_is_used_and_nothing_of_the_machine(create_model, tmp_path, monkeypatch):
+def test_the_file_says_how_it_is_used_and_nothing_of_the_machine(create_model, tmp_path):
     """Its weights in a file of their own too, and in int8, with and without images to fit it to."""
     model, processor = create_model("shallow-cvt"), create_image_processor(64)
     files = {name: tmp_path / f"{name}.onnx" for name in ("float32", "dynamic", "static", "external")}
     export_onnx(model, files["float32"], processor)
     quantize_onnx(files["float32"], files["dynamic"])
     quantize_onnx(files["float32"], files["static"], torch.rand(4, 3, 64, 64))
-    monkeypatch.setattr(onnx, "EXTERNAL_DATA", 0)
-    export_onnx(model, files["external"], processor)
+    export_onnx(model, files["external"], processor, external_data=0)
     assert (tmp_path / "external.onnx.data").stat().st_size > 10 * files["external"].stat().st_size
     for path in files.values():
         said = metadata(path)

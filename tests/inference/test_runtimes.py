@@ -1,6 +1,7 @@
 """The tagger in onnxruntime: the labels that torch gives, from a file that is made once."""
 
 import io
+import json
 import pickle
 import re
 
@@ -22,6 +23,7 @@ from assocformer_hf.inference.onnx import CALIBRATION_IMAGES, calibration_images
 from assocformer_hf.inference.options import PredictOptions
 from assocformer_hf.inference.predict import predict
 from assocformer_hf.option_values import OptionError
+from assocformer_hf.output_folder import OutputFolder
 from tests.conftest import ROOT
 from tests.inference.test_agreement import write_corpus
 
@@ -159,21 +161,25 @@ def test_predict_takes_the_calibration_from_its_images_and_keeps_runtimes_apart(
         predict(options)
 
 
-def test_a_run_is_not_gone_on_with_on_a_cpu_that_gets_another_file(scenes, tmp_path, monkeypatch):
+def test_a_run_is_not_gone_on_with_in_another_onnx_file(scenes, tmp_path):
+    """As a CPU of another kind, or other versions of the libraries, would make it."""
     scenes[0].save(tmp_path / "0.png")
-    for runtime, resumed in (("onnx", True), ("onnx-int8", False)):
+    files = set()
+    for runtime in ("onnx", "onnx-int8"):
         options = PredictOptions(str(MODEL), [str(tmp_path / "0.png")], tmp_path / runtime, num_workers=0)
         options.runtime = runtime
         first = predict(options)
-        overflows = onnx.overflows_in_int8()
-        with monkeypatch.context() as patch:
-            patch.setattr(onnx, "overflows_in_int8", lambda overflows=overflows: not overflows)
-            if resumed:  # in float32 the file is the same
-                assert predict(options) == first
-            else:
-                with pytest.raises(DataError, match="holds results of another run, which differs in ONNX file; choose"):
-                    predict(options)
         assert predict(options) == first
+        run = json.loads((tmp_path / runtime / "_run.json").read_text())
+        assert (onnx.CACHE / run["ONNX file"]).is_dir()
+        files.add(run["ONNX file"])
+        other = json.dumps(run | {"ONNX file": "0" * 64})
+        OutputFolder(tmp_path / runtime).write(
+            "_run.json", "shards", lambda aside, other=other: aside.write_text(other)
+        )
+        with pytest.raises(DataError, match="holds results of another run, which differs in ONNX file; choose"):
+            predict(options)
+    assert len(files) == 2
 
 
 def test_rows_without_an_image_fit_no_int8_and_are_left_out_as_torch_does(convolutional, scenes, tmp_path):

@@ -114,9 +114,9 @@ def holds_images(folder: Path) -> bool:
 
 def _image_files(folder: Path) -> Iterator[str]:
     seen, written = {os.path.realpath(folder)}, set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse_unlisted, followlinks=True):
         written |= written_pictures(parent)
-        visible = sorted((name for name in folders if name[0] != "." and name not in OF_SYSTEM), reverse=True)
+        visible = sorted(filter(is_visible, folders), reverse=True)
         places = {os.path.realpath(os.path.join(parent, name)): name for name in visible}
         folders[:] = sorted(name for place, name in places.items() if place not in seen)
         seen |= places.keys()
@@ -130,7 +130,12 @@ def _image_files(folder: Path) -> Iterator[str]:
                 yield path
 
 
-def _refuse_unlisted(error: OSError):
+def is_visible(name: str) -> bool:
+    """Whether a folder of this name is neither hidden nor the file system's own."""
+    return name[0] != "." and name not in OF_SYSTEM
+
+
+def refuse_unlisted(error: OSError) -> None:
     """Raises DataError for a folder that cannot be listed; one that is not there has nothing."""
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise DataError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from assocformer_hf.data.identity import first_copies
 from assocformer_hf.data.images.decoding import ImageError, open_image
-from assocformer_hf.data.readers.files import holds_images, image_files, is_image_name
+from assocformer_hf.data.readers.files import holds_images, image_files, is_image_name, is_visible, refuse_unlisted
 from assocformer_hf.data.readers.reader import Match, Reader, Splits
 from assocformer_hf.data.schema import DataError, LabelledImages
 from assocformer_hf.data.split_names import split_of
@@ -84,14 +84,14 @@ def _folders(parent: Path) -> dict[str, Path]:
 
 
 def _visible_folders(parent: Path) -> list[Path]:
-    return [path for path in sorted(parent.iterdir()) if path.is_dir() and path.name[0] != "."]
+    return [path for path in sorted(parent.iterdir()) if is_visible(path.name) and path.is_dir()]
 
 
 def _other_files(folder: Path) -> list[Path]:
     """The files in a folder and those below it that are not called as images are, hidden ones aside."""
     found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
+    for parent, folders, names in os.walk(folder, onerror=refuse_unlisted):
+        folders[:] = sorted(filter(is_visible, folders))
         found += [Path(parent, name) for name in sorted(names) if name[0] != "." and not is_image_name(name)]
     return found
 

@@ -81,15 +81,15 @@ def labelled_splits(
         by_folder = split is None and labels and isinstance(images, list)
         split_of_row = folder_splits(images, root, origin) if by_folder else [None] * len(values)
     others = [name for name in columns if name not in (image_column, split_column)]
-    # Of what stands in structures, only what names labels is one: the flags of objects are none of the image.
-    named = {options.label_column, *(options.label_names or ())}
-    entries = entries_called(columns, (*LABEL_COLUMNS, UNKNOWN_COLUMN))
-    candidates = [name for name in others if name in top_level | named or name.lower() in entries]
-    for name in candidates:
-        if are_of_objects(name, columns, lists):
-            columns[name] = object_classes(columns[name], options.label_names, f"{origin}: column {name!r}")
     found = TableLabels([()] * len(values), [()] * len(values), None)
     if labels:
+        # Of what stands in structures, only what names labels is one: the flags of objects are none of the image.
+        named = {options.label_column, *(options.label_names or ())}
+        entries = entries_called(columns, (*LABEL_COLUMNS, UNKNOWN_COLUMN))
+        candidates = [name for name in others if name in top_level | named or name.lower() in entries]
+        for name in candidates:
+            if are_of_objects(name, columns, lists):
+                columns[name] = object_classes(columns[name], options.label_names, f"{origin}: column {name!r}")
         found = table_labels(columns, origin, candidates, options.label_column, options.delimiter, options.label_names)
         found.ignored += [name for name in others if name not in candidates]
         notes = [*notes, *without_entry(columns, found.columns["labels"], top_level), *_without_guesses(found, columns)]

@@ -19,6 +19,14 @@ def test_a_folder_for_each_label(tmp_path):
     assert splits.summary.form == "imagefolder"
 
 
+def test_folders_of_the_file_system_are_no_labels(tmp_path):
+    for name in ("cat/1.jpg", "dog/2.jpg", "lost+found/3.jpg"):
+        picture(tmp_path / name)
+    splits = load_multilabel_dataset(tmp_path, validation_share=0.5)
+    assert label_names(splits["train"]) == ["cat", "dog"]
+    assert sum(map(len, splits.values())) == 2
+
+
 def test_an_image_in_the_folders_of_several_labels_has_all_of_them(tmp_path):
     for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "fox/4.jpg"):
         picture(tmp_path / name)
