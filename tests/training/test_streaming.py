@@ -7,6 +7,7 @@ import pytest
 import yaml
 from accelerate import Accelerator
 from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from assocformer_hf import train
 from assocformer_hf.data.images.dataset import MultiLabelCollator
@@ -19,7 +20,6 @@ from assocformer_hf.data.schema import DataError
 from assocformer_hf.data.streams import shard_rows
 from assocformer_hf.training.arguments import DataArguments, RecipeArguments
 from assocformer_hf.training.loading import head_start_loader
-from assocformer_hf.training.loop import TrainingRun
 from assocformer_hf.training.sampling import StreamOrder
 from assocformer_hf.training.splits import load_streams
 from tests.commands.commands import assert_same_run, run, training
@@ -144,22 +144,23 @@ class Stopped(Exception):
     """What ends a run as a kill would."""
 
 
-def test_a_stream_is_trained_on_alike_whatever_loads_it_and_after_a_stop(shards, tmp_path, monkeypatch):
+def test_a_stream_is_trained_on_alike_whatever_loads_it_and_after_a_stop(shards, tmp_path):
     """Stopped in the middle of a block; what had been read ahead of the stop is not lost."""
     whole = train(shards, output_dir=tmp_path / "whole", num_workers=0, **RECIPE)
     assert whole.history[0]["images"] == 40
     assert whole.metrics["images"] == 12
-    output, after_step = tmp_path / "stopped", TrainingRun._after_step
+    output, steps = tmp_path / "stopped", []
 
-    def stop(self, step):
-        after_step(self, step)
-        if step == 3:
+    def stop(*_):
+        steps.append(len(steps) + 1)
+        if len(steps) == 4:  # before its checkpoint
             raise Stopped
 
-    monkeypatch.setattr(TrainingRun, "_after_step", stop)
+    hook = register_optimizer_step_post_hook(stop)
     with pytest.raises(Stopped):
         train(shards, output_dir=output, num_workers=1, checkpoint_every=1, **RECIPE)
-    monkeypatch.undo()
+    hook.remove()
+    assert max(path.name for path in (output / "checkpoints").iterdir()) == "epoch-0000-batch-000003"
     train(shards, output_dir=output, num_workers=1, resume="last", **RECIPE)
     assert_same_run(output, tmp_path / "whole", epochs=1)
 
